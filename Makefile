@@ -1,0 +1,52 @@
+# Two commands for a start: `make demo`, `make test`. Both create .venv the first time.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: install demo test check format torture bench docs build clean
+.DELETE_ON_ERROR:
+
+install: $(READY)
+
+$(READY): pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(BIN)/tlfeatures demo --cache cache
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+torture: $(READY)
+	$(BIN)/python -m pytest -m 'slow or not slow'
+
+bench: $(READY)
+	$(BIN)/python benchmarks/extraction.py
+
+docs: $(READY)
+	$(BIN)/python docs/make_cli.py
+
+# The wheel alone, in a clean environment, from another folder: the demo must run.
+build: $(READY)
+	rm -rf dist build/wheel
+	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/python -m pip install --quiet dist/*.whl
+	cd build/wheel && bin/tlfeatures demo --out demo
+
+clean:
+	rm -rf dist build demo-output .pytest_cache .mypy_cache .ruff_cache

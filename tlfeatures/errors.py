@@ -1,0 +1,84 @@
+"""The errors of tlfeatures, one tree; each is also a builtin error, so that either catches it.
+
+    TlfeaturesError
+    ├── UsageError (ValueError)               the words are wrong, whatever the disk holds: exit code 2
+    │   ├── UnknownBackboneError
+    │   └── UnknownLayerError
+    ├── PicturesError (ValueError)            a folder, manifest or list that cannot be used
+    │   └── LabelsError                       too few classes or pictures for what was asked
+    ├── ImageReadError (OSError)              a bad picture, or several, with their reasons
+    ├── WeightsError (OSError)                weights that are missing, corrupt or another network's
+    ├── StoreError (OSError)                  the cache cannot be read or written
+    │   ├── StoreCorruptError                 a row whose checksum fails, a file that is no shard
+    │   └── StoreFormatError                  a format version this program does not know
+    ├── ModelFileError (OSError)              a model file that is missing, broken or from elsewhere
+    └── CodesMismatchError (ValueError)       codes of another network, weights or preprocessing
+
+Messages say what was given, what was expected and what to do, in one line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class TlfeaturesError(Exception):
+    """Anything tlfeatures refuses or cannot do."""
+
+
+class UsageError(TlfeaturesError, ValueError):
+    """An option or name that is wrong whatever the disk holds."""
+
+
+class UnknownBackboneError(UsageError):
+    """A backbone name nobody knows."""
+
+
+class UnknownLayerError(UsageError):
+    """A layer the backbone does not have."""
+
+
+class PicturesError(TlfeaturesError, ValueError):
+    """A folder, manifest or list of pictures that cannot be used."""
+
+
+class LabelsError(PicturesError):
+    """Too few classes, or too few pictures of a class, for what was asked."""
+
+
+class ImageReadError(TlfeaturesError, OSError):
+    """One or more bad pictures.
+
+    Attributes
+    ----------
+    bad : list of (path, reason)
+        Every bad picture with its reason.
+    """
+
+    def __init__(self, message: str, bad: Sequence[tuple[str, str]] = ()) -> None:
+        super().__init__(message)
+        self.bad = list(bad)
+
+
+class WeightsError(TlfeaturesError, OSError):
+    """Weights that are missing, corrupt or belong to another network."""
+
+
+class StoreError(TlfeaturesError, OSError):
+    """A cache folder that cannot be read or written."""
+
+
+class StoreCorruptError(StoreError):
+    """A row whose checksum fails, or a file that is no shard."""
+
+
+class StoreFormatError(StoreError):
+    """A file of a format version this program does not know."""
+
+
+class ModelFileError(TlfeaturesError, OSError):
+    """A model file that is missing, broken or was not written by tlfeatures."""
+
+
+class CodesMismatchError(TlfeaturesError, ValueError):
+    """Codes of another network, other weights or another preprocessing than expected."""
