@@ -1,0 +1,464 @@
+"""Linear heads: support vector machine, logistic regression; C along a path."""
+
+from __future__ import annotations
+
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.preprocessing import normalize
+from sklearn.svm import LinearSVC
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+from tlfeatures.errors import LabelsError, UsageError
+from tlfeatures.heads._path import (
+    Floats,
+    Fold,
+    Ints,
+    Model,
+    Path,
+    decide,
+    make_folds,
+    one_score_a_class,
+    rotate,
+    search,
+)
+from tlfeatures.heads._sigmoid import (
+    FIXED_SIGMOID,
+    fit_sigmoid,
+    sigmoid_probabilities,
+    softmax_probabilities,
+)
+
+FLOATS = [np.float64, np.float32]
+
+
+class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
+    """What both linear heads share; each says its grid, its solver and its probabilities."""
+
+    _kind: str
+    _grid: tuple[float, ...]
+    _fallback: float
+    _needs_scores: bool
+
+    classes_: npt.NDArray[Any]
+    n_features_in_: int
+
+    def __init__(
+        self,
+        C: float | str = "auto",
+        random_state: int | None = 0,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.C = C
+        self.random_state = random_state
+        self.n_jobs = n_jobs
+
+    def fit(self, X: npt.ArrayLike, y: npt.ArrayLike, groups: npt.ArrayLike | None = None) -> Self:
+        """Choose C inside the training data, then fit on all of it.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_images, n_features), float32 or float64
+            Codes.
+        y : array-like of shape (n_images,), str or int
+            Labels of at least two classes.
+        groups : array-like of shape (n_images,), optional
+            Pictures of one group stay in one fold.
+
+        Returns
+        -------
+        self
+            The fitted head.
+
+        Raises
+        ------
+        LabelsError
+            If there is one class only.
+        UsageError
+            If C is neither "auto" nor a number above 0.
+        ValueError
+            If X or y is malformed (scikit-learn's checks).
+
+        Warns
+        -----
+        UserWarning
+            If a class has one picture (or group): neither C nor, for the SVM, the
+            probabilities can then be estimated, and stated defaults are used.
+        """
+        codes, labels = validate_data(self, X, y, dtype=FLOATS)
+        self.classes_, encoded = encode_labels(labels, type(self).__name__)
+        group_of = self._check_groups(groups, codes)
+        grid = self._check_grid()
+        Z, basis = rotate(normalize(codes.astype(np.float64)))
+        with threadpool_limits(1, user_api="blas"):  # thin products: threads cost ten times more
+            self._choose(Z, encoded, grid, group_of)
+            coef, self.intercept_ = self._fit_along(Z, encoded, [self.C_])[0]
+        self.coef_ = coef if basis is None else coef @ basis.T
+        return self
+
+    def _check_groups(self, groups: npt.ArrayLike | None, X: Floats) -> npt.NDArray[Any] | None:
+        if groups is None:
+            return None
+        column = np.asarray(column_or_1d(groups))
+        check_consistent_length(X, column)
+        return column
+
+    def _check_grid(self) -> tuple[float, ...]:
+        if isinstance(self.C, str):
+            if self.C != "auto":
+                raise UsageError(f'C is {self.C!r}; give "auto" or a number above 0.')
+            return self._grid
+        if not 0 < self.C < np.inf:
+            raise UsageError(f'C is {self.C!r}; give "auto" or a number above 0.')
+        return (float(self.C),)
+
+    def _choose(
+        self,
+        Z: Floats,
+        y: Ints,
+        grid: tuple[float, ...],
+        groups: npt.NDArray[Any] | None,
+    ) -> None:
+        """Set C_, cv_results_, out_of_fold_ and what the probabilities need."""
+        self.C_ = grid[0] if len(grid) == 1 else self._fallback
+        self.cv_results_: dict[str, Floats] = {}
+        self.out_of_fold_: npt.NDArray[Any] | None = None
+        if len(grid) == 1 and not self._needs_scores:
+            return
+        folds = make_folds(y, groups, self._seed())
+        if folds is None:
+            self._warn_no_folds(y, grid)
+            self._learn_probabilities(None, y)
+            return
+        path = self._search(Z, y, grid, folds)
+        self.C_ = float(path.grid[path.best])
+        self.cv_results_ = {
+            "C": path.grid,
+            "fold_accuracy": path.accuracy,
+            "mean_accuracy": path.accuracy.mean(axis=1),
+            "std_accuracy": path.accuracy.std(axis=1),
+        }
+        self.out_of_fold_ = self.classes_[path.honest_predictions()]
+        self._learn_probabilities(path.decisions[path.best], y)
+
+    def _search(self, Z: Floats, y: Ints, grid: Sequence[float], folds: list[Fold]) -> Path:
+        return search(self._fit_along, Z, y, grid, folds, self.n_jobs)
+
+    def _seed(self) -> int:
+        """One seed for folds and solver, whatever form random_state has."""
+        if isinstance(self.random_state, int | np.integer):
+            return int(self.random_state)
+        return int(check_random_state(self.random_state).randint(2**31 - 1))
+
+    def _warn_no_folds(self, y: Ints, grid: tuple[float, ...]) -> None:
+        rare = self.classes_[np.bincount(y).argmin()]
+        missing = [f"C (it stays at {self.C_:g})"] if len(grid) > 1 else []
+        missing += ["probabilities (a fixed sigmoid is used)"] if self._needs_scores else []
+        warnings.warn(
+            f"class {rare!s} has one picture or group; without a second one nothing can be held "
+            f"out to estimate {' and '.join(missing)}; add pictures of it or leave it out.",
+            UserWarning,
+            stacklevel=4,
+        )
+
+    def decision_function(self, X: npt.ArrayLike) -> Floats:
+        """Score pictures.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_images, n_features), float32 or float64
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n_images,) for two classes, else (n_images, n_classes), float64
+            Higher is more likely; above 0 means `classes_[1]` for two classes.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns than the head was fitted on.
+        """
+        scores = self._scores(X)
+        return scores.ravel() if scores.shape[1] == 1 else scores
+
+    def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
+        """Name the class with the highest score, of shape (n_images,).
+
+        Parameters
+        ----------
+        X : array-like of shape (n_images, n_features), float32 or float64
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n_images,)
+            Labels as given to fit.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns than the head was fitted on.
+        """
+        scores = one_score_a_class(self._scores(X))
+        return np.asarray(self.classes_[scores.argmax(axis=1)])
+
+    def predict_proba(self, X: npt.ArrayLike) -> Floats:
+        """Estimate the probability of each class; its argmax is what predict names.
+
+        Parameters
+        ----------
+        X : array-like of shape (n_images, n_features), float32 or float64
+            Codes.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_classes), float64
+            Rows sum to 1; columns in the order of `classes_`.
+
+        Raises
+        ------
+        ValueError
+            If X has another number of columns than the head was fitted on.
+        """
+        return self._probabilities(self._scores(X))
+
+    def _scores(self, X: npt.ArrayLike) -> Floats:
+        check_is_fitted(self)
+        codes = validate_data(self, X, dtype=FLOATS, reset=False)
+        return decide(normalize(codes.astype(np.float64)), (self.coef_, self.intercept_))
+
+    def to_arrays(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+        """Give what a saved model needs; `head_from_arrays` rebuilds the head from it.
+
+        Returns
+        -------
+        tensors : dict of str to ndarray
+            `coef` of shape (n_scores, n_features) and `intercept` of shape (n_scores,), float64.
+        facts : dict
+            JSON values: kind, classes, params, n_features_in, C, and the SVM's sigmoid.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the head is not fitted.
+        """
+        check_is_fitted(self)
+        tensors = {"coef": np.array(self.coef_), "intercept": np.array(self.intercept_)}
+        return tensors, {**common_facts(self), "C": self.C_, **self._more_facts()}
+
+    @classmethod
+    def _from_arrays(cls, tensors: dict[str, npt.NDArray[Any]], facts: dict[str, Any]) -> Self:
+        head = cls(**facts["params"])
+        restore_common(head, facts)
+        head.C_ = float(facts["C"])
+        head.coef_, head.intercept_ = tensors["coef"], tensors["intercept"]
+        head._restore(facts)
+        return head
+
+    @abstractmethod
+    def _fit_along(self, Z: Floats, y: Ints, grid: Sequence[float]) -> list[Model]:
+        """Fit one model per C, coefficients in terms of Z."""
+
+    @abstractmethod
+    def _probabilities(self, scores: Floats) -> Floats:
+        """Turn scores of shape (n, n_scores) into probabilities of shape (n, n_classes)."""
+
+    def _learn_probabilities(self, scores: Floats | None, y: Ints) -> None:
+        """Learn from out-of-fold scores what `_probabilities` needs: nothing by default."""
+
+    def _more_facts(self) -> dict[str, Any]:
+        return {}
+
+    def _restore(self, facts: dict[str, Any]) -> None:
+        """Take up what `_more_facts` gave: nothing by default."""
+
+
+class SVMHead(_LinearHead):
+    """Linear support vector machine, squared hinge, one class against the rest.
+
+    Rows are L2-normalised; C is chosen by stratified cross-validation (with `groups`, by whole
+    groups) in the training data; probabilities come from one sigmoid over all out-of-fold scores
+    (Platt 1999), normalised over the classes.
+
+    Parameters
+    ----------
+    C : "auto" or float, default="auto"
+        Inverse strength of the regularisation; a number skips the search.
+    random_state : int, RandomState or None, default=0
+        Of the folds and the solver.
+    n_jobs : int or None, default=None
+        Folds fitted at a time; None means 1.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, sorted.
+    C_ : float
+        The C in use.
+    coef_ : ndarray of shape (n_scores, n_features), float64
+        Weights on L2-normalised codes; n_scores is 1 for two classes.
+    intercept_ : ndarray of shape (n_scores,), float64
+        Offsets.
+    sigmoid_ : tuple of (float, float)
+        Slope and offset; (2, 0) where no score could be held out.
+    cv_results_ : dict of str to ndarray
+        C, fold_accuracy of shape (n_C, n_folds), mean_accuracy, std_accuracy; empty where
+        nothing was held out.
+    out_of_fold_ : ndarray of shape (n_images,) or None
+        Each training picture's label as predicted without its fold, C chosen by the other folds.
+    n_features_in_ : int
+        Columns of the codes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.eye(2).repeat(4, axis=0) + 0.1
+    >>> SVMHead().fit(X, ["ant"] * 4 + ["bee"] * 4).predict([[0.2, 3.0]]).tolist()
+    ['bee']
+    """
+
+    _kind = "svm"
+    _grid = (0.01, 0.1, 1.0, 10.0, 100.0)
+    _fallback = 1.0
+    _needs_scores = True
+
+    sigmoid_: tuple[float, float]
+
+    def _fit_along(self, Z: Floats, y: Ints, grid: Sequence[float]) -> list[Model]:
+        models = []
+        for C in grid:
+            # primal: Newton steps converge for every C, the dual's coordinates crawl for large C
+            svm = LinearSVC(C=C, dual=C <= 1, max_iter=5000, random_state=self._seed())
+            svm.fit(Z, y)
+            models.append((svm.coef_, svm.intercept_))
+        return models
+
+    def _learn_probabilities(self, scores: Floats | None, y: Ints) -> None:
+        self.sigmoid_ = FIXED_SIGMOID if scores is None else fit_sigmoid(scores, y)
+
+    def _probabilities(self, scores: Floats) -> Floats:
+        return sigmoid_probabilities(one_score_a_class(scores), *self.sigmoid_)
+
+    def _more_facts(self) -> dict[str, Any]:
+        return {"sigmoid": list(self.sigmoid_)}
+
+    def _restore(self, facts: dict[str, Any]) -> None:
+        slope, offset = facts["sigmoid"]
+        self.sigmoid_ = (float(slope), float(offset))
+
+
+class LogisticHead(_LinearHead):
+    """Multinomial logistic regression, L2-regularised.
+
+    Rows are L2-normalised, columns centred on the training data's mean (which the intercept takes
+    up); C is chosen as for `SVMHead`.
+
+    Parameters
+    ----------
+    C : "auto" or float, default="auto"
+        Inverse strength of the regularisation; a number skips the search.
+    random_state : int, RandomState or None, default=0
+        Of the folds.
+    n_jobs : int or None, default=None
+        Folds fitted at a time; None means 1.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+        Labels, sorted.
+    C_ : float
+        The C in use.
+    coef_ : ndarray of shape (n_scores, n_features), float64
+        Weights on L2-normalised codes; n_scores is 1 for two classes.
+    intercept_ : ndarray of shape (n_scores,), float64
+        Offsets.
+    cv_results_ : dict of str to ndarray
+        C, fold_accuracy of shape (n_C, n_folds), mean_accuracy, std_accuracy; empty where
+        nothing was held out.
+    out_of_fold_ : ndarray of shape (n_images,) or None
+        Each training picture's label as predicted without its fold, C chosen by the other folds;
+        None where C was given.
+    n_features_in_ : int
+        Columns of the codes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.eye(2).repeat(4, axis=0) + 0.1
+    >>> LogisticHead(C=10).fit(X, ["ant"] * 4 + ["bee"] * 4).predict([[0.2, 3.0]]).tolist()
+    ['bee']
+    """
+
+    _kind = "logistic"
+    _grid = (0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
+    _fallback = 10.0
+    _needs_scores = False
+
+    def _fit_along(self, Z: Floats, y: Ints, grid: Sequence[float]) -> list[Model]:
+        mean = Z.mean(axis=0)
+        centred = Z - mean
+        model = LogisticRegression(max_iter=10_000, tol=1e-6, warm_start=True)
+        models = []
+        for C in grid:
+            model.set_params(C=C).fit(centred, y)
+            models.append((model.coef_.copy(), model.intercept_ - model.coef_ @ mean))
+        return models
+
+    def _probabilities(self, scores: Floats) -> Floats:
+        if scores.shape[1] == 1:  # two classes: the sigmoid of f is the softmax of (0, f)
+            return softmax_probabilities(np.hstack([np.zeros_like(scores), scores]))
+        return softmax_probabilities(scores)
+
+
+def encode_labels(y: npt.ArrayLike, name: str) -> tuple[npt.NDArray[Any], Ints]:
+    """Sorted classes, and each row's class number, of shape (n,).
+
+    Raises
+    ------
+    LabelsError
+        If there is one class only.
+    ValueError
+        If y holds numbers that are no classes.
+    """
+    check_classification_targets(y)
+    classes, encoded = np.unique(np.asarray(y), return_inverse=True)
+    if len(classes) < 2:
+        raise LabelsError(
+            f"{name} needs pictures of at least 2 classes, y holds one class only: "
+            f"{classes[0]!s}; add a folder with pictures of another class."
+        )
+    return classes, encoded.ravel()
+
+
+def common_facts(head: Any) -> dict[str, Any]:
+    """Kind, classes, constructor arguments and width of a fitted head, as JSON values."""
+    return {
+        "kind": head._kind,
+        "classes": head.classes_.tolist(),
+        "classes_kind": head.classes_.dtype.kind,
+        "params": {name: _json_value(v) for name, v in head.get_params(deep=False).items()},
+        "n_features_in": int(head.n_features_in_),
+    }
+
+
+def _json_value(value: Any) -> Any:
+    """A constructor argument as JSON: numpy numbers as plain ones, generators as None."""
+    value = value.item() if isinstance(value, np.generic) else value
+    return value if isinstance(value, str | int | float | None) else None
+
+
+def restore_common(head: Any, facts: dict[str, Any]) -> None:
+    """Set on a new head what `common_facts` told."""
+    kind = facts["classes_kind"]
+    head.classes_ = np.asarray(facts["classes"], dtype=object if kind == "O" else None)
+    head.n_features_in_ = int(facts["n_features_in"])

@@ -1,0 +1,197 @@
+"""Saved models: one safetensors file, its facts as JSON in the metadata, no pickle anywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from tlfeatures.errors import ModelFileError
+
+__all__ = ["load_model", "save_model"]
+
+FORMAT = "tlfeatures-model"
+FORMAT_VERSION = "1"
+
+
+def save_model(
+    path: str | os.PathLike[str],
+    tensors: Mapping[str, npt.NDArray[Any]],
+    facts: Mapping[str, Any],
+) -> Path:
+    """Save a model as one file; a file that is there is replaced only by a whole one.
+
+    Parameters
+    ----------
+    path : path
+        The file; its folder is made if need be.
+    tensors : mapping of str to ndarray
+        Numbers of any shape, float16 included.
+    facts : mapping of str to JSON values
+        Everything else.
+
+    Returns
+    -------
+    Path
+        The file.
+
+    Raises
+    ------
+    ModelFileError
+        If it cannot be written, or holds what the file cannot: nothing is then left behind.
+    """
+    target = Path(path)
+    arrays = {name: _contiguous(name, tensor) for name, tensor in tensors.items()}
+    metadata = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "facts": _facts_text(facts),
+        "checksums": json.dumps({name: _checksum(array) for name, array in arrays.items()}),
+    }
+    temporary = target.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(8)}.safetensors")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        save_file(arrays, temporary, metadata)
+        _sync(temporary, os.O_RDWR)
+        os.replace(temporary, target)  # noqa: PTH105 - the tests watch this very call
+        _sync_folder(target.parent)
+    except (OSError, SafetensorError) as error:
+        raise ModelFileError(
+            f"cannot write the model {target} ({error}); make room or allow writing there, "
+            "or name another file."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return target
+
+
+def load_model(
+    path: str | os.PathLike[str], *, prefix: str | None = None, without: str | None = None
+) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
+    """Load a model that `save_model` wrote.
+
+    Parameters
+    ----------
+    path : path
+        The file.
+    prefix : str, optional
+        Read only tensors whose names start with it.
+    without : str, optional
+        Leave out tensors whose names start with it, as `"network."`.
+
+    Returns
+    -------
+    tensors : dict of str to ndarray
+        With the dtypes and shapes they were saved with.
+    facts : dict
+        Fresh JSON values.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, damaged, from elsewhere or of an unknown version.
+    """
+    source = Path(path)
+    if not source.is_file():
+        raise ModelFileError(
+            f"there is no model file {source}; 'tlfeatures fit IMAGES --out {source}' makes one."
+        )
+    try:
+        with safe_open(source, framework="numpy") as file:
+            facts, checksums = _read_metadata(source, file.metadata() or {})
+            names = [name for name in file.keys() if _is_chosen(name, prefix, without)]  # noqa: SIM118
+            tensors = {name: file.get_tensor(name) for name in names}
+    except ModelFileError:
+        raise
+    except OSError as error:
+        raise ModelFileError(
+            f"cannot read the model {source} ({error}); allow reading it, or give another file."
+        ) from error
+    except (SafetensorError, ValueError, TypeError, KeyError) as error:
+        raise _foreign(source, f"it cannot be read as safetensors: {error}") from error
+    for name, tensor in tensors.items():
+        if checksums.get(name) != _checksum(tensor):
+            raise ModelFileError(
+                f"{source} is damaged: {name!r} does not match its checksum; "
+                "copy the file again, or fit the model again."
+            )
+    return tensors, facts
+
+
+def _read_metadata(
+    path: Path, metadata: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    if metadata.get("format") != FORMAT:
+        raise _foreign(path, "another program wrote it")
+    version = metadata.get("format_version")
+    if version != FORMAT_VERSION:
+        raise ModelFileError(
+            f"{path} has model format version {version}, this tlfeatures knows {FORMAT_VERSION}; "
+            "update tlfeatures, or fit the model again."
+        )
+    facts, checksums = json.loads(metadata["facts"]), json.loads(metadata["checksums"])
+    if not isinstance(facts, dict) or not isinstance(checksums, dict):
+        raise ValueError("its facts are no JSON object")
+    return facts, checksums
+
+
+def _foreign(path: Path, why: str) -> ModelFileError:
+    return ModelFileError(
+        f"{path} is not a tlfeatures model ({why}); "
+        f"give a file that 'tlfeatures fit IMAGES --out MODEL' made."
+    )
+
+
+def _is_chosen(name: str, prefix: str | None, without: str | None) -> bool:
+    is_asked = prefix is None or name.startswith(prefix)
+    return is_asked and (without is None or not name.startswith(without))
+
+
+def _facts_text(facts: Mapping[str, Any]) -> str:
+    try:
+        return json.dumps(dict(facts), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"the facts of a model must be JSON values ({error}); "
+            "convert numpy numbers with int() or float(), and arrays to tensors."
+        ) from error
+
+
+def _contiguous(name: str, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    array = np.asarray(tensor, order="C")
+    if array.dtype.kind not in "fiub":
+        raise ModelFileError(
+            f"tensor {name!r} has dtype {array.dtype}; a model file holds numbers, put text "
+            "into the facts."
+        )
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _checksum(array: npt.NDArray[Any]) -> str:
+    digest = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_folder(folder: Path) -> None:
+    with contextlib.suppress(OSError):  # Windows opens no folders; the rename has happened
+        _sync(folder, os.O_RDONLY)

@@ -1,0 +1,134 @@
+"""Files that are either absent or whole: written beside, fsynced, renamed, the folder fsynced."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import platform
+import re
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from tlfeatures.errors import StoreError
+
+TEMPORARY_PREFIX = ".tmp-"
+_SWEEP_AFTER_S = 24 * 3600
+GONE = (errno.ENOENT, errno.ESTALE)
+
+
+def temporary_name(suffix: str) -> str:
+    """Return a name nobody else uses, on this machine or another one on the same disk."""
+    host = re.sub(r"[^A-Za-z0-9]+", "_", platform.node())[:40]
+    return f"{TEMPORARY_PREFIX}{host}-{os.getpid()}-{secrets.token_hex(8)}{suffix}"
+
+
+def publish_bytes(data: bytes, path: Path) -> None:
+    """Write a whole file under its final name, or nothing.
+
+    Parameters
+    ----------
+    data : bytes
+        The contents.
+    path : Path
+        Where it stands afterwards; a file already there is replaced.
+
+    Raises
+    ------
+    OSError
+        If any step fails; the temporary file is then removed.
+    """
+    with replacing(path) as temporary, temporary.open("xb") as file:
+        file.write(data)
+        file.flush()
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Lend a temporary path beside `path`; what was written there replaces it at the end.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be synced or renamed; the temporary file is then removed.
+    """
+    temporary = path.with_name(temporary_name(path.suffix))
+    try:
+        yield temporary
+        sync_file(temporary)
+        os.replace(temporary, path)  # noqa: PTH105 - the tests watch this very call
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until a file's bytes are on the disk."""
+    handle = os.open(path, os.O_RDWR | getattr(os, "O_BINARY", 0))
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until a folder's entries are on the disk, where the system can do that."""
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:  # Windows opens no folders; the rename itself has happened
+        return
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):
+            raise
+    finally:
+        os.close(handle)
+
+
+def sweep_temporary(folder: Path) -> None:
+    """Remove temporary files older than 24 hours; what cannot be removed stays."""
+    oldest = time.time() - _SWEEP_AFTER_S
+    with contextlib.suppress(OSError):
+        for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
+            with contextlib.suppress(OSError):
+                if path.stat().st_mtime < oldest:
+                    path.unlink()
+
+
+def is_gone(error: BaseException) -> bool:
+    """Say whether an error means that the file was taken away (also on a network disk)."""
+    return isinstance(error, OSError) and error.errno in GONE
+
+
+def write_error(path: Path, error: OSError) -> StoreError:
+    """Return the error of a failed write, with the free space and what to do."""
+    made = StoreError(
+        f"cannot write {path} ({error.strerror or error}; {_free_space(path)}); "
+        "make room or allow writing there, or choose another folder with --cache or "
+        "$TLFEATURES_CACHE, and run again: what was stored before is kept."
+    )
+    made.errno = error.errno
+    return made
+
+
+def read_error(path: Path, error: OSError) -> StoreError:
+    """Return the error of a failed read, with what to do."""
+    made = StoreError(
+        f"cannot read {path} ({error.strerror or error}); allow reading there, or choose "
+        "another folder with --cache or $TLFEATURES_CACHE."
+    )
+    made.errno = error.errno
+    return made
+
+
+def _free_space(path: Path) -> str:
+    for folder in path.parents:
+        with contextlib.suppress(OSError):
+            return f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free"
+    return "free space unknown"

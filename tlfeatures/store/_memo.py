@@ -1,0 +1,94 @@
+"""The spec memo: the spec that the same words gave before, as long as no weights file changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tlfeatures.errors import StoreError
+from tlfeatures.store._files import publish_bytes
+from tlfeatures.store._spec import CodeSpec, canonical_json
+
+_VERSION = 1
+
+
+class SpecMemo:
+    """A small memory on the disk, of this machine, that only saves time.
+
+    Parameters
+    ----------
+    root : path
+        The cache folder; entries lie in its folder `memo`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._folder = Path(root) / "memo"
+
+    def get(
+        self, words: Mapping[str, Any], files: Callable[[], Sequence[Path]] | None = None
+    ) -> CodeSpec | None:
+        """Return the spec remembered for these words, None if anything may have changed.
+
+        Parameters
+        ----------
+        words : mapping of JSON values
+            The words typed, together with the installed versions.
+        files : callable, optional
+            Returns the weights files that would be used now; the entry is then served only if
+            they are the ones it was made from.
+        """
+        try:
+            entry = json.loads(self._path(words).read_text(encoding="utf-8"))
+            spec = CodeSpec.from_json(entry["spec"])
+            remembered = list(entry["files"])
+            if entry["words"] != json.loads(canonical_json(dict(words))):
+                return None
+            paths = [Path(str(facts["path"])) for facts in remembered]
+            if files is not None and {p.absolute() for p in files()} != set(paths):
+                return None
+            return spec if [_facts(path) for path in paths] == remembered else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, StoreError):
+            return None
+
+    def put(self, words: Mapping[str, Any], spec: CodeSpec, files: Sequence[Path] = ()) -> None:
+        """Remember the spec of these words; what cannot be written is not remembered.
+
+        Parameters
+        ----------
+        words : mapping of JSON values
+            As for `get`.
+        spec : CodeSpec
+            What they meant.
+        files : sequence of Path
+            The weights files that it was made from.
+        """
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            entry = {
+                "version": _VERSION,
+                "words": dict(words),
+                "spec": spec.to_json(),
+                "files": [_facts(Path(path).absolute()) for path in files],
+            }
+            self._folder.mkdir(parents=True, exist_ok=True)
+            publish_bytes(json.dumps(entry, indent=1).encode(), self._path(words))
+
+    def _path(self, words: Mapping[str, Any]) -> Path:
+        text = canonical_json([_VERSION, platform.node(), dict(words)])
+        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    facts = path.stat()
+    return {
+        "path": str(path),
+        "size": facts.st_size,
+        "mtime_ns": facts.st_mtime_ns,
+        "ctime_ns": facts.st_ctime_ns,
+        "inode": facts.st_ino,
+    }
