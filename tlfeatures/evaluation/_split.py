@@ -83,9 +83,9 @@ def make_split(
     In this order: a `split` column that has "test" is followed ("val" rows then train too), else
     one that has "val" (which is then the test side). Without either, `train_per_class` alone
     draws that many training pictures a class and tests on all the rest. Otherwise a stratified
-    share is held out, whole groups at a time: each class gives its share, at least one picture
-    and never its last. With a fixed split, a share or groups, `train_per_class` then thins out
-    the training side by the same draw.
+    share is held out: each class gives its share, at least one picture and never its last, as
+    near as whole groups allow. With a fixed split, a share or groups, `train_per_class` then
+    thins out the training side by the same draw.
 
     Parameters
     ----------
@@ -119,22 +119,23 @@ def make_split(
     _check_options(labels, group_rows, test, train_per_class)
     sides = _sides(split, len(labels))
     _check_classes(labels)
-    if np.isin(sides, ("val", "test")).any():
+    fixed, thinned = bool(np.isin(sides, ("val", "test")).any()), train_per_class
+    notes: list[str] = []
+    if fixed:
         train, held_out, protocol = _fixed(labels, sides)
         notes = _notes_on_fixed(train, held_out, group_rows, test)
     elif train_per_class is not None and test is None and group_rows is None:
-        train = draw(labels, train_per_class, random_state)
+        train, thinned = draw(labels, train_per_class, random_state), None
         held_out = np.setdiff1d(np.arange(len(labels)), train)
-        protocol, notes = f"random {train_per_class} a class for training", []
+        protocol = f"random {train_per_class} a class for training"
     else:
-        train, held_out, protocol, notes = *_share(labels, group_rows, test, random_state), []
-    if train_per_class is not None and "a class for training" not in protocol:
-        train = train[draw(labels[train], train_per_class, random_state)]
-        protocol += f", {train_per_class} a class drawn from the training side"
+        train, held_out, protocol = _share(labels, group_rows, test, random_state)
+    if thinned is not None:
+        train = train[draw(labels[train], thinned, random_state)]
+        protocol += f", {thinned} a class drawn from the training side"
     _check_sides(labels, train, held_out)
-    if train_per_class is not None or "random" in protocol:
-        protocol += f", seed {random_state}"
-    protocol += f": trained on {len(train)}, tested on {len(held_out)}"
+    seed = "" if fixed and thinned is None else f", seed {random_state}"
+    protocol += f"{seed}: trained on {len(train)}, tested on {len(held_out)}"
     return Split(train, held_out, protocol, (*notes, *_notes_on_classes(labels, train, held_out)))
 
 
@@ -155,7 +156,7 @@ def _sides(split: Sequence[str | None] | Labels | None, n: int) -> Labels:
         return np.full(n, "train")
     if len(split) != n:
         raise UsageError(f"{len(split)} split entries for {n} labels; give one a picture.")
-    unknown = sorted({repr(side) for side in split} - {repr(side) for side in SIDES})
+    unknown = sorted({str(side) for side in split} - set(SIDES))
     if unknown:
         raise UsageError(
             f"the split column holds {', '.join(unknown)}; write train, val or test in every row."

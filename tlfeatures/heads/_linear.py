@@ -337,7 +337,7 @@ class SVMHead(_LinearHead):
     def _fit_along(self, Z: Floats, y: Ints, grid: Sequence[float]) -> list[Model]:
         models = []
         for C in grid:
-            # primal: Newton steps converge for every C, the dual's coordinates crawl for large C
+            # coordinates of the dual are fast for small C, crawl for large; Newton steps never do
             svm = LinearSVC(C=C, dual=C <= 1, max_iter=5000, random_state=self._seed())
             svm.fit(Z, y)
             models.append((svm.coef_, svm.intercept_))

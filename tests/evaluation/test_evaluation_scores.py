@@ -1,0 +1,129 @@
+"""Scores and intervals against published values and hand counts."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tlfeatures.errors import UsageError
+from tlfeatures.evaluation import (
+    mean_recall,
+    mean_recall_interval,
+    paired_difference,
+    score,
+    wilson_interval,
+)
+
+
+@pytest.mark.parametrize(
+    ("n_right", "n", "low", "high"),
+    [
+        (81, 263, 0.2553, 0.3662),
+        (15, 148, 0.0624, 0.1605),
+        (0, 20, 0, 0.1611),
+        (1, 29, 0.0061, 0.1718),
+    ],
+)
+def test_wilson_gives_the_published_values(n_right, n, low, high):
+    """Newcombe 1998, Statistics in Medicine 17:857, table I, method 3."""
+    np.testing.assert_allclose(wilson_interval(n_right, n), (low, high), atol=5e-5)
+
+
+def test_wilson_widens_with_the_level():
+    """99 % is wider than 95 %."""
+    low, high = wilson_interval(8, 10, 0.99)
+    assert low < wilson_interval(8, 10)[0]
+    assert high > wilson_interval(8, 10)[1]
+
+
+@pytest.mark.parametrize("words", [(1, 0), (3, 2), (-1, 2), (1, 2, 1.0)])
+def test_wilson_refuses_impossible_counts(words):
+    """No pictures, more right than there are, a level of 1."""
+    with pytest.raises(UsageError, match="give 0 <= n_right <= n"):
+        wilson_interval(*words)
+
+
+def test_mean_recall_counts_every_class_the_same():
+    """Recalls 3/4, 0/1: mean 3/8; a class only predicted does not count."""
+    assert mean_recall(list("aaaab"), list("aaaca")) == pytest.approx(3 / 8)
+
+
+def test_mean_recall_interval_with_one_class_is_wilson():
+    """Nothing to combine."""
+    found = mean_recall_interval(["a"] * 10, ["a"] * 7 + ["b"] * 3)
+    np.testing.assert_allclose(found, wilson_interval(7, 10))
+
+
+def test_mean_recall_interval_combines_by_hand():
+    """Two classes 7/10 and 10/10: squared distances to the Wilson bounds add, then halve."""
+    y_true = ["a"] * 10 + ["b"] * 10
+    y_pred = ["a"] * 7 + ["b"] * 3 + ["b"] * 10
+    (low_a, high_a), (low_b, _) = wilson_interval(7, 10), wilson_interval(10, 10)
+    low = 0.85 - np.hypot(0.7 - low_a, 1 - low_b) / 2
+    np.testing.assert_allclose(
+        mean_recall_interval(y_true, y_pred), (low, 0.85 + (high_a - 0.7) / 2)
+    )
+
+
+def test_mean_recall_interval_covers_as_often_as_it_says():
+    """95 % of 2,000 draws from known recalls, give or take."""
+    rng = np.random.default_rng(0)
+    sizes, recalls = [10, 30, 60], [0.9, 0.6, 0.8]
+    y_true = np.repeat(np.arange(3), sizes)
+    share = np.repeat(recalls, sizes)
+    covered = 0
+    for _ in range(2000):
+        low, high = mean_recall_interval(y_true, np.where(rng.random(100) < share, y_true, 9))
+        covered += low <= np.mean(recalls) <= high
+    assert 0.93 < covered / 2000 < 0.98
+
+
+def test_score_puts_it_together():
+    """Three of four right; recalls 1 and 1/2."""
+    found = score(["ant", "ant", "bee", "bee"], ["ant", "ant", "bee", "ant"])
+    assert (found.accuracy, found.mean_recall, found.n) == (0.75, 0.75, 4)
+    assert found.ci95 == wilson_interval(3, 4)
+    assert found.mean_recall_ci95[0] < 0.75 < found.mean_recall_ci95[1]
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_every_interval_holds_its_figure(pairs):
+    """In [0, 1] and around the estimate, whatever the labels."""
+    found = score(*np.array(pairs).T)
+    for value, (low, high) in (
+        (found.accuracy, found.ci95),
+        (found.mean_recall, found.mean_recall_ci95),
+    ):
+        assert 0 <= low <= value + 1e-12
+        assert value - 1e-12 <= high <= 1
+
+
+def test_paired_difference_counts_only_disagreements():
+    """a alone right 6 times, b alone twice, of 20: 0.2, with McNemar's variance."""
+    a = np.array([1] * 6 + [0] * 2 + [1] * 12, bool)
+    b = np.array([0] * 6 + [1] * 2 + [1] * 12, bool)
+    found = paired_difference(a, b)
+    assert found.difference == pytest.approx(0.2)
+    expected = np.std(a.astype(float) - b, ddof=1) / np.sqrt(20)
+    assert found.standard_error == pytest.approx(expected)
+    # Bonett & Price: p = 7/22, q = 3/22
+    p, q = 7 / 22, 3 / 22
+    half = 1.959964 * np.sqrt((p + q - (p - q) ** 2) / 22)
+    np.testing.assert_allclose(found.ci95, (p - q - half, p - q + half), rtol=1e-6)
+
+
+def test_methods_that_agree_still_leave_doubt():
+    """Difference 0 with an interval of more than no width."""
+    found = paired_difference([True, False, True], [True, False, True])
+    assert (found.difference, found.standard_error, found.n) == (0, 0, 3)
+    assert found.ci95[0] < 0 < found.ci95[1]
+
+
+@pytest.mark.parametrize("function", [score, mean_recall, mean_recall_interval, paired_difference])
+def test_unequal_or_empty_inputs_are_refused(function):
+    """The message gives both lengths."""
+    with pytest.raises(UsageError, match="2 values are compared with 1"):
+        function([1, 0], [1])
+    with pytest.raises(UsageError, match="0 values"):
+        function([], [])

@@ -1,0 +1,166 @@
+"""How a picture becomes the network's input: geometry on the Pillow side, arithmetic on the batch.
+
+The geometry is torchvision's for Pillow pictures (resize the short side with antialiasing, crop the
+centre), the arithmetic is that of the weights (documents.md, E). No torch here, so that decoder
+workers and fully cached runs need none.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from tlfeatures.errors import UsageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
+
+PREPROCESS_NAMES = ("torchvision", "imagenet", "caffe", "tf")
+POOLINGS = ("avg", "max", "gem", "flatten")
+CROPS = ("center", "none")
+INTERPOLATIONS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+DEFAULT_INPUT_SIZE = 224
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What the weights expect of a picture.
+
+    Attributes
+    ----------
+    resize : int
+        The short side after resizing, in pixels.
+    input_size : int
+        Side of the square that the network sees, in pixels.
+    crop : {"center", "none"}
+        "center": the middle square of the resized picture; "none": the whole picture squeezed to
+        the square, aspect ratio lost.
+    interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}
+    divide_by : float
+        Pixel values 0..255 are divided by this first.
+    mean, std : tuple of three float
+        Subtracted, then divided by, in the order of the channels as fed.
+    order : {"RGB", "BGR"}
+    """
+
+    resize: int
+    input_size: int
+    crop: str = "center"
+    interpolation: str = "bilinear"
+    divide_by: float = 255.0
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    order: str = "RGB"
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything that changes the numbers, as plain data."""
+        return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Preprocessing:
+        """Rebuild from `to_json`'s answer."""
+        return cls(**{**data, "mean": tuple(data["mean"]), "std": tuple(data["std"])})
+
+    def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """Resize and crop one RGB picture.
+
+        Returns
+        -------
+        ndarray of shape (input_size, input_size, 3), uint8, RGB
+        """
+        side, filter_ = self.input_size, INTERPOLATIONS[self.interpolation]
+        if self.crop == "none":
+            return np.array(picture.resize((side, side), filter_))
+        resized = picture.resize(self._resized_size(picture.size), filter_)
+        return np.array(self._crop(resized))
+
+    def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        # int(), not round(): torchvision truncates the long side.
+        width, height = size
+        if width <= height:
+            return self.resize, max(1, int(self.resize * height / width))
+        return max(1, int(self.resize * width / height)), self.resize
+
+    def _crop(self, picture: Image.Image) -> Image.Image:
+        side = self.input_size
+        pad_x, pad_y = max(0, side - picture.width), max(0, side - picture.height)
+        if pad_x or pad_y:  # a crop larger than the picture is padded with black, as torchvision
+            canvas = Image.new("RGB", (picture.width + pad_x, picture.height + pad_y))
+            canvas.paste(picture, (pad_x // 2, pad_y // 2))
+            picture = canvas
+        left = round((picture.width - side) / 2.0)
+        top = round((picture.height - side) / 2.0)
+        return picture.crop((left, top, left + side, top + side))
+
+
+def make_preprocessing(
+    name: str,
+    default: Preprocessing,
+    *,
+    input_size: int | None = None,
+    resize: int | None = None,
+    crop: str | None = None,
+    interpolation: str | None = None,
+) -> Preprocessing:
+    """Resolve the words typed into the one preprocessing used.
+
+    Parameters
+    ----------
+    name : {"torchvision", "imagenet", "caffe", "tf"}
+        "torchvision" takes `default`, the preset of the weights; the others are for local files.
+
+    Raises
+    ------
+    UsageError
+        If a word or a size is not possible.
+    """
+    _check_words(name, crop, interpolation)
+    base = default if name == "torchvision" else _named(name)
+    side = input_size or base.input_size
+    short = resize or (base.resize if input_size is None else round(side * base.resize / base.input_size))
+    if side < 1 or short < 1:
+        raise UsageError(f"input size {side} and resize {short} must be positive pixel counts.")
+    return Preprocessing(
+        resize=short,
+        input_size=side,
+        crop=crop or base.crop,
+        interpolation=interpolation or base.interpolation,
+        divide_by=base.divide_by,
+        mean=base.mean,
+        std=base.std,
+        order=base.order,
+    )
+
+
+def _named(name: str) -> Preprocessing:
+    side = DEFAULT_INPUT_SIZE
+    geometry = {"resize": round(side * 256 / 224), "input_size": side}
+    if name == "imagenet":
+        return Preprocessing(**geometry)
+    if name == "caffe":
+        return Preprocessing(
+            **geometry, divide_by=1.0, mean=CAFFE_MEAN_BGR, std=(1.0, 1.0, 1.0), order="BGR"
+        )
+    return Preprocessing(**geometry, divide_by=127.5, mean=(1.0, 1.0, 1.0), std=(1.0, 1.0, 1.0))
+
+
+def _check_words(name: str, crop: str | None, interpolation: str | None) -> None:
+    for what, word, known in (
+        ("preprocess", name, PREPROCESS_NAMES),
+        ("crop", crop, CROPS),
+        ("interpolation", interpolation, tuple(INTERPOLATIONS)),
+    ):
+        if word is not None and word not in known:
+            raise UsageError(f"{what} {word!r} is unknown; choose one of {', '.join(known)}.")
