@@ -1,0 +1,36 @@
+"""Pictures -> codes, through the cache: the engine, the loop over batches, `CNNCodes`.
+
+Promises: n given = n coded + n bad; what is cached is never computed again; memory is flat in n.
+Must not know: labels' meaning, heads, reports. `extract_codes` needs neither torch nor scikit-learn
+when everything is cached.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tlfeatures.extraction._extract import Engine, Extraction, Progress, extract_codes
+from tlfeatures.extraction._open import RunOptions, extract, open_engine, spec_of
+
+if TYPE_CHECKING:
+    from tlfeatures.extraction._estimator import CNNCodes
+
+__all__ = [
+    "CNNCodes",
+    "Engine",
+    "Extraction",
+    "Progress",
+    "RunOptions",
+    "extract",
+    "extract_codes",
+    "open_engine",
+    "spec_of",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "CNNCodes":
+        from tlfeatures.extraction._estimator import CNNCodes
+
+        return CNNCodes
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

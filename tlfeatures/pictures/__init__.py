@@ -1,0 +1,28 @@
+"""What comes in: folders, manifests and lists -> `Pictures`; bytes -> right RGB; contact sheets.
+
+Promises: order does not depend on the system, every bad picture has a reason, no input is changed.
+Must not know: networks, codes, the cache; torch is never imported.
+"""
+
+from tlfeatures.pictures._copies import Copies, find_exact_copies
+from tlfeatures.pictures._decode import DecodeOptions, decode
+from tlfeatures.pictures._digest import content_digest, read_bytes, row_key
+from tlfeatures.pictures._folders import load_pictures
+from tlfeatures.pictures._pictures import Pictures
+from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, thumbnail
+
+__all__ = [
+    "Copies",
+    "DecodeOptions",
+    "Pictures",
+    "contact_sheet",
+    "content_digest",
+    "data_uri",
+    "decode",
+    "find_exact_copies",
+    "load_pictures",
+    "png_bytes",
+    "read_bytes",
+    "row_key",
+    "thumbnail",
+]

@@ -1,0 +1,58 @@
+"""What a picture is known by: a digest of its bytes, never its path."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from tlfeatures.errors import ImageReadError
+from tlfeatures.pictures._decode import DecodeOptions
+
+DIGEST_SIZE = 16
+
+
+def read_bytes(path: str) -> bytes:
+    """The file's bytes.
+
+    Raises
+    ------
+    ImageReadError
+        With the system's reason, such as a missing file or a refused permission.
+    """
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ImageReadError(f"cannot be read: {reason}") from error
+
+
+def content_digest(item: Any) -> bytes:
+    """A blake2b digest of 16 bytes: of a file's bytes, or of mode, shape and pixels in memory.
+
+    Raises
+    ------
+    ImageReadError
+        If the file cannot be read.
+    """
+    if isinstance(item, str):
+        return hashlib.blake2b(read_bytes(item), digest_size=DIGEST_SIZE).digest()
+    if isinstance(item, Image.Image):
+        kind, pixels = item.mode, np.asarray(item.convert("RGBA") if item.mode == "P" else item)
+    else:
+        kind, pixels = "array", item
+    # `person` keeps pictures in memory apart from files of the same bytes.
+    digest = hashlib.blake2b(digest_size=DIGEST_SIZE, person=b"pixels")
+    digest.update(f"{kind}{pixels.dtype}{pixels.shape}".encode())
+    digest.update(np.ascontiguousarray(pixels).tobytes())
+    return digest.digest()
+
+
+def row_key(digest: bytes, options: DecodeOptions) -> bytes:
+    """The key of a picture's rows, 16 bytes: its content together with how it is decoded."""
+    words = json.dumps(options.to_json(), sort_keys=True).encode()
+    return hashlib.blake2b(digest + words, digest_size=DIGEST_SIZE, person=b"row").digest()
