@@ -36,6 +36,7 @@ class TorchEngine:
         self.backbone = backbone.to(device)
         self.backbone.network.to(memory_format=torch.channels_last)
         self.device, self.batch_size = device, batch_size
+        self.source: Mapping[str, Any] | None = None
         self.spec = CodeSpec(
             backbone=backbone.name,
             weights_id=backbone.weights_id,
@@ -69,14 +70,13 @@ def open_torch_engine(
     """
     device = resolve_device(device)
     batch_size = batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH)
-    if tensors is not None:
-        as_torch = {name: torch.from_numpy(array.copy()) for name, array in tensors.items()}
-        return TorchEngine(load_backbone(request, tensors=as_torch), device, batch_size)
-    key = (request, device, batch_size, _stamp(request))
+    key = (request, device, batch_size, _stamp(request), id(tensors))
     if key not in _open:
         while len(_open) >= KEPT_OPEN:
             _open.pop(next(iter(_open)))
-        _open[key] = TorchEngine(load_backbone(request), device, batch_size)
+        as_torch = tensors and {k: torch.from_numpy(array.copy()) for k, array in tensors.items()}
+        _open[key] = TorchEngine(load_backbone(request, tensors=as_torch), device, batch_size)
+        _open[key].source = tensors  # kept, so that its id stays taken
     return _open[key]
 
 

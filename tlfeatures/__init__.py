@@ -1,0 +1,47 @@
+"""Pictures -> CNN codes -> HDF5 cache -> classifiers, image search.
+
+Names are loaded when first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tlfeatures._version import __version__
+
+if TYPE_CHECKING:
+    from tlfeatures.classification import TransferClassifier, evaluate_baseline
+    from tlfeatures.extraction import CNNCodes
+    from tlfeatures.pictures import Pictures, load_pictures
+    from tlfeatures.search import ImageIndex
+
+__all__ = [
+    "CNNCodes",
+    "ImageIndex",
+    "Pictures",
+    "TransferClassifier",
+    "__version__",
+    "evaluate_baseline",
+    "load_pictures",
+]
+
+_ROOMS = {
+    "CNNCodes": "extraction",
+    "ImageIndex": "search",
+    "Pictures": "pictures",
+    "TransferClassifier": "classification",
+    "evaluate_baseline": "classification",
+    "load_pictures": "pictures",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ROOMS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

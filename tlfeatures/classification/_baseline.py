@@ -1,0 +1,345 @@
+"""The whole honest protocol: split, codes, heads, held-out scores, controls -> a dataclass."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
+
+from tlfeatures.classification._classifier import TransferClassifier, as_codes
+from tlfeatures.classification._controls import histogram_codes, pixel_codes
+from tlfeatures.errors import LabelsError, PicturesError, UsageError
+from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
+from tlfeatures.extraction import CNNCodes
+from tlfeatures.heads import HEADS, choose_head, make_head
+from tlfeatures.pictures import Pictures, find_exact_copies, load_pictures
+
+CONTROL_LIMIT = 2000  # pictures; a control is a rough measure
+COPIES_NAMED = 5
+
+
+@dataclass(frozen=True)
+class HeadResult:
+    """One head's held-out score, fractions in 0..1; C is None where the head has none."""
+
+    accuracy: float
+    ci95: tuple[float, float]
+    mean_recall: float
+    mean_recall_ci95: tuple[float, float]
+    C: float | None
+
+
+@dataclass(frozen=True)
+class Control:
+    """What a trivial method reaches on the same split."""
+
+    accuracy: float
+    ci95: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """The result of `evaluate_baseline`; field by field the keys of `tlfeatures fit --json`.
+
+    Attributes
+    ----------
+    confounds, learning_curve : list
+        Not examined by this version: always empty.
+    classifier : TransferClassifier
+        The chosen head, fitted on the training side; not part of the JSON.
+    test : Pictures
+        The held-out pictures; not part of the JSON.
+    """
+
+    classes: list[str]
+    protocol: str
+    n_train: int
+    n_test: int
+    bad: list[tuple[str, str]]
+    backbone: str
+    weights_id: str
+    layer: str
+    key: str
+    heads: dict[str, HeadResult]
+    chosen: str
+    controls: dict[str, Control]
+    warnings: list[str]
+    seconds: dict[str, float]
+    classifier: TransferClassifier = field(repr=False)
+    train: Pictures = field(repr=False)
+    test: Pictures = field(repr=False)
+    confounds: list[dict[str, Any]] = field(default_factory=list)
+    learning_curve: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data, with exactly the key names of the command line."""
+        hidden = ("classifier", "train", "test", "bad", "heads", "controls")
+        plain = {k: v for k, v in vars(self).items() if k not in hidden}
+        return {
+            **plain,
+            "bad": [{"path": path, "reason": reason} for path, reason in self.bad],
+            "heads": {name: asdict(result) for name, result in self.heads.items()},
+            "controls": {name: asdict(control) for name, control in self.controls.items()},
+        }
+
+
+@dataclass(frozen=True)
+class ModelScore:
+    """How a saved model does on labelled pictures; fractions in 0..1."""
+
+    accuracy: float
+    ci95: tuple[float, float]
+    mean_recall: float
+    mean_recall_ci95: tuple[float, float]
+    C: float | None
+    n_test: int
+    bad: list[tuple[str, str]]
+    warnings: list[str]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {**asdict(self), "bad": [{"path": p, "reason": r} for p, r in self.bad]}
+
+
+def evaluate_baseline(
+    pictures: Pictures,
+    backbone: str | CNNCodes = "resnet50",
+    *,
+    heads: Sequence[str] = tuple(HEADS),
+    test: str | float | Pictures | None = None,
+    train_per_class: int | None = None,
+    random_state: int = 0,
+    say: Callable[[str], None] = lambda words: None,
+) -> Baseline:
+    """Score every head on held-out pictures, beside what trivial methods reach on the same split.
+
+    Split: the test folder if there is one, else val, else a stratified 25 % that respects groups.
+    C, the head and everything else are chosen inside the training side. Controls use at most
+    2,000 pictures.
+
+    Parameters
+    ----------
+    pictures : Pictures
+        With labels.
+    backbone : str or CNNCodes
+    heads : sequence of {"svm", "logistic", "knn"}
+    test : folder, Pictures, float or None
+        Other pictures to test on, or the share to hold out.
+    train_per_class : int, optional
+        Train on so many pictures a class.
+    random_state : int, default=0
+    say : callable
+        Told in words what is done next.
+
+    Returns
+    -------
+    Baseline
+
+    Raises
+    ------
+    LabelsError
+        If there are no labels, or too few classes or pictures to hold any out.
+    UsageError
+        If a head is unknown.
+    """
+    unfitted = {name: make_head(name) for name in heads}
+    pictures = _with_test(pictures, test) if not isinstance(test, float) else pictures
+    if pictures.labels is None:
+        raise LabelsError("the pictures have no labels; use a folder of class folders or a manifest.")
+    share = test if isinstance(test, float) else None
+    seconds: dict[str, float] = {}
+    notes: list[str] = []
+    codes_of = as_codes(backbone)
+    with _timed(seconds, "extract"):
+        extraction = codes_of.extract(pictures)
+    kept, labels = extraction.pictures, extraction.pictures.labels
+    if labels is None or not len(labels):
+        raise PicturesError(f"none of the {len(pictures)} pictures can be read; see the reasons given.")
+    split = make_split(labels, kept.split, kept.groups, share, train_per_class, random_state)
+    notes += [*split.warnings, *_copies(kept, extraction.codes.keys, split)]
+    X, groups = np.asarray(extraction.codes), kept.groups
+    train, held_out = split.train, split.test
+    train_groups = None if groups is None else groups[train]
+    with _timed(seconds, "heads"), _collected(notes):
+        say(f"fitting {', '.join(unfitted)} on {len(train)} pictures")
+        name, table = choose_head(
+            unfitted, X[train], labels[train], train_groups, random_state=random_state
+        )
+        fitted = {row.name: row.head for row in table}
+        scores = {n: score(labels[held_out], fitted[n].predict(X[held_out])) for n in unfitted}
+    with _timed(seconds, "controls"), _collected(notes):
+        say("controls: pixels, colours, random weights, majority, shuffled labels")
+        controls = _controls(codes_of, kept, X, split, fitted[name], random_state, notes)
+    spec = extraction.codes.spec
+    return Baseline(
+        classes=sorted(set(labels.tolist())),
+        protocol=split.protocol,
+        n_train=len(train),
+        n_test=len(held_out),
+        bad=extraction.bad,
+        backbone=spec.backbone,
+        weights_id=spec.weights_id,
+        layer=spec.layer,
+        key=spec.key,
+        heads={n: _head_result(scores[n], fitted[n]) for n in unfitted},
+        chosen=name,
+        controls=controls,
+        warnings=list(dict.fromkeys(notes)),
+        seconds={k: round(v, 3) for k, v in seconds.items()},
+        classifier=_classifier(codes_of, name, fitted[name], spec),
+        train=kept[train],
+        test=kept[held_out],
+    )
+
+
+def evaluate_model(model: TransferClassifier, pictures: Pictures) -> ModelScore:
+    """Score a fitted model on labelled pictures; bad ones are left out and listed.
+
+    Raises
+    ------
+    LabelsError
+        If the pictures have no labels.
+    """
+    if pictures.labels is None:
+        raise LabelsError("the pictures have no labels; use a folder of class folders or a manifest.")
+    extraction = model.codes_.extract(pictures)
+    labels = extraction.pictures.labels
+    if labels is None or not len(labels):
+        raise PicturesError(f"none of the {len(pictures)} pictures can be read; see the reasons given.")
+    unknown = sorted(set(labels.tolist()) - set(model.classes_.tolist()))
+    notes = [f"the model knows no class {', '.join(unknown)}; those pictures count as wrong."]
+    result = score(labels, model.head_.predict(np.asarray(extraction.codes)))
+    head = _head_result(result, model.head_)
+    return ModelScore(
+        **asdict(head), n_test=len(labels), bad=extraction.bad, warnings=notes if unknown else []
+    )
+
+
+def _with_test(pictures: Pictures, test: str | Pictures | None) -> Pictures:
+    """The pictures with a split column that holds out `test`."""
+    if test is None:
+        return pictures
+    other = load_pictures(test) if isinstance(test, str) else test
+    if pictures.labels is None or other.labels is None:
+        raise LabelsError("both sides need labels; use folders of class folders.")
+    return Pictures(
+        [*pictures.items, *other.items],
+        [*pictures.labels, *other.labels],
+        ["train"] * len(pictures) + ["test"] * len(other),
+        names=[*pictures.paths, *other.paths],
+    )
+
+
+def _controls(
+    codes_of: CNNCodes,
+    pictures: Pictures,
+    X: NDArray[np.float32],
+    split: Split,
+    chosen: Any,
+    random_state: int,
+    notes: list[str],
+) -> dict[str, Control]:
+    train, held_out = _thin_out(split, random_state)
+    if len(train) + len(held_out) < len(split.train) + len(split.test):
+        notes.append(f"controls use {len(train)} training and {len(held_out)} test pictures.")
+    labels: Any = pictures.labels
+    y_train, y_test = labels[train], labels[held_out]
+    rows = np.concatenate([train, held_out])
+    both, n = pictures[rows], len(train)
+
+    def judged(codes: NDArray[np.float32], head: Any) -> Control:
+        fitted = head.fit(codes[:n], y_train)
+        return _control(score(y_test, fitted.predict(codes[n:])))
+
+    random_codes = clone(codes_of).set_params(weights="random", on_bad="raise")
+    controls = {
+        "pixels": judged(pixel_codes(both), make_head("logistic")),
+        "histogram": judged(histogram_codes(both), make_head("logistic")),
+        "random_weights": judged(random_codes.transform(both), clone(chosen)),
+        "majority": _control(majority(y_train, y_test)),
+    }
+    if len(set(y_train.tolist())) > 1:
+        shuffled = shuffled_labels(chosen, X[train], y_train, X[held_out], y_test, random_state)
+        controls["shuffled_labels"] = _control(shuffled)
+    return controls
+
+
+def _thin_out(split: Split, random_state: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """At most 2,000 pictures, both sides in proportion; all where there are fewer."""
+    total = len(split.train) + len(split.test)
+    if total <= CONTROL_LIMIT:
+        return split.train, split.test
+    rng = np.random.default_rng(random_state)
+    n_train = max(1, min(CONTROL_LIMIT - 1, round(CONTROL_LIMIT * len(split.train) / total)))
+    train = rng.choice(split.train, min(n_train, len(split.train)), replace=False)
+    test = rng.choice(split.test, min(CONTROL_LIMIT - n_train, len(split.test)), replace=False)
+    return np.sort(train), np.sort(test)
+
+
+def _control(result: Score) -> Control:
+    return Control(result.accuracy, result.ci95)
+
+
+def _head_result(result: Score, head: Any) -> HeadResult:
+    C = getattr(head, "C_", None)
+    return HeadResult(
+        result.accuracy,
+        result.ci95,
+        result.mean_recall,
+        result.mean_recall_ci95,
+        None if C is None else float(C),
+    )
+
+
+def _classifier(codes: CNNCodes, name: str, head: Any, spec: Any) -> TransferClassifier:
+    model = TransferClassifier(codes, head=name)
+    model.codes_, model.head_, model.head_name_, model.spec_ = codes, head, name, spec
+    model.classes_ = head.classes_
+    return model
+
+
+def _copies(pictures: Pictures, keys: Sequence[bytes], split: Split) -> list[str]:
+    sides = np.full(len(pictures), "unused", dtype=object)
+    sides[split.train], sides[split.test] = "train", "test"
+    rows = np.flatnonzero(sides != "unused")
+    found = find_exact_copies(pictures[rows], [keys[i] for i in rows], sides[rows].tolist())
+    lines = [copies.describe() for copies in found[:COPIES_NAMED]]
+    if len(found) > COPIES_NAMED:
+        lines.append(f"{len(found) - COPIES_NAMED} more groups of exact copies like these.")
+    return lines
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - started
+
+
+@contextmanager
+def _collected(notes: list[str]) -> Iterator[None]:
+    """Turn the heads' warnings into lines of the result."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield
+    notes += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+
+
+def check_share(share: float) -> float:
+    """A share of pictures to hold out.
+
+    Raises
+    ------
+    UsageError
+        If it is not between 0 and 1.
+    """
+    if not 0 < share < 1:
+        raise UsageError(f"test share {share} must lie between 0 and 1.")
+    return share

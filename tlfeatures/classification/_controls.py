@@ -1,0 +1,44 @@
+"""Codes without a trained network: what pictures give away by pixels and colours alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from joblib import Parallel, delayed
+from numpy.typing import NDArray
+from PIL import Image
+
+from tlfeatures.pictures import Pictures, decode
+
+PIXEL_SIDE = 16
+COLOUR_LEVELS = 8
+
+
+def pixel_codes(pictures: Pictures) -> NDArray[np.float32]:
+    """The pictures shrunk to 16x16, shape (n, 768), float32."""
+    return _map(_shrink, pictures)
+
+
+def histogram_codes(pictures: Pictures) -> NDArray[np.float32]:
+    """Square roots of joint RGB histograms, 8 levels a channel, shape (n, 512), float32."""
+    return _map(_histogram, pictures)
+
+
+def _map(call: Callable[[Any], NDArray[np.float32]], pictures: Pictures) -> NDArray[np.float32]:
+    return np.stack(Parallel(n_jobs=-1, prefer="threads")(delayed(call)(i) for i in pictures))
+
+
+def _shrink(item: Any) -> NDArray[np.float32]:
+    small = decode(item).resize((PIXEL_SIDE, PIXEL_SIDE), Image.Resampling.BOX)
+    return np.asarray(small, np.float32).ravel() / 255
+
+
+def _histogram(item: Any) -> NDArray[np.float32]:
+    picture = decode(item)
+    picture.thumbnail((128, 128))
+    levels = np.asarray(picture).reshape(-1, 3).astype(np.intp) * COLOUR_LEVELS // 256
+    places = levels @ np.array([COLOUR_LEVELS**2, COLOUR_LEVELS, 1])
+    counts = np.bincount(places, minlength=COLOUR_LEVELS**3)
+    return np.sqrt(counts / counts.sum()).astype(np.float32)
