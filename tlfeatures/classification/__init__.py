@@ -13,13 +13,17 @@ from tlfeatures.classification._baseline import (
     evaluate_model,
 )
 from tlfeatures.classification._classifier import TransferClassifier
+from tlfeatures.classification._predictions import Prediction, Predictions, predict_pictures
 
 __all__ = [
     "Baseline",
     "Control",
     "HeadResult",
     "ModelScore",
+    "Prediction",
+    "Predictions",
     "TransferClassifier",
     "evaluate_baseline",
     "evaluate_model",
+    "predict_pictures",
 ]

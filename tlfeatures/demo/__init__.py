@@ -1,5 +1,10 @@
-"""The demo: the main job on data and a network that come with the package.
+"""The main job on embedded data: the digits that come inside scikit-learn, drawn as pictures.
 
-Promises the same pictures, codes and figures on every run, without network access.
-Must not know how codes, heads or pages are made: it calls the public functions below it.
+Promises: no downloads, the same pictures from the same seed, honest words about what was drawn.
+Must not know: command lines.
 """
+
+from tlfeatures.demo._digits import WHAT_WAS_DONE, draw_digits, write_digits
+from tlfeatures.demo._run import DemoResult, run_demo
+
+__all__ = ["WHAT_WAS_DONE", "DemoResult", "draw_digits", "run_demo", "write_digits"]

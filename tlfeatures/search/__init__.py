@@ -4,6 +4,6 @@ Promises: exact distances, ties in the order of the pictures, the query's own co
 Must not know: labels' meaning, pages, command lines.
 """
 
-from tlfeatures.search._index import ImageIndex, Neighbour
+from tlfeatures.search._index import ImageIndex, Neighbour, save_sheet
 
-__all__ = ["ImageIndex", "Neighbour"]
+__all__ = ["ImageIndex", "Neighbour", "save_sheet"]

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +14,17 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.errors import ImageReadError, PicturesError
+from tlfeatures.errors import ImageReadError, PicturesError, StoreError
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.neighbors import kneighbors
-from tlfeatures.pictures import DecodeOptions, Pictures, content_digest, row_key
+from tlfeatures.pictures import (
+    DecodeOptions,
+    Pictures,
+    contact_sheet,
+    content_digest,
+    png_bytes,
+    row_key,
+)
 
 
 @dataclass(frozen=True)
@@ -136,3 +146,29 @@ class ImageIndex(BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
+
+
+def save_sheet(
+    path: str | os.PathLike[str], queries: Sequence[str], found: Sequence[Sequence[Neighbour]]
+) -> Path:
+    """Draw queries and their neighbours into a PNG file, whole or not at all.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    rows = [[q, *(hit.path for hit in hits)] for q, hits in zip(queries, found, strict=True)]
+    captions = [
+        [os.path.basename(q), *(f"{hit.distance:.3f} {hit.label or ''}" for hit in hits)]
+        for q, hits in zip(queries, found, strict=True)
+    ]
+    target = Path(path)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        part.write_bytes(png_bytes(contact_sheet(rows, captions=captions)))
+        part.replace(target)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        raise StoreError(f"the sheet {target} cannot be written: {error.strerror}.") from error
+    return target

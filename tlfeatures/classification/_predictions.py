@@ -1,0 +1,85 @@
+"""Labels with probabilities, picture by picture; bad pictures are listed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tlfeatures.classification._classifier import TransferClassifier
+from tlfeatures.errors import StoreError
+from tlfeatures.pictures import Pictures
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A picture's most probable label; `top` lists (label, probability), best first."""
+
+    path: str
+    label: str
+    probability: float
+    top: list[tuple[str, float]]
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Predictions of the pictures that could be read, and the bad ones with their reasons."""
+
+    predictions: list[Prediction]
+    bad: list[tuple[str, str]]
+
+    def to_json(self) -> list[dict[str, Any]]:
+        """Plain data."""
+        return [
+            {**asdict(p), "top": [{"label": name, "probability": share} for name, share in p.top]}
+            for p in self.predictions
+        ]
+
+    def save_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write path, label, probability as CSV, whole or not at all.
+
+        Raises
+        ------
+        StoreError
+            If it cannot be written.
+        """
+        text, target = io.StringIO(newline=""), Path(path)
+        writer = csv.writer(text)
+        writer.writerow(["path", "label", "probability"])
+        writer.writerows([p.path, p.label, f"{p.probability:.6f}"] for p in self.predictions)
+        part = target.with_name(f".{target.name}.part")
+        try:
+            part.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
+            part.replace(target)
+        except OSError as error:
+            part.unlink(missing_ok=True)
+            raise StoreError(f"the table {target} cannot be written: {error.strerror}.") from error
+        return target
+
+
+def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int = 3) -> Predictions:
+    """Predict every picture that can be read.
+
+    Parameters
+    ----------
+    model : TransferClassifier
+        Fitted.
+    pictures : Pictures
+    top : int, default=3
+        How many labels to list a picture.
+    """
+    extraction = model.codes_.extract(pictures)
+    if not len(extraction.pictures):
+        return Predictions([], extraction.bad)
+    probabilities = model.head_.predict_proba(np.asarray(extraction.codes))
+    order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    predictions = []
+    for path, row, best in zip(extraction.pictures.paths, probabilities, order, strict=True):
+        named = [(str(model.classes_[i]), float(row[i])) for i in best]
+        predictions.append(Prediction(path, *named[0], named))
+    return Predictions(predictions, extraction.bad)

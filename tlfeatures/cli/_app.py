@@ -1,0 +1,83 @@
+"""The group of commands, and what becomes of errors."""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from tlfeatures._version import __version__
+from tlfeatures.errors import TlfeaturesError, UsageError
+
+VERBS = {
+    "demo": "The whole job on embedded data and the embedded network.",
+    "extract": "Fill the cache with the codes of pictures.",
+    "fit": "Train and score classifiers on the codes of labelled pictures.",
+    "predict": "Label pictures with a saved model.",
+    "evaluate": "Score a saved model on labelled pictures.",
+    "search": "Find the nearest pictures of a query.",
+    "backbones": "List the networks.",
+    "cache": "Where the cache is and what is in it.",
+}
+
+
+class Verbs(click.Group):
+    """Imports a verb's module when the verb is used; the help needs none of them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order of use."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The verb's command."""
+        if cmd_name not in VERBS:
+            return None
+        module = import_module(f"tlfeatures.cli._{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Names and one line each, without importing them."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tlfeatures")
+@click.option("--debug", is_flag=True, help="Show tracebacks.")
+def cli(debug: bool) -> None:
+    """Pictures -> CNN codes -> HDF5 cache -> classifiers, image search.
+
+    Start with `tlfeatures demo`, then `tlfeatures fit FOLDER` on a folder of class folders.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 2 the words are wrong, 1 anything else."""
+    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; return the exit code."""
+    try:
+        answer = cli.main(arguments, prog_name="tlfeatures", standalone_mode=False)
+        return answer if isinstance(answer, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        _complain("stopped; what was computed is in the cache, the same command goes on from there.")
+        return 1
+    except (TlfeaturesError, OSError, MemoryError) as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        _complain(f"error: {error}" if str(error) else f"error: {type(error).__name__}")
+        return 2 if isinstance(error, UsageError) else 1
+
+
+def _complain(words: str) -> None:
+    line = " ".join(words.splitlines())
+    click.echo(line.encode("utf-8", "replace").decode(), err=True)

@@ -1,0 +1,34 @@
+"""tlfeatures demo."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tlfeatures.cli._options import OUTPUT_OPTIONS, RUN_OPTIONS, SEED_OPTION, options, take_words
+from tlfeatures.cli._output import baseline_table, print_json, say_baseline, say_cache
+
+
+@click.command("demo")
+@click.option("--out", default="demo-output", show_default=True, metavar="DIR")
+@options(RUN_OPTIONS, SEED_OPTION, OUTPUT_OPTIONS)
+def command(out: str, **given: Any) -> int:
+    """The whole job on embedded data and the embedded network; needs no downloads."""
+    from tlfeatures.demo import run_demo
+
+    words = take_words({**given, "backbone": "embedded"})
+    result = run_demo(out, words.make_codes(), seed=given["seed"], say=words.progress.say)
+    if given["as_json"]:
+        print_json(result.to_json())
+        return 0
+    click.echo(baseline_table(result.baseline))
+    say_baseline(result.baseline, words.progress)
+    click.echo("")
+    for name, path in result.places.items():
+        click.echo(f"{name:<14}{path}")
+    say_cache(words.run.cache_dir, words.progress)
+    click.echo("\nNext, on a folder of your own with one folder a class:")
+    for line in result.next_steps:
+        click.echo(f"  {line}")
+    return 0

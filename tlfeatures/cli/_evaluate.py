@@ -1,0 +1,48 @@
+"""tlfeatures evaluate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tlfeatures.cli._options import (
+    OUTPUT_OPTIONS,
+    RUN_OPTIONS,
+    STRICT_OPTION,
+    options,
+    take_pictures,
+    take_words,
+)
+from tlfeatures.cli._output import exit_code, interval, percent, print_json, say_bad
+
+
+@click.command("evaluate")
+@click.argument("model")
+@click.argument("images")
+@click.option("--report", metavar="FILE", help="Write the result as one HTML page.")
+@click.option("--weights", metavar="FILE", help="Where the network's weights are now.")
+@options(RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
+def command(model: str, images: str, report: str | None, **given: Any) -> int:
+    """Score a saved MODEL on labelled IMAGES that it was not trained on."""
+    from tlfeatures.classification import TransferClassifier, evaluate_model
+    from tlfeatures.report import make_model_page, save_page
+
+    weights = given.pop("weights")
+    words = take_words(given)
+    classifier = TransferClassifier.load(model, weights=weights, **words.code_options())
+    result = evaluate_model(classifier, take_pictures(images))
+    if report:
+        save_page(make_model_page(result, classifier, model), report)
+    if given["as_json"]:
+        print_json(result.to_json())
+    else:
+        click.echo(
+            f"accuracy {percent(result.accuracy)} % {interval(result.ci95)}, mean recall "
+            f"{percent(result.mean_recall)} % {interval(result.mean_recall_ci95)}, "
+            f"{result.n_test} pictures"
+        )
+    for warning in result.warnings:
+        words.progress.say(f"note: {warning}")
+    say_bad(result.bad, words.progress)
+    return exit_code(result.bad, given["strict"])

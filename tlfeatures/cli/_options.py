@@ -1,0 +1,123 @@
+"""Options that several verbs share, and what they mean together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import click
+
+from tlfeatures.backbones import POOLINGS, PREPROCESS_NAMES, BackboneRequest
+from tlfeatures.cli._progress import ProgressLine
+from tlfeatures.errors import UsageError
+from tlfeatures.extraction import RunOptions
+from tlfeatures.pictures import Pictures, load_pictures
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+NETWORK_OPTIONS = [
+    click.option("--backbone", default="resnet50", show_default=True, help="A name of 'backbones list'."),
+    click.option("--weights", metavar="NAME|FILE", help="An entry, a .safetensors or .pth file, or 'random'."),
+    click.option("--layer", metavar="NAME", help="Default: the input of the last layer with weights."),
+    click.option("--pooling", type=click.Choice(POOLINGS), default="avg", show_default=True, help="Of maps."),
+    click.option(
+        "--preprocess", type=click.Choice(PREPROCESS_NAMES), default="torchvision", show_default=True,
+        help="torchvision: the preset of the network's default weights; the others for local files.",
+    ),
+    click.option("--input-size", type=click.IntRange(1), metavar="N", help="Side the network sees, pixels."),
+    click.option("--resize", type=click.IntRange(1), metavar="N", help="Short side before the crop, pixels."),
+    click.option("--crop", type=click.Choice(["center", "none"]), help="none: squeezed, not cropped."),
+    click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos"])),
+    click.option("--exif", type=click.Choice(["on", "off"]), default="on", show_default=True, help="Turn by EXIF."),
+]  # fmt: skip
+RUN_OPTIONS = [
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True),
+    click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
+    click.option("--jobs", metavar="N|auto", default="auto", show_default=True, help="Decoder threads."),
+    click.option("--cache", metavar="DIR", help="Default: $TLFEATURES_CACHE, else the user's cache folder."),
+]  # fmt: skip
+OUTPUT_OPTIONS = [
+    click.option("--quiet", is_flag=True, help="No words, no progress."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+]
+STRICT_OPTION = click.option("--strict", is_flag=True, help="Exit with 1 if a picture is bad.")
+SEED_OPTION = click.option("--seed", type=int, default=0, show_default=True)
+LIMIT_OPTION = click.option(
+    "--limit", type=click.IntRange(1), metavar="N", help="Take N pictures, spread evenly: for a try."
+)
+
+
+def options(*groups: Any) -> Callable[[F], F]:
+    """Add options or lists of options to a command."""
+    flat = [o for group in groups for o in (group if isinstance(group, list) else [group])]
+
+    def add(function: F) -> F:
+        for option in reversed(flat):
+            function = option(function)
+        return function
+
+    return add
+
+
+@dataclass(frozen=True)
+class Words:
+    """The shared options of one run, checked."""
+
+    request: BackboneRequest
+    run: RunOptions
+    progress: ProgressLine
+
+    def make_codes(self) -> Any:
+        """A `CNNCodes` of these words."""
+        from tlfeatures.extraction import CNNCodes
+
+        return CNNCodes(**vars(self.request), **self.code_options(), exif=self.run.exif)
+
+    def code_options(self) -> dict[str, Any]:
+        """How to run, as arguments of `CNNCodes`."""
+        run = self.run
+        return {
+            "cache": run.cache_dir,
+            "device": run.device,
+            "batch_size": run.batch_size,
+            "n_jobs": run.n_jobs,
+            "progress": self.progress,
+        }
+
+
+def take_words(given: dict[str, Any]) -> Words:
+    """Take the shared options out of a command's arguments.
+
+    Raises
+    ------
+    UsageError
+        If one of them is impossible.
+    """
+    run = RunOptions(
+        cache=given.get("cache"),
+        device=given.get("device", "auto"),
+        batch_size=_number("--batch-size", given.get("batch_size", "auto")),
+        n_jobs=_number("--jobs", given.get("jobs", "auto")),
+        exif=given.get("exif", "on") == "on",
+    )
+    names = ("backbone", "weights", "layer", "pooling", "preprocess", "input_size", "resize")
+    picked = {n: given[n] for n in (*names, "crop", "interpolation") if n in given}
+    return Words(BackboneRequest(**picked), run, ProgressLine(quiet=bool(given.get("quiet"))))
+
+
+def take_pictures(source: str, limit: int | None = None) -> Pictures:
+    """Load the pictures; with a limit, so many of them, spread evenly."""
+    pictures = load_pictures(source)
+    if limit is None or limit >= len(pictures):
+        return pictures
+    some: Pictures = pictures[[i * len(pictures) // limit for i in range(limit)]]
+    return some
+
+
+def _number(name: str, word: str) -> int | None:
+    if word == "auto":
+        return None
+    if not word.isdigit() or int(word) < 1:
+        raise UsageError(f"{name} {word!r}: write a number of at least 1, or auto.")
+    return int(word)

@@ -1,0 +1,109 @@
+"""What commands print: JSON, tables, bad pictures, where the cache is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlfeatures.cli._progress import ProgressLine, printable
+from tlfeatures.store import cache_info, cache_totals
+
+if TYPE_CHECKING:
+    from tlfeatures.classification import Baseline
+    from tlfeatures.pictures import Pictures
+
+HEAD_NAMES = {"svm": "linear SVM", "logistic": "logistic regression", "knn": "k nearest neighbours"}
+CONTROL_NAMES = {
+    "pixels": "raw pixels",
+    "histogram": "colour histogram",
+    "random_weights": "same network, random weights",
+    "majority": "majority class",
+    "shuffled_labels": "shuffled labels",
+}
+BAD_SHOWN = 20
+
+
+def print_json(data: dict[str, Any]) -> None:
+    """Exactly one JSON object on stdout; numbers that JSON has not become null."""
+    click.echo(printable(json.dumps(_plain(data), ensure_ascii=False, indent=1)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value
+
+
+def as_bad(bad: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
+    """Bad pictures as JSON has them."""
+    return [{"path": path, "reason": reason} for path, reason in bad]
+
+
+def say_bad(bad: Sequence[tuple[str, str]], line: ProgressLine) -> None:
+    """List bad pictures on stderr."""
+    for path, reason in bad[:BAD_SHOWN]:
+        line.say(f"bad picture: {path}: {reason}")
+    if len(bad) > BAD_SHOWN:
+        line.say(f"... and {len(bad) - BAD_SHOWN} more bad pictures; --json lists all.")
+
+
+def say_pictures(pictures: Pictures, line: ProgressLine) -> None:
+    """What was found, before long work."""
+    classes = f" in {len(pictures.classes)} classes" if pictures.labels is not None else ""
+    left_out = f"; {pictures.left_out} other files left out" if pictures.left_out else ""
+    line.say(f"{len(pictures)} pictures{classes}{left_out}")
+
+
+def say_cache(root: Path, line: ProgressLine) -> None:
+    """Where the cache is and its size."""
+    _, size = cache_totals(cache_info(root))
+    line.say(f"cache: {root} ({size / 1e6:.1f} MB)")
+
+
+def exit_code(bad: Sequence[Any], strict: bool) -> int:
+    """1 under --strict if there are bad pictures."""
+    return 1 if strict and bad else 0
+
+
+def percent(value: float) -> str:
+    """97.4"""
+    return f"{100 * value:.1f}"
+
+
+def interval(ci95: Sequence[float] | None) -> str:
+    """(95.1 to 98.7), or nothing."""
+    return "" if ci95 is None else f"({percent(ci95[0])} to {percent(ci95[1])})"
+
+
+def baseline_table(result: Baseline) -> str:
+    """Heads and controls, accuracy with 95 % interval and mean recall, in percent."""
+    lines = [f"{'on codes':<30}{'accuracy %':>10}  {'95 % interval':<18}{'mean recall %':>13}  C"]
+    for name, head in result.heads.items():
+        mark = " *" if name == result.chosen else ""
+        C = "" if head.C is None else f"{head.C:g}"
+        lines.append(
+            f"{HEAD_NAMES[name] + mark:<30}{percent(head.accuracy):>10}  "
+            f"{interval(head.ci95):<18}{percent(head.mean_recall):>13}  {C}"
+        )
+    lines.append("controls")
+    for name, control in result.controls.items():
+        shown = f"{percent(control.accuracy):>10}  {interval(control.ci95):<18}"
+        lines.append(f"{CONTROL_NAMES[name]:<30}{shown}".rstrip())
+    lines.append(f"* chosen by cross-validation inside the training data. {result.protocol}")
+    return "\n".join(lines)
+
+
+def say_baseline(result: Baseline, line: ProgressLine) -> None:
+    """Warnings and bad pictures of an evaluation, on stderr."""
+    for warning in result.warnings:
+        line.say(f"note: {warning}")
+    say_bad(result.bad, line)

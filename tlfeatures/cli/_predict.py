@@ -1,0 +1,48 @@
+"""tlfeatures predict."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tlfeatures.cli._options import OUTPUT_OPTIONS, RUN_OPTIONS, STRICT_OPTION, options, take_words
+from tlfeatures.cli._output import as_bad, exit_code, percent, print_json, say_bad
+from tlfeatures.cli._progress import printable
+
+
+@click.command("predict")
+@click.argument("model")
+@click.argument("images", nargs=-1, required=True)
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="K")
+@click.option("--out", metavar="FILE.csv", help="Also write a table.")
+@click.option("--weights", metavar="FILE", help="Where the network's weights are now.")
+@options(RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
+def command(model: str, images: tuple[str, ...], top: int, out: str | None, **given: Any) -> int:
+    """Label IMAGES (a folder, a manifest, or pictures) with a saved MODEL."""
+    from tlfeatures.classification import TransferClassifier, predict_pictures
+
+    weights = given.pop("weights")
+    words = take_words(given)
+    classifier = TransferClassifier.load(model, weights=weights, **words.code_options())
+    result = predict_pictures(classifier, take_images(images), top=top)
+    if out:
+        result.save_csv(out)
+    if given["as_json"]:
+        print_json({"predictions": result.to_json(), "bad": as_bad(result.bad)})
+    else:
+        for row in result.predictions:
+            click.echo(printable(f"{row.path}\t{row.label}\t{percent(row.probability)} %"))
+    say_bad(result.bad, words.progress)
+    return exit_code(result.bad, given["strict"])
+
+
+def take_images(images: tuple[str, ...]) -> Any:
+    """Pictures of one folder or manifest, or the list of files."""
+    from pathlib import Path
+
+    from tlfeatures.pictures import Pictures, load_pictures
+
+    if len(images) == 1 and (Path(images[0]).is_dir() or images[0].lower().endswith(".csv")):
+        return load_pictures(images[0])
+    return Pictures(list(images))

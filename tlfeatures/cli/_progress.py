@@ -1,0 +1,46 @@
+"""Words and progress on stderr."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from tlfeatures.extraction import Progress
+
+
+class ProgressLine:
+    """A tqdm line with pictures/s and the time left; nothing when quiet.
+
+    Parameters
+    ----------
+    quiet : bool
+    """
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self._bar: Any = None
+
+    def __call__(self, progress: Progress) -> None:
+        if self.quiet:
+            return
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=progress.total, unit=" pictures", file=sys.stderr, leave=False)
+        self._bar.update(progress.done - self._bar.n)
+        if progress.done == progress.total:
+            self._bar.close()
+            self._bar = None
+
+    def say(self, words: str) -> None:
+        """One line on stderr."""
+        if not self.quiet:
+            click.echo(printable(words), err=True)
+
+
+def printable(words: str) -> str:
+    """Text that any UTF-8 terminal takes; names that are not UTF-8 are shown with marks."""
+    return words.encode("utf-8", "replace").decode()

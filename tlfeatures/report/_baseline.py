@@ -1,0 +1,78 @@
+"""Results of the classification room -> pages."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tlfeatures.report._page import ReportControl, ReportPage, ReportRow
+
+if TYPE_CHECKING:
+    from tlfeatures.classification import Baseline, ModelScore, TransferClassifier
+
+HEADS = {"svm": "linear SVM", "logistic": "logistic regression", "knn": "k nearest neighbours"}
+CONTROLS = {
+    "pixels": ("raw pixels", "logistic regression on the pictures shrunk to 16x16"),
+    "histogram": ("colour histogram", "logistic regression on colours alone"),
+    "random_weights": ("random weights", "the same network, untrained, with the chosen head"),
+    "majority": ("majority class", "the most frequent training class for every picture"),
+    "shuffled_labels": ("shuffled labels", "the chosen head trained on labels in random order"),
+}
+
+
+def make_baseline_page(
+    result: Baseline, *, title: str = "tlfeatures: what the codes are worth", lead: str = ""
+) -> ReportPage:
+    """The page of `evaluate_baseline`'s result."""
+    best = result.heads[result.chosen]
+    return ReportPage(
+        title=title,
+        lead=lead or f"{HEADS[result.chosen]} on {result.backbone} codes reaches "
+        f"{100 * best.accuracy:.1f} % on {result.n_test} held-out pictures.",
+        facts=[
+            ("Network", f"{result.backbone}, layer {result.layer}"),
+            ("Weights", result.weights_id[:16]),
+            ("Pictures", f"{result.n_train} for training, {result.n_test} for testing"),
+            ("Classes", ", ".join(result.classes[:20]) + (" ..." if len(result.classes) > 20 else "")),
+            ("Protocol", result.protocol),
+            ("Codes", result.key[:12]),
+        ],
+        heads=[
+            ReportRow(
+                HEADS[name],
+                head.accuracy,
+                *head.ci95,
+                head.mean_recall,
+                *head.mean_recall_ci95,
+                C=head.C,
+                chosen=name == result.chosen,
+            )
+            for name, head in result.heads.items()
+        ],
+        controls=[
+            ReportControl(*CONTROLS[name], control.accuracy, *(control.ci95 or (None, None)))
+            for name, control in result.controls.items()
+        ],
+        warnings=result.warnings,
+        bad=result.bad,
+    )
+
+
+def make_model_page(result: ModelScore, model: TransferClassifier, path: str) -> ReportPage:
+    """The page of `evaluate_model`'s result."""
+    head = ReportRow(
+        HEADS[model.head_name_],
+        result.accuracy,
+        *result.ci95,
+        result.mean_recall,
+        *result.mean_recall_ci95,
+        C=result.C,
+        chosen=True,
+    )
+    return ReportPage(
+        title="tlfeatures: a saved model on other pictures",
+        lead=f"{path} reaches {100 * result.accuracy:.1f} % on {result.n_test} pictures.",
+        facts=[("Network", model.spec_.backbone), ("Codes", model.spec_.key[:12])],
+        heads=[head],
+        warnings=result.warnings,
+        bad=result.bad,
+    )
