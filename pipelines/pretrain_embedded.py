@@ -35,9 +35,9 @@ from tlfeatures.backbones._embedded import (
 SEED, STEPS, BATCH_SIZE = 0, 7000, 128
 PEAK_RATE, WEIGHT_DECAY, LARGEST_GRADIENT = 4e-3, 0.05, 5.0
 RAMP = 0.45  # the share of the steps after which pictures are as hard as they get
-TEXTURE_SHARE, SKETCH_SHARE = 0.5, 8.0  # of the loss; the glyph's is 1
+TEXTURE_SHARE, SKETCH_SHARE = 0.75, 12.0  # of the loss; the glyph's is 1
 N_HELD_OUT = 1024
-REPORTS = 28
+N_REPORTS = 28
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def make_optimizer(
     return optimizer, cycle
 
 
-def train(steps: int, seed: int) -> tuple[Trainee, list[Report]]:
+def train(steps: int, seed: int, n_reports: int) -> tuple[Trainee, list[Report]]:
     """The trained network and its curve; prints the curve as it grows."""
     torch.manual_seed(seed)
     trainee = Trainee().train()
@@ -140,7 +140,7 @@ def train(steps: int, seed: int) -> tuple[Trainee, list[Report]]:
     held_out = pictures.batch(N_HELD_OUT, 1.0)
     pictures.reseed(seed + 2)
     optimizer, cycle = make_optimizer(trainee, steps)
-    every, losses, curve, started = -(-steps // REPORTS), [], [], time.perf_counter()
+    every, losses, curve, started = -(-steps // n_reports), [], [], time.perf_counter()
     for step, batch in enumerate(iter_batches(pictures, steps), start=1):
         loss = training_loss(trainee, batch)
         optimizer.zero_grad(set_to_none=True)
@@ -188,10 +188,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("embedded.safetensors"))
     parser.add_argument("--seed", type=int, default=SEED, help="default %(default)s")
     parser.add_argument("--steps", type=int, default=STEPS, help="default %(default)s")
+    parser.add_argument("--reports", type=int, default=N_REPORTS, help="lines of the curve")
     parser.add_argument("--threads", type=int, default=1, help="default 1; changes the last bits")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    trainee, curve = train(args.steps, args.seed)
+    trainee, curve = train(args.steps, args.seed, args.reports)
     facts = {
         "generator": VERSION,
         "seed": args.seed,

@@ -11,6 +11,7 @@
     ├── StoreError (OSError)                  the cache cannot be read or written
     │   ├── StoreCorruptError                 a row whose checksum fails, a file that is no shard
     │   └── StoreFormatError                  a format version this program does not know
+    ├── OutputError (OSError)                 a page, sheet or table that cannot be written
     ├── ModelFileError (OSError)              a model file that is missing, broken or from elsewhere
     └── CodesMismatchError (ValueError)       codes of another network, weights or preprocessing
 
@@ -74,6 +75,10 @@ class StoreCorruptError(StoreError):
 
 class StoreFormatError(StoreError):
     """A file of a format version this program does not know."""
+
+
+class OutputError(TlfeaturesError, OSError):
+    """A page, sheet, table or picture that cannot be written where it was asked for."""
 
 
 class ModelFileError(TlfeaturesError, OSError):

@@ -17,7 +17,7 @@ from tlfeatures.demo._digits import (
     draw_mask,
     write_digits,
 )
-from tlfeatures.errors import StoreError
+from tlfeatures.errors import OutputError
 
 
 @pytest.fixture(scope="module")
@@ -169,5 +169,5 @@ def test_an_interrupted_first_run_leaves_nothing(tmp_path, cheap_digits, monkeyp
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path, cheap_digits):
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"file/digits.*name a folder that can be written"):
+    with pytest.raises(OutputError, match=r"file/digits.*name a folder that can be written"):
         write_digits(tmp_path / "file" / "digits")

@@ -18,19 +18,20 @@ SCRIPT = Path(__file__).parents[2] / "pipelines" / "pretrain_embedded.py"
 SHIPPED = Path(str(files("tlfeatures.backbones") / "embedded.safetensors"))
 
 
-def start(out, seed):
-    words = [sys.executable, str(SCRIPT), "--out", str(out), "--steps", "30", "--seed", str(seed)]
+def start(out):
+    small = ["--steps", "16", "--reports", "2", "--seed", "1"]
+    words = [sys.executable, str(SCRIPT), "--out", str(out), *small]
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Three small runs side by side, two of them with one seed: [(file, what was printed)]."""
+    """Two small runs side by side, of one seed: [(file, what was printed)]."""
     folder = tmp_path_factory.mktemp("pretrained")
-    outs = [folder / name / "weights.safetensors" for name in ("a", "again", "other")]
-    processes = [start(out, seed) for out, seed in zip(outs, (1, 1, 2), strict=True)]
+    outs = [folder / name / "weights.safetensors" for name in ("once", "again")]
+    processes = [start(out) for out in outs]
     printed = [process.communicate(timeout=200)[0] for process in processes]
-    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert [process.returncode for process in processes] == [0, 0]
     return list(zip(outs, printed, strict=True))
 
 
@@ -46,11 +47,8 @@ def script_constant(name):
 
 
 def assert_fits(path):
-    state, network = load_file(path), make_embedded()
-    counters = {k for k in network.state_dict() if k.endswith("num_batches_tracked")}
-    missing, unexpected = network.load_state_dict(state, strict=False)
-    assert set(missing) == counters
-    assert unexpected == []
+    state = load_file(path)
+    make_embedded().load_state_dict(state)
     assert all(torch.isfinite(tensor).all() for tensor in state.values())
 
 
@@ -64,22 +62,18 @@ def test_nothing_but_the_file_is_left_behind(runs):
 
 def test_the_loss_goes_down(runs):
     losses = [report["loss"] for report in facts(runs[0][0])["curve"]]
-    assert len(losses) >= 10
+    assert len(losses) == 2
     assert losses[-1] < losses[0] - 0.5
 
 
 def test_the_curve_is_printed(runs):
     out, printed = runs[0]
-    assert re.search(r"step +30  loss .* glyphs .* textures .* pictures/s", printed)
+    assert re.search(r"step +16  loss .* glyphs .* textures .* pictures/s", printed)
     assert str(out) in printed.splitlines()[-1]
 
 
 def test_the_same_seed_gives_the_same_bytes(runs):
     assert runs[0][0].read_bytes() == runs[1][0].read_bytes()
-
-
-def test_another_seed_gives_other_weights(runs):
-    assert runs[0][0].read_bytes() != runs[2][0].read_bytes()
 
 
 def test_the_shipped_weights_fit_the_network():

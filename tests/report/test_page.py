@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 from PIL import Image
 
-from tlfeatures.errors import StoreError, TlfeaturesError
+from tlfeatures.errors import OutputError, TlfeaturesError
 from tlfeatures.report import ReportControl, ReportPage, ReportRow, Sheet, render_page, save_page
 
 VOID = {"meta", "img", "line", "rect", "link", "br", "hr", "input"}
@@ -213,7 +213,7 @@ def test_a_file_name_that_is_not_utf8_is_saved(tmp_path, page):
 
 def test_a_place_that_cannot_be_written_is_named_and_nothing_is_left(tmp_path, page):
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(StoreError, match=r"folder\.html.*name a file in a folder") as caught:
+    with pytest.raises(OutputError, match=r"folder\.html.*name a file in a folder") as caught:
         save_page(page, tmp_path / "folder.html")
     assert isinstance(caught.value, TlfeaturesError)
     assert isinstance(caught.value, OSError)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlfeatures.classification._classifier import TransferClassifier
-from tlfeatures.errors import StoreError
+from tlfeatures.errors import OutputError
 from tlfeatures.pictures import Pictures
 
 
@@ -45,7 +45,7 @@ class Predictions:
 
         Raises
         ------
-        StoreError
+        OutputError
             If it cannot be written.
         """
         text, target = io.StringIO(newline=""), Path(path)
@@ -58,7 +58,7 @@ class Predictions:
             part.replace(target)
         except OSError as error:
             part.unlink(missing_ok=True)
-            raise StoreError(f"the table {target} cannot be written: {error.strerror}.") from error
+            raise OutputError(f"the table {target} cannot be written: {error.strerror}.") from error
         return target
 
 

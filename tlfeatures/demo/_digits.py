@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from tlfeatures.errors import StoreError
+from tlfeatures.errors import OutputError
 
 __all__ = ["WHAT_WAS_DONE", "draw_digits", "write_digits"]
 
@@ -105,7 +105,7 @@ def write_digits(folder: str | Path, random_state: int = 0) -> Path:
 
     Raises
     ------
-    StoreError
+    OutputError
         When the folder cannot be written.
     """
     folder = Path(folder)
@@ -114,7 +114,7 @@ def write_digits(folder: str | Path, random_state: int = 0) -> Path:
             _write_all(folder, random_state)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StoreError(
+        raise OutputError(
             f"the demo's pictures cannot be written to '{folder}' ({reason}); "
             "name a folder that can be written and has 20 MB free."
         ) from error

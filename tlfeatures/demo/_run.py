@@ -68,7 +68,7 @@ def run_demo(
 
     Raises
     ------
-    StoreError
+    OutputError
         If the folder cannot be written.
     """
     from tlfeatures.classification import evaluate_baseline

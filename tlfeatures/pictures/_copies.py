@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tlfeatures.errors import PicturesError
 from tlfeatures.pictures._pictures import Pictures
 
 
@@ -47,7 +48,22 @@ def find_exact_copies(
         Content digests or row keys.
     sides : sequence of n str, optional
         The side each picture is on; default: the pictures' own split.
+
+    Returns
+    -------
+    list of Copies
+        In the order of their first pictures; copies that agree are left alone.
+
+    Raises
+    ------
+    PicturesError
+        If there are not as many digests or sides as pictures.
     """
+    for name, column in (("digests", digests), ("sides", sides)):
+        if column is not None and len(column) != len(pictures):
+            raise PicturesError(
+                f"{len(column)} {name} for {len(pictures)} pictures; give one for each."
+            )
     if sides is None and pictures.split is not None:
         sides = pictures.split.tolist()
     labels = None if pictures.labels is None else pictures.labels.tolist()

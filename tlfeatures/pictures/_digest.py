@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.pictures._decode import DecodeOptions
+from tlfeatures.pictures._decode import DecodeOptions, orientation_of, reasons
 
 DIGEST_SIZE = 16
 
 
-def read_bytes(path: str) -> bytes:
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The file's bytes.
 
     Raises
@@ -23,9 +25,13 @@ def read_bytes(path: str) -> bytes:
     ImageReadError
         With the system's reason, such as a missing file or a refused permission.
     """
+    file = Path(path)
     try:
-        with open(path, "rb") as file:
-            return file.read()
+        if file.exists() and not file.is_file():  # reading a pipe would never end
+            raise ImageReadError("cannot be read: not a regular file")
+        return file.read_bytes()
+    except ImageReadError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or str(error)
         raise ImageReadError(f"cannot be read: {reason}") from error
@@ -37,12 +43,15 @@ def content_digest(item: Any) -> bytes:
     Raises
     ------
     ImageReadError
-        If the file cannot be read.
+        If the file cannot be read, or a picture opened but not loaded turns out bad.
     """
-    if isinstance(item, str):
+    if isinstance(item, (str, os.PathLike)):
         return hashlib.blake2b(read_bytes(item), digest_size=DIGEST_SIZE).digest()
     if isinstance(item, Image.Image):
-        kind, pixels = item.mode, np.asarray(item.convert("RGBA") if item.mode == "P" else item)
+        with reasons():
+            # Beside the pixels: what else `decode` looks at.
+            kind = f"{item.mode}{orientation_of(item)}{item.info.get('transparency')!r}"
+            pixels = np.asarray(item.convert("RGBA") if item.mode in ("P", "PA") else item)
     else:
         kind, pixels = "array", item
     # `person` keeps pictures in memory apart from files of the same bytes.

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from tlfeatures.errors import PicturesError
 from tlfeatures.pictures._manifest import load_manifest
 from tlfeatures.pictures._pictures import Pictures
 
-EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .webp .bmp .dib .tif .tiff .gif .ppm .pgm .pbm .pnm .mpo".split()
+EXTENSIONS = frozenset({
+    "jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif",
+    "ppm", "pgm", "pbm", "pnm", "mpo",
+})  # fmt: skip
+MAGIC = re.compile(
+    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|P[1-6][ \t\r\n]"
+    rb"|BM....\0\0\0\0",  # two letters alone also begin words
+    re.DOTALL,
 )
-MAGIC = (
-    b"\xff\xd8\xff", b"\x89PNG\r\n", b"GIF8", b"BM", b"II*\x00", b"MM\x00*",
-    b"P1\n", b"P2\n", b"P3\n", b"P4\n", b"P5\n", b"P6\n",
-)  # fmt: skip
 SPLIT_FOLDERS = {
     "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
 }  # fmt: skip
-NEVER_CLASSES = frozenset({"__MACOSX", "__pycache__"})
+NEVER_CLASSES = frozenset({
+    "__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found",
+})  # fmt: skip
 
 
 def load_pictures(
@@ -63,12 +68,8 @@ def load_pictures(
         pictures = Pictures.of(source)
     elif Path(source).is_dir():
         pictures = _load_folder(Path(source))
-    elif not Path(source).exists():
-        raise PicturesError(f"{os.fspath(source)} is not there; give a folder of pictures or a CSV file.")
-    elif os.fspath(source).lower().endswith(".csv"):
-        pictures = load_manifest(Path(source))
     else:
-        raise PicturesError(f"{os.fspath(source)} is neither a folder nor a .csv manifest.")
+        pictures = load_manifest(_check_manifest(os.fspath(source)))
     if labels is None and split is None and groups is None:
         return pictures
     return Pictures(
@@ -81,20 +82,34 @@ def load_pictures(
     )
 
 
+def _check_manifest(source: str) -> Path:
+    if _extension(source) in EXTENSIONS:
+        raise PicturesError(f"{source} is one picture; pass a list: [{source!r}].")
+    if not Path(source).exists():
+        raise PicturesError(f"{source} is not there; give a folder of pictures or a CSV file.")
+    if _extension(source) != "csv":
+        raise PicturesError(
+            f"{source} is neither a folder nor a .csv manifest; a single picture goes into a list."
+        )
+    return Path(source)
+
+
 def _load_folder(root: Path) -> Pictures:
     found, left_out = [], 0
-    for relative, path in _walk(root):
-        if _is_picture(path):
+    for relative, entry in _walk(str(root), "", frozenset()):
+        if _is_picture(entry):
             found.append(relative)
         else:
             left_out += 1
     if not found:
         extra = f" ({left_out} other files)" if left_out else ""
-        raise PicturesError(f"{root} holds no pictures{extra}; expected JPEG, PNG, TIFF, ... files.")
+        raise PicturesError(
+            f"{root} holds no pictures{extra}; give a folder of JPEG, PNG, TIFF, ... files."
+        )
     found.sort(key=os.fsencode)
     folders = [PurePosixPath(relative).parent.parts for relative in found]
     split: list[str] | None = None
-    if all(parts and parts[0].lower() in SPLIT_FOLDERS for parts in folders):
+    if _has_split_folders(root, folders):
         split = [SPLIT_FOLDERS[parts[0].lower()] for parts in folders]
         folders = [parts[1:] for parts in folders]
     paths = [str(root / relative) for relative in found]
@@ -108,35 +123,60 @@ def _load_folder(root: Path) -> Pictures:
     return Pictures(paths, ["/".join(p) for p in folders], split, left_out=left_out)
 
 
-def _walk(root: Path) -> Iterator[tuple[str, str]]:
-    """Relative POSIX path and path of each file; links are followed, circles are not."""
-    stack, seen = [("", str(root))], set()
-    while stack:
-        prefix, folder = stack.pop()
-        real = os.path.realpath(folder)
-        if real in seen:
+def _has_split_folders(root: Path, folders: list[tuple[str, ...]]) -> bool:
+    """Whether the top folders are the sides of a split; some of them alone are ambiguous."""
+    tops = {parts[0] if parts else "" for parts in folders}
+    others = sorted(top for top in tops if top.lower() not in SPLIT_FOLDERS)
+    nested = sorted({p[0] for p in folders if len(p) > 1 and p[0].lower() in SPLIT_FOLDERS})
+    if nested and any(others):
+        raise PicturesError(
+            f"{root / others[-1]} lies beside {nested[0]!r}, which holds class folders; "
+            "keep only train, val and test folders there, or only class folders."
+        )
+    return not others
+
+
+def _walk(
+    folder: str, prefix: str, above: frozenset[tuple[int, int]]
+) -> Iterator[tuple[str, os.DirEntry[str]]]:
+    """Relative POSIX path and entry of each file; links are followed, circles are not.
+
+    Only a link to a folder that we are in is a circle. A second way to the same folder is not:
+    which of the two counted would depend on the order in which the system lists them.
+    """
+    try:
+        status = Path(folder).stat()
+        here = (status.st_dev, status.st_ino)
+        if here in above:
+            return
+        with os.scandir(folder) as listing:
+            entries = list(listing)
+    except OSError as error:
+        raise PicturesError(
+            f"{folder} cannot be listed: {error.strerror}; change its permissions or move it out."
+        ) from error
+    for entry in entries:
+        if entry.name.startswith(".") or entry.name in NEVER_CLASSES:
             continue
-        seen.add(real)
-        try:
-            entries = list(os.scandir(folder))
-        except OSError as error:
-            raise PicturesError(f"{folder} cannot be listed: {error.strerror}.") from error
-        for entry in entries:
-            if entry.name.startswith(".") or entry.name in NEVER_CLASSES:
-                continue
-            if entry.is_dir():
-                stack.append((f"{prefix}{entry.name}/", entry.path))
-            else:
-                yield prefix + entry.name, entry.path
+        if entry.is_dir():
+            yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here})
+        else:
+            yield prefix + entry.name, entry
 
 
-def _is_picture(path: str) -> bool:
-    extension = os.path.splitext(path)[1].lower()
+def _is_picture(entry: os.DirEntry[str]) -> bool:
+    path = Path(entry.path)
+    if not entry.is_file() and path.exists():  # a pipe or device; a dangling link is a bad picture
+        return False
+    extension = _extension(entry.name)
     if extension:
         return extension in EXTENSIONS
     try:
-        with open(path, "rb") as file:
-            head = file.read(12)
+        with path.open("rb") as file:
+            return MAGIC.match(file.read(16)) is not None
     except OSError:
         return False
-    return head.startswith(MAGIC) or (head[:4] == b"RIFF" and head[8:] == b"WEBP")
+
+
+def _extension(path: str) -> str:
+    return PurePath(path).suffix[1:].lower()

@@ -54,12 +54,12 @@ class Pictures:
         names: Sequence[str] | None = None,
         left_out: int = 0,
     ) -> None:
+        if isinstance(items, (str, bytes, os.PathLike)):
+            raise PicturesError(f"{os.fspath(items)!r} is one picture; pass a list.")
         self.items = [check_item(item) for item in items]
-        if names is None:
-            names = [x if isinstance(x, str) else f"<picture {i}>" for i, x in enumerate(self.items)]
-        self.paths = list(names)
+        self.paths = _names(self.items, names)
         self.labels = _column("labels", labels, len(self.items))
-        self.split = _column("split", split, len(self.items))
+        self.split = _check_split(_column("split", split, len(self.items)))
         self.groups = _column("groups", groups, len(self.items))
         self.left_out = left_out
 
@@ -77,11 +77,11 @@ class Pictures:
         if isinstance(X, (str, os.PathLike)):
             from tlfeatures.pictures._folders import load_pictures
 
-            if os.path.isfile(X) and not os.fspath(X).lower().endswith(".csv"):
-                raise PicturesError(f"{os.fspath(X)} is one picture; pass a list: [{os.fspath(X)!r}].")
             return load_pictures(X)
         if isinstance(X, Image.Image):
             raise PicturesError("one picture was given; pass a list of pictures.")
+        if isinstance(X, (set, frozenset)):
+            raise PicturesError("a set has no order; pass a list of pictures.")
         if isinstance(X, np.ndarray) and X.dtype == np.uint8 and X.ndim not in (1, 4):
             raise PicturesError(f"an array of shape {X.shape} is no list of pictures (n, H, W, 3).")
         try:
@@ -107,12 +107,20 @@ class Pictures:
         return iter(self.items)
 
     def __getitem__(self, index: Any) -> Any:
-        """An int gives the item; a slice, mask, list or array of rows gives Pictures."""
-        if isinstance(index, tuple):
-            index = next((part for part in index if part is not Ellipsis), slice(None))
+        """An int gives the item; a slice, mask, list or array of rows gives Pictures.
+
+        Raises
+        ------
+        IndexError
+            If the index is out of range, or of another kind.
+        """
+        if isinstance(index, tuple):  # scikit-learn writes X[rows, ...]
+            index = _only_axis(index)
         if isinstance(index, (int, np.integer)):
             return self.items[index]
-        rows = np.arange(len(self.items))[index]
+        rows = np.atleast_1d(np.arange(len(self.items))[index])
+        if rows.ndim > 1:
+            raise IndexError(f"an index of {rows.ndim} axes; pictures have one.")
         return Pictures(
             [self.items[i] for i in rows],
             _take(self.labels, rows),
@@ -136,7 +144,7 @@ def check_item(item: Any) -> Any:
         If it is neither.
     """
     if isinstance(item, (str, os.PathLike)):
-        return os.fspath(item)
+        return str(os.fspath(item))  # numpy's strings become plain ones
     if isinstance(item, bytes):
         return os.fsdecode(item)
     if isinstance(item, Image.Image):
@@ -145,17 +153,47 @@ def check_item(item: Any) -> Any:
         if item.ndim == 2 or (item.ndim == 3 and item.shape[2] == 3):
             return item
         raise PicturesError(f"an array of shape {item.shape} is no picture; expected (H, W, 3).")
-    shown = f"{type(item).__name__}"
-    raise PicturesError(f"{shown} is no picture; give paths, PIL pictures or uint8 arrays (H, W, 3).")
+    raise PicturesError(
+        f"{type(item).__name__} is no picture; give paths, PIL pictures or uint8 arrays (H, W, 3)."
+    )
+
+
+def _names(items: list[Any], names: Sequence[str] | None) -> list[str]:
+    if names is None:
+        return [x if isinstance(x, str) else f"<picture {i}>" for i, x in enumerate(items)]
+    if len(names) != len(items):
+        raise PicturesError(f"{len(names)} names for {len(items)} pictures; give one for each.")
+    return list(names)
+
+
+def _only_axis(index: tuple[Any, ...]) -> Any:
+    parts = [part for part in index if part is not Ellipsis]
+    if len(parts) > 1:
+        raise IndexError(f"{len(parts)} indices; pictures have one axis.")
+    return parts[0] if parts else slice(None)
 
 
 def _column(name: str, values: Any, n: int) -> NDArray[Any] | None:
     if values is None:
         return None
-    column = np.asarray(values, dtype=object) if name == "groups" else np.asarray(values)
+    column = np.array(values, dtype=object if name == "groups" else None)  # a copy of our own
     if column.shape != (n,):
         raise PicturesError(f"{name} have shape {column.shape}, expected ({n},): one a picture.")
+    if column.dtype == object and (
+        missing := [i for i, value in enumerate(column) if value is None]
+    ):
+        raise PicturesError(
+            f"{name}[{missing[0]}] is None; give one for every picture, or no {name}."
+        )
+    column.flags.writeable = False
     return column
+
+
+def _check_split(split: NDArray[Any] | None) -> NDArray[Any] | None:
+    unknown = [] if split is None else sorted(set(map(str, split)) - {"train", "val", "test"})
+    if unknown:
+        raise PicturesError(f"split {unknown[0]!r} is unknown; use train, val or test.")
+    return split
 
 
 def _take(column: NDArray[Any] | None, rows: NDArray[np.intp]) -> NDArray[Any] | None:

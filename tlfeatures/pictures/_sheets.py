@@ -62,7 +62,9 @@ def contact_sheet(
     sheet = Image.new("RGB", (width, top + len(rows) * cell + MARGIN), PAPER)
     pen = ImageDraw.Draw(sheet)
     if title:
-        pen.text((MARGIN, MARGIN - 2), title, fill=INK, font=ImageFont.load_default(size=FONT_SIZE + 3))
+        large = ImageFont.load_default(size=FONT_SIZE + 3)
+        shown = _fit(title, large, width - 2 * MARGIN)
+        pen.text((MARGIN, MARGIN - 2), shown, fill=INK, font=large)
     for r, row in enumerate(rows):
         y = top + r * cell
         for c, item in enumerate(row):
@@ -71,7 +73,7 @@ def contact_sheet(
             if c == 0:
                 pen.rectangle([x - 3, y - 3, x + thumb + 2, y + thumb + 2], outline=FRAME, width=2)
             if captions:
-                for n, line in enumerate(captions[r][c].split("\n")):
+                for n, line in enumerate(_caption(captions, r, c).split("\n")):
                     place = (x, y + thumb + 5 + n * (FONT_SIZE + 3))
                     pen.text(place, _fit(line, font, thumb), fill=INK, font=font)
     return sheet
@@ -89,11 +91,16 @@ def data_uri(picture: Image.Image) -> str:
     return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
 
 
+def _caption(captions: Sequence[Sequence[str]], r: int, c: int) -> str:
+    return captions[r][c] if r < len(captions) and c < len(captions[r]) else ""
+
+
 def _fit(text: str, font: Any, width: int) -> str:
     text = text.encode("utf-8", "replace").decode()
     if font.getlength(text) <= width:
         return text
-    keep = len(text) - 1
-    while keep > 2 and font.getlength(text[: keep // 2] + "…" + text[-(keep - keep // 2) :]) > width:
-        keep -= 1
-    return text[: keep // 2] + "…" + text[-(keep - keep // 2) :]
+    for keep in range(len(text) - 1, 1, -1):
+        short = text[: keep // 2] + "…" + text[-(keep - keep // 2) :]
+        if font.getlength(short) <= width:
+            return short
+    return "…"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 
-from tlfeatures.errors import StoreError
+from tlfeatures.errors import OutputError
 
 __all__ = ["ReportControl", "ReportPage", "ReportRow", "Sheet", "render_page", "save_page"]
 
@@ -168,7 +168,7 @@ def save_page(page: ReportPage, path: str | Path) -> Path:
 
     Raises
     ------
-    StoreError
+    OutputError
         When the file cannot be written.
     """
     path = Path(path)
@@ -181,7 +181,7 @@ def save_page(page: ReportPage, path: str | Path) -> Path:
             beside.replace(path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise StoreError(
+        raise OutputError(
             f"the report cannot be written to '{path}' ({reason}); "
             "name a file in a folder that can be written."
         ) from error

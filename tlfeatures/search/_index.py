@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.errors import ImageReadError, PicturesError, StoreError
+from tlfeatures.errors import ImageReadError, PicturesError, OutputError
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.neighbors import kneighbors
 from tlfeatures.pictures import (
@@ -155,7 +155,7 @@ def save_sheet(
 
     Raises
     ------
-    StoreError
+    OutputError
         If it cannot be written.
     """
     rows = [[q, *(hit.path for hit in hits)] for q, hits in zip(queries, found, strict=True)]
@@ -170,5 +170,5 @@ def save_sheet(
         part.replace(target)
     except OSError as error:
         part.unlink(missing_ok=True)
-        raise StoreError(f"the sheet {target} cannot be written: {error.strerror}.") from error
+        raise OutputError(f"the sheet {target} cannot be written: {error.strerror}.") from error
     return target
