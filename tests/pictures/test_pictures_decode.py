@@ -167,8 +167,8 @@ def test_cmyk_jpegs_are_not_inverted() -> None:
 
 
 def test_lab_goes_through_its_colour_profile() -> None:
-    grey = Image.new("LAB", (1, 1), (255, 0, 0))
-    assert pixels(grey).min() >= 254
+    white = Image.frombytes("LAB", (1, 1), bytes([255, 0, 0]))
+    assert pixels(white).min() >= 254
     red = Image.frombytes("LAB", (1, 1), bytes([136, 80, 67]))  # L* 53, a* 80, b* 67
     assert np.abs(pixels(red)[0, 0].astype(int) - [255, 0, 0]).max() <= 6
 
@@ -218,7 +218,6 @@ def inflating_png() -> bytes:
         (b"\xff\xd8\xff", "not a picture"),
         (saved(Image.effect_noise((64, 64), 50), "JPEG")[:900], "truncated: "),
         (saved(Image.effect_noise((64, 64), 50))[:900], "truncated: "),
-        (b"GIF89a\xff\xff\xff\xff" + bytes(30), "too large: "),
     ],
 )
 def test_a_bad_picture_has_a_reason(data: bytes, message: str) -> None:

@@ -82,7 +82,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             raise LabelsError("the pictures have no labels; pass y, or use a folder of class folders.")
         groups = pictures.groups if groups is None else groups
         self.codes_ = as_codes(self.backbone)
-        codes = self.codes_.transform(pictures)
+        codes = self.codes_.fit(pictures).transform(pictures)
         self.spec_ = self.codes_.spec_
         self.head_name_, self.head_ = fit_head(self.head, codes, labels, groups, self.random_state)
         self.classes_ = self.head_.classes_
