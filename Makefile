@@ -35,7 +35,7 @@ torture: $(READY)
 	$(BIN)/python -m pytest -m 'slow or not slow'
 
 bench: $(READY)
-	$(BIN)/python benchmarks/extraction.py
+	$(BIN)/python benchmarks/embedded.py
 
 docs: $(READY)
 	$(BIN)/python docs/make_cli.py
