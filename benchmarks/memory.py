@@ -41,7 +41,9 @@ def main() -> None:
     if args.one:
         print(run_one(args.folder, args.one))
         return
-    print("| pictures | computed | bad | pictures/s | peak MiB |\n|---|---|---|---|---|", flush=True)
+    print(
+        "| pictures | computed | bad | pictures/s | peak MiB |\n|---|---|---|---|---|", flush=True
+    )
     for n in args.sizes:
         subprocess.run([sys.executable, __file__, str(args.folder), "--one", str(n)], check=True)
 

@@ -39,7 +39,7 @@ def my_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_the_python_lines_run_as_they_stand(my_pictures: Path) -> None:
     names: dict[str, object] = {}
-    exec("\n".join(blocks("python")), names)  # noqa: S102 - the README's own lines
+    exec("\n".join(blocks("python")), names)
     codes = names["codes"]
     assert isinstance(codes, np.ndarray)
     assert codes.shape == (20, 256)

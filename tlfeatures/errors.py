@@ -1,7 +1,7 @@
 """The errors of tlfeatures, one tree; each is also a builtin error, so that either catches it.
 
     TlfeaturesError
-    ├── UsageError (ValueError)               the words are wrong, whatever the disk holds: exit code 2
+    ├── UsageError (ValueError)               wrong words, whatever the disk holds: exit code 2
     │   ├── UnknownBackboneError
     │   └── UnknownLayerError
     ├── PicturesError (ValueError)            a folder, manifest or list that cannot be used

@@ -63,7 +63,7 @@ def save_model(
         target.parent.mkdir(parents=True, exist_ok=True)
         save_file(arrays, temporary, metadata)
         _sync(temporary, os.O_RDWR)
-        os.replace(temporary, target)  # noqa: PTH105 - the tests watch this very call
+        os.replace(temporary, target)
         _sync_folder(target.parent)
     except (OSError, SafetensorError) as error:
         raise ModelFileError(

@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tlfeatures.backbones._preprocessing import POOLINGS, PREPROCESS_NAMES, Preprocessing
+from tlfeatures.backbones._preprocessing import (
+    CROPS,
+    INTERPOLATIONS,
+    POOLINGS,
+    PREPROCESS_NAMES,
+    Preprocessing,
+)
 from tlfeatures.backbones._request import BackboneRequest
 
 if TYPE_CHECKING:
@@ -16,6 +22,8 @@ if TYPE_CHECKING:
     from tlfeatures.backbones._listing import BackboneFacts, list_backbones
 
 __all__ = [
+    "CROPS",
+    "INTERPOLATIONS",
     "POOLINGS",
     "PREPROCESS_NAMES",
     "Backbone",

@@ -39,6 +39,9 @@ class Backbone(nn.Module):
         The whole network; the cut one shares its parameters.
     """
 
+    _mean: torch.Tensor
+    _std: torch.Tensor
+
     def __init__(
         self, name: str, network: nn.Module, layer: str | None, pooling: str, prep: Preprocessing
     ) -> None:

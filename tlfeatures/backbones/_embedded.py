@@ -14,7 +14,9 @@ from tlfeatures.backbones._preprocessing import Preprocessing
 WIDTHS = (32, 64, 128, 256)
 N_GLYPHS = 96  # classes of drawn stroke shapes
 N_TEXTURES = 64  # classes of drawn textures
-PREPROCESSING = Preprocessing(resize=64, input_size=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+PREPROCESSING = Preprocessing(
+    resize=64, input_size=64, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25)
+)
 
 
 class BasicBlock(nn.Module):
@@ -37,7 +39,8 @@ class BasicBlock(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Maps (n, width_in, H, W) to (n, width, H / stride, W / stride)."""
         y = self.bn2(self.conv2(self.relu1(self.bn1(self.conv1(x)))))
-        return self.relu2(y + self.shortcut(x))
+        answer: torch.Tensor = self.relu2(y + self.shortcut(x))
+        return answer
 
 
 class EmbeddedNet(nn.Module):
@@ -59,7 +62,8 @@ class EmbeddedNet(nn.Module):
         """Scores (n, num_classes) of pictures (n, 3, H, W)."""
         x = self.relu(self.bn1(self.conv1(x)))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return self.fc(torch.flatten(self.avgpool(x), 1))
+        scores: torch.Tensor = self.fc(torch.flatten(self.avgpool(x), 1))
+        return scores
 
 
 def make_embedded(num_classes: int = N_GLYPHS + N_TEXTURES) -> EmbeddedNet:

@@ -30,12 +30,15 @@ class LayerGraph:
 
     def __init__(self, network: nn.Module) -> None:
         leaves = [
-            m for m in vars(torchvision.ops).values() if inspect.isclass(m) and issubclass(m, nn.Module)
+            m
+            for m in vars(torchvision.ops).values()
+            if inspect.isclass(m) and issubclass(m, nn.Module)
         ]
         self._tracer = NodePathTracer(leaf_modules=leaves)
         self._graph = self._tracer.trace(network)
         self._network = network
-        self._nodes = {path: node for node, path in self._tracer.node_to_qualname.items()}
+        self._path_of: dict[fx.Node, str] = dict(self._tracer.node_to_qualname)
+        self._nodes = {path: node for node, path in self._path_of.items()}
 
     @property
     def names(self) -> list[str]:
@@ -43,11 +46,13 @@ class LayerGraph:
         return list(self._nodes)
 
     def default_layer(self) -> str:
-        """The input of the last layer with weights (documents.md, A: just before the classifier)."""
+        """The input of the last layer with weights, the activations before the classifier."""
         for node in reversed(list(self._graph.nodes)):
             if node.op == "call_module" and self._has_weights(node):
-                return self._tracer.node_to_qualname[node.all_input_nodes[0]]
-        raise UnknownLayerError("the network has no layer with weights, so it has no default layer.")
+                return self._path_of[node.all_input_nodes[0]]
+        raise UnknownLayerError(
+            "the network has no layer with weights, so it has no default layer."
+        )
 
     def resolve(self, layer: str | None) -> str:
         """The node name for a node name, a module name (its last node), an alias, or None.
@@ -88,7 +93,7 @@ class LayerGraph:
         return any(True for _ in module.parameters(recurse=False))
 
     def _fully_connected_aliases(self) -> dict[str, str]:
-        """fc6, fc7, fc8 of networks with three fully connected layers (AlexNet, VGG), after ReLU."""
+        """fc6, fc7, fc8, after ReLU, of networks with three such layers (AlexNet, VGG)."""
         nodes = list(self._graph.nodes)
         linear = [n for n in nodes if n.op == "call_module" and self._is(n, nn.Linear)]
         if len(linear) != 3:
@@ -97,7 +102,7 @@ class LayerGraph:
         for alias, node in zip(("fc6", "fc7", "fc8"), linear, strict=True):
             follower = nodes[nodes.index(node) + 1]
             after_relu = follower.op == "call_module" and self._is(follower, nn.ReLU)
-            names[alias] = self._tracer.node_to_qualname[follower if after_relu else node]
+            names[alias] = self._path_of[follower if after_relu else node]
         return names
 
     def _is(self, node: fx.Node, kind: type[nn.Module]) -> bool:

@@ -63,5 +63,3 @@ def _facts(name: str) -> BackboneFacts:
         on_disk,
         meta["_file_size"],
     )
-
-

@@ -129,7 +129,9 @@ def make_preprocessing(
     _check_words(name, crop, interpolation)
     base = default if name == "torchvision" else _named(name)
     side = input_size or base.input_size
-    short = resize or (base.resize if input_size is None else round(side * base.resize / base.input_size))
+    short = resize or (
+        base.resize if input_size is None else round(side * base.resize / base.input_size)
+    )
     if side < 1 or short < 1:
         raise UsageError(f"input size {side} and resize {short} must be positive pixel counts.")
     return Preprocessing(
@@ -146,7 +148,7 @@ def make_preprocessing(
 
 def _named(name: str) -> Preprocessing:
     side = DEFAULT_INPUT_SIZE
-    geometry = {"resize": round(side * 256 / 224), "input_size": side}
+    geometry: dict[str, Any] = {"resize": round(side * 256 / 224), "input_size": side}
     if name == "imagenet":
         return Preprocessing(**geometry)
     if name == "caffe":

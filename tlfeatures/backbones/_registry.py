@@ -51,7 +51,7 @@ def make_network(name: str) -> nn.Module:
 
 
 def weights_entry(name: str, entry: str | None) -> Any:
-    """torchvision's weights entry of that name; None asks for the default one.
+    """Torchvision's weights entry of that name; None asks for the default one.
 
     Raises
     ------

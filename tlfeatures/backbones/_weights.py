@@ -1,4 +1,4 @@
-"""Weights: torchvision's by name, local files, the embedded ones, random ones; and their identity."""
+"""Weights: torchvision's by name, local files, the embedded ones, random ones; their identity."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def weights_file(backbone: str, weights: str | None) -> Path | None:
         return Path(weights)
     if backbone == EMBEDDED:
         return Path(str(files("tlfeatures.backbones") / "embedded.safetensors"))
-    url = weights_entry(backbone, weights).url
+    url = str(weights_entry(backbone, weights).url)
     return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
 
 
@@ -70,7 +70,7 @@ def load_weights(network: nn.Module, backbone: str, weights: str | None) -> None
 
 
 def download(backbone: str, weights: str | None) -> StateDict:
-    """torchvision's weights, from its usual place or downloaded into it."""
+    """Torchvision's weights, from its usual place or downloaded into it."""
     entry, target = weights_entry(backbone, weights), weights_file(backbone, weights)
     try:
         state: StateDict = entry.get_state_dict(progress=False, check_hash=True)
@@ -100,9 +100,15 @@ def read_file(path: Path) -> StateDict:
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise WeightsError(f"weights file {path} cannot be read: {_first_line(error)}") from error
     except Exception as error:  # pickle.UnpicklingError and what hostile files make it raise
-        raise WeightsError(f"weights file {path} holds no plain tensors; it was refused.") from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise WeightsError(f"weights file {path} holds no plain state dict; save one of tensors only.")
+        raise WeightsError(
+            f"weights file {path} holds no plain tensors; it was refused."
+        ) from error
+    if not isinstance(state, Mapping) or not all(
+        isinstance(v, torch.Tensor) for v in state.values()
+    ):
+        raise WeightsError(
+            f"weights file {path} holds no plain state dict; save one of tensors only."
+        )
     return state
 
 
@@ -138,7 +144,7 @@ def assign_strictly(network: nn.Module, state: StateDict, complaint: str) -> Non
 
 
 def make_weights_id(network: nn.Module) -> str:
-    """sha256 over sorted (name, shape, float32 bytes); float16 and float32 files of equal values agree."""
+    """sha256 over sorted (name, shape, float32 bytes); float16 files of equal values agree."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
         if name.endswith(IGNORED_SUFFIX):

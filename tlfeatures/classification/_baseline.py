@@ -152,7 +152,9 @@ def evaluate_baseline(
     unfitted = {name: make_head(name) for name in heads}
     pictures = _with_test(pictures, test) if not isinstance(test, float) else pictures
     if pictures.labels is None:
-        raise LabelsError("the pictures have no labels; use a folder of class folders or a manifest.")
+        raise LabelsError(
+            "the pictures have no labels; use a folder of class folders or a manifest."
+        )
     share = test if isinstance(test, float) else None
     seconds: dict[str, float] = {}
     notes: list[str] = []
@@ -161,7 +163,9 @@ def evaluate_baseline(
         extraction = codes_of.extract(pictures)
     kept, labels = extraction.pictures, extraction.pictures.labels
     if labels is None or not len(labels):
-        raise PicturesError(f"none of the {len(pictures)} pictures can be read; see the reasons given.")
+        raise PicturesError(
+            f"none of the {len(pictures)} pictures can be read; see the reasons given."
+        )
     split = make_split(labels, kept.split, kept.groups, share, train_per_class, random_state)
     notes += [*split.warnings, *_copies(kept, extraction.codes.keys, split)]
     X, groups = np.asarray(extraction.codes), kept.groups
@@ -208,11 +212,15 @@ def evaluate_model(model: TransferClassifier, pictures: Pictures) -> ModelScore:
         If the pictures have no labels.
     """
     if pictures.labels is None:
-        raise LabelsError("the pictures have no labels; use a folder of class folders or a manifest.")
+        raise LabelsError(
+            "the pictures have no labels; use a folder of class folders or a manifest."
+        )
     extraction = model.codes_.extract(pictures)
     labels = extraction.pictures.labels
     if labels is None or not len(labels):
-        raise PicturesError(f"none of the {len(pictures)} pictures can be read; see the reasons given.")
+        raise PicturesError(
+            f"none of the {len(pictures)} pictures can be read; see the reasons given."
+        )
     unknown = sorted(set(labels.tolist()) - set(model.classes_.tolist()))
     notes = [f"the model knows no class {', '.join(unknown)}; those pictures count as wrong."]
     result = score(labels, model.head_.predict(np.asarray(extraction.codes)))
@@ -309,7 +317,7 @@ def _copies(pictures: Pictures, keys: Sequence[bytes], split: Split) -> list[str
     sides = np.full(len(pictures), "unused", dtype=object)
     sides[split.train], sides[split.test] = "train", "test"
     rows = np.flatnonzero(sides != "unused")
-    found = find_exact_copies(pictures[rows], [keys[i] for i in rows], sides[rows].tolist())
+    found = find_exact_copies(pictures[rows], [keys[int(i)] for i in rows], sides[rows].tolist())
     lines = [copies.describe() for copies in found[:COPIES_NAMED]]
     if len(found) > COPIES_NAMED:
         lines.append(f"{len(found) - COPIES_NAMED} more groups of exact copies like these.")

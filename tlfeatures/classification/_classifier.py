@@ -79,7 +79,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         pictures = Pictures.of(X)
         labels = pictures.labels if y is None else np.asarray(y)
         if labels is None:
-            raise LabelsError("the pictures have no labels; pass y, or use a folder of class folders.")
+            raise LabelsError(
+                "the pictures have no labels; pass y, or use a folder of class folders."
+            )
         groups = pictures.groups if groups is None else groups
         self.codes_ = as_codes(self.backbone)
         codes = self.codes_.fit(pictures).transform(pictures)
@@ -160,7 +162,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             spec, head_facts = CodeSpec.from_json(facts["spec"]), facts["head"]
             head_name, exif = facts["head_name"], facts["exif"]
         except (KeyError, TypeError) as error:
-            raise ModelFileError(f"{path} is no classifier of pictures; fit one with 'fit --out'.") from error
+            raise ModelFileError(
+                f"{path} is no classifier of pictures; fit one with 'fit --out'."
+            ) from error
         words = {f.name: getattr(request, f.name) for f in fields(request)}
         words["weights"] = weights if weights is not None else words["weights"]
         codes = CNNCodes(**words, exif=exif, **options)

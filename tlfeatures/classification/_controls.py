@@ -32,7 +32,7 @@ def _map(call: Callable[[Any], NDArray[np.float32]], pictures: Pictures) -> NDAr
 
 def _shrink(item: Any) -> NDArray[np.float32]:
     small = decode(item).resize((PIXEL_SIDE, PIXEL_SIDE), Image.Resampling.BOX)
-    return np.asarray(small, np.float32).ravel() / 255
+    return np.asarray(small, np.float32).ravel() / np.float32(255)
 
 
 def _histogram(item: Any) -> NDArray[np.float32]:
@@ -41,4 +41,5 @@ def _histogram(item: Any) -> NDArray[np.float32]:
     levels = np.asarray(picture).reshape(-1, 3).astype(np.intp) * COLOUR_LEVELS // 256
     places = levels @ np.array([COLOUR_LEVELS**2, COLOUR_LEVELS, 1])
     counts = np.bincount(places, minlength=COLOUR_LEVELS**3)
-    return np.sqrt(counts / counts.sum()).astype(np.float32)
+    shares: NDArray[np.float32] = np.sqrt(counts / counts.sum()).astype(np.float32)
+    return shares

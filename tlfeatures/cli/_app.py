@@ -69,7 +69,9 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        _complain("stopped; what was computed is in the cache, the same command goes on from there.")
+        _complain(
+            "stopped; what was computed is in the cache, the same command goes on from there."
+        )
         return 1
     except (TlfeaturesError, OSError, MemoryError) as error:
         if "--debug" in arguments:

@@ -25,7 +25,9 @@ def list_(as_json: bool) -> None:
     if as_json:
         print_json({"backbones": [asdict(row) for row in rows]})
         return
-    click.echo(f"{'name':<20}{'weights':<24}{'side':>5}{'M param':>9}{'GFLOP':>8}{'top-1 %':>9}  on disk")
+    click.echo(
+        f"{'name':<20}{'weights':<24}{'side':>5}{'M param':>9}{'GFLOP':>8}{'top-1 %':>9}  on disk"
+    )
     for row in rows:
         share = None if row.top1 is None else 100 * row.top1
         parameters = None if row.parameters is None else row.parameters / 1e6
@@ -33,7 +35,9 @@ def list_(as_json: bool) -> None:
             f"{row.name:<20}{row.weights:<24}{row.input_size:>5}{_cell(parameters):>9}"
             f"{_cell(row.gflop):>8}{_cell(share):>9}  {_place(row)}"
         )
-    click.echo("ImageNet weights: whether they may be used commercially is unclear; 'embedded' is MIT.")
+    click.echo(
+        "ImageNet weights: whether they may be used commercially is unclear; 'embedded' is MIT."
+    )
 
 
 def _cell(value: float | None) -> str:

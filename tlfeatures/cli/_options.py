@@ -8,35 +8,70 @@ from typing import Any, TypeVar
 
 import click
 
-from tlfeatures.backbones import POOLINGS, PREPROCESS_NAMES, BackboneRequest
+from tlfeatures.backbones import (
+    CROPS,
+    INTERPOLATIONS,
+    POOLINGS,
+    PREPROCESS_NAMES,
+    BackboneRequest,
+)
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction import RunOptions
+from tlfeatures.extraction import DEVICES, RunOptions
 from tlfeatures.pictures import Pictures, load_pictures
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 NETWORK_OPTIONS = [
-    click.option("--backbone", default="resnet50", show_default=True, help="A name of 'backbones list'."),
-    click.option("--weights", metavar="NAME|FILE", help="An entry, a .safetensors or .pth file, or 'random'."),
-    click.option("--layer", metavar="NAME", help="Default: the input of the last layer with weights."),
-    click.option("--pooling", type=click.Choice(POOLINGS), default="avg", show_default=True, help="Of maps."),
+    click.option("--backbone", default="resnet50", show_default=True, help="See 'backbones list'."),
     click.option(
-        "--preprocess", type=click.Choice(PREPROCESS_NAMES), default="torchvision", show_default=True,
-        help="torchvision: the preset of the network's default weights; the others for local files.",
+        "--weights",
+        metavar="NAME|FILE",
+        help="An entry's name, a .safetensors or .pth file, or 'random'.",
     ),
-    click.option("--input-size", type=click.IntRange(1), metavar="N", help="Side the network sees, pixels."),
-    click.option("--resize", type=click.IntRange(1), metavar="N", help="Short side before the crop, pixels."),
-    click.option("--crop", type=click.Choice(["center", "none"]), help="none: squeezed, not cropped."),
-    click.option("--interpolation", type=click.Choice(["nearest", "bilinear", "bicubic", "lanczos"])),
-    click.option("--exif", type=click.Choice(["on", "off"]), default="on", show_default=True, help="Turn by EXIF."),
-]  # fmt: skip
+    click.option(
+        "--layer", metavar="NAME", help="Default: the input of the last layer with weights."
+    ),
+    click.option(
+        "--pooling",
+        type=click.Choice(POOLINGS),
+        default="avg",
+        show_default=True,
+        help="How maps become codes.",
+    ),
+    click.option(
+        "--preprocess",
+        type=click.Choice(PREPROCESS_NAMES),
+        default="torchvision",
+        show_default=True,
+        help="torchvision: the preset of the network's default weights; others for local files.",
+    ),
+    click.option(
+        "--input-size", type=click.IntRange(1), metavar="N", help="Side the network sees, pixels."
+    ),
+    click.option(
+        "--resize", type=click.IntRange(1), metavar="N", help="Short side before the crop, pixels."
+    ),
+    click.option("--crop", type=click.Choice(CROPS), help="none: squeezed, not cropped."),
+    click.option("--interpolation", type=click.Choice(list(INTERPOLATIONS))),
+    click.option(
+        "--exif",
+        type=click.Choice(["on", "off"]),
+        default="on",
+        show_default=True,
+        help="Turn pictures by their EXIF orientation.",
+    ),
+]
 RUN_OPTIONS = [
-    click.option("--device", type=click.Choice(["auto", "cpu", "cuda", "mps"]), default="auto", show_default=True),
+    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
-    click.option("--jobs", metavar="N|auto", default="auto", show_default=True, help="Decoder threads."),
-    click.option("--cache", metavar="DIR", help="Default: $TLFEATURES_CACHE, else the user's cache folder."),
-]  # fmt: skip
+    click.option(
+        "--jobs", metavar="N|auto", default="auto", show_default=True, help="Decoder threads."
+    ),
+    click.option(
+        "--cache", metavar="DIR", help="Default: $TLFEATURES_CACHE, else the user's cache folder."
+    ),
+]
 OUTPUT_OPTIONS = [
     click.option("--quiet", is_flag=True, help="No words, no progress."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
@@ -44,7 +79,10 @@ OUTPUT_OPTIONS = [
 STRICT_OPTION = click.option("--strict", is_flag=True, help="Exit with 1 if a picture is bad.")
 SEED_OPTION = click.option("--seed", type=int, default=0, show_default=True)
 LIMIT_OPTION = click.option(
-    "--limit", type=click.IntRange(1), metavar="N", help="Take N pictures, spread evenly: for a try."
+    "--limit",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Take N pictures, spread evenly: for a try.",
 )
 
 

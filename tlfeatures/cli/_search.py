@@ -23,12 +23,19 @@ from tlfeatures.cli._progress import printable
 
 @click.command("search")
 @click.argument("images")
-@click.option("--query", "queries", multiple=True, required=True, metavar="PICTURE", help="Repeatable.")
+@click.option(
+    "--query", "queries", multiple=True, required=True, metavar="PICTURE", help="Repeatable."
+)
 @click.option("-k", "k", type=click.IntRange(1), default=5, show_default=True, help="Neighbours.")
 @click.option("--sheet", metavar="FILE.png", help="Also draw queries and neighbours.")
 @options(LIMIT_OPTION, NETWORK_OPTIONS, RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
 def command(
-    images: str, queries: tuple[str, ...], k: int, sheet: str | None, limit: int | None, **given: Any
+    images: str,
+    queries: tuple[str, ...],
+    k: int,
+    sheet: str | None,
+    limit: int | None,
+    **given: Any,
 ) -> int:
     """Find the pictures of IMAGES nearest to each query; its own content is left out."""
     from tlfeatures.search import ImageIndex, save_sheet
@@ -40,7 +47,9 @@ def command(
     if sheet:
         save_sheet(sheet, queries, found)
     if given["as_json"]:
-        rows = [[{k: v for k, v in asdict(hit).items() if k != "row"} for hit in hits] for hits in found]
+        rows = [
+            [{k: v for k, v in asdict(hit).items() if k != "row"} for hit in hits] for hits in found
+        ]
         both = zip(queries, rows, strict=True)
         print_json({"queries": [{"path": q, "neighbours": hits} for q, hits in both]})
     else:

@@ -96,8 +96,12 @@ def run_demo(
     sheet_path = folder / "neighbours.png"
     sheet_path.write_bytes(sheet)
     page = replace(
-        make_baseline_page(baseline, title="tlfeatures demo: handwritten digits", lead=WHAT_WAS_DONE),
-        sheets=[Sheet("Nearest neighbours", "Label and cosine distance under each picture.", sheet)],
+        make_baseline_page(
+            baseline, title="tlfeatures demo: handwritten digits", lead=WHAT_WAS_DONE
+        ),
+        sheets=[
+            Sheet("Nearest neighbours", "Label and cosine distance under each picture.", sheet)
+        ],
         next_steps=list(NEXT_STEPS),
     )
     report = save_page(page, folder / "report.html")

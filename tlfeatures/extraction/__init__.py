@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tlfeatures.extraction._extract import Engine, Extraction, Progress, extract_codes
-from tlfeatures.extraction._open import RunOptions, extract, open_engine, spec_of
+from tlfeatures.extraction._open import DEVICES, RunOptions, extract, open_engine, spec_of
 
 if TYPE_CHECKING:
     from tlfeatures.extraction._estimator import CNNCodes
 
 __all__ = [
+    "DEVICES",
     "CNNCodes",
     "Engine",
     "Extraction",

@@ -81,7 +81,7 @@ def open_torch_engine(
 
 
 def resolve_device(device: str) -> str:
-    """"auto" becomes the best device there is.
+    """Replace "auto" by the best device there is.
 
     Raises
     ------

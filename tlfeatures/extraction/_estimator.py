@@ -169,7 +169,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             return self.transform(pictures)
         codes = np.full((len(pictures), engine.spec.dim), np.nan, np.float32)
         if present.any():
-            codes[present] = store.read([k for k, there in zip(keys, present, strict=True) if there])
+            codes[present] = store.read(
+                [k for k, there in zip(keys, present, strict=True) if there]
+            )
         bad: list[tuple[str, str]] = []
         prepared, rows = [], []
         for row in np.flatnonzero(~present):
@@ -193,7 +195,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             If one of them is impossible.
         """
         if self.on_bad not in ON_BAD:
-            raise UsageError(f"on_bad {self.on_bad!r} is unknown; choose one of {', '.join(ON_BAD)}.")
+            raise UsageError(
+                f"on_bad {self.on_bad!r} is unknown; choose one of {', '.join(ON_BAD)}."
+            )
         return BackboneRequest(
             backbone=self.backbone,
             weights=None if self.weights is None else os.fspath(self.weights),
@@ -254,4 +258,6 @@ def raise_if_bad(extraction: Extraction) -> None:
 def bad_pictures_error(bad: list[tuple[str, str]]) -> ImageReadError:
     """The error for bad pictures: all are in `.bad`, all are named in the message."""
     listed = "; ".join(f"{path}: {reason}" for path, reason in bad)
-    return ImageReadError(f"{len(bad)} bad pictures ({listed}); remove them or use on_bad='nan'.", bad)
+    return ImageReadError(
+        f"{len(bad)} bad pictures ({listed}); remove them or use on_bad='nan'.", bad
+    )

@@ -1,4 +1,4 @@
-"""The loop: hash, look up, decode in workers, compute in batches, store. No torch in this module."""
+"""The loop: hash, look up, decode in workers, compute in batches, store. No torch in here."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
-A, B = TypeVar("A"), TypeVar("B")
+A = TypeVar("A")
+B = TypeVar("B")
 AHEAD = 4  # tasks a worker may be ahead of the network; bounds the memory
 
 
@@ -142,7 +143,9 @@ def extract_codes(
             todo = _missing(store, keys)
             run = _Run(store, options, pool, n_jobs)
             if todo:
-                bad_keys = run.compute([(keys[i], pictures.items[i]) for i in todo], make_engine, progress)
+                bad_keys = run.compute(
+                    [(keys[i], pictures.items[i]) for i in todo], make_engine, progress
+                )
                 reasons.update({i: bad_keys[k] for i, k in enumerate(keys) if k in bad_keys})
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
@@ -226,8 +229,8 @@ class _Run:
                     keys.append(key)
                     batch.append(pixels)
                 if len(batch) == engine.batch_size or (batch and done == len(todo)):
-                    codes = self._timed("network", lambda: run_padded(engine, batch))
-                    self._timed("write", lambda: writer.append(keys, codes))
+                    codes = self._timed("network", run_padded, engine, batch)
+                    self._timed("write", writer.append, keys, codes)
                     self.computed += len(keys)
                     keys, batch = [], []
                     _tell(progress, done, len(todo), started)
@@ -246,11 +249,11 @@ class _Run:
         ahead = max(self._n_jobs * AHEAD, engine.batch_size)
         answers = iter_ahead(self._pool, prepare, todo, ahead)
         for _ in todo:
-            yield self._timed("decode", lambda: next(answers))
+            yield self._timed("decode", next, answers)
 
-    def _timed(self, what: str, call: Callable[[], A]) -> A:
+    def _timed(self, what: str, call: Callable[..., A], *arguments: Any) -> A:
         started = time.perf_counter()
-        answer = call()
+        answer = call(*arguments)
         self.wait[what] += time.perf_counter() - started
         return answer
 

@@ -43,7 +43,9 @@ class RunOptions:
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
-            raise UsageError(f"device {self.device!r} is unknown; choose one of {', '.join(DEVICES)}.")
+            raise UsageError(
+                f"device {self.device!r} is unknown; choose one of {', '.join(DEVICES)}."
+            )
         for name in ("batch_size", "n_jobs"):
             value = getattr(self, name)
             if value is not None and value < 1:

@@ -26,13 +26,17 @@ def make_baseline_page(
     best = result.heads[result.chosen]
     return ReportPage(
         title=title,
-        lead=lead or f"{HEADS[result.chosen]} on {result.backbone} codes reaches "
+        lead=lead
+        or f"{HEADS[result.chosen]} on {result.backbone} codes reaches "
         f"{100 * best.accuracy:.1f} % on {result.n_test} held-out pictures.",
         facts=[
             ("Network", f"{result.backbone}, layer {result.layer}"),
             ("Weights", result.weights_id[:16]),
             ("Pictures", f"{result.n_train} for training, {result.n_test} for testing"),
-            ("Classes", ", ".join(result.classes[:20]) + (" ..." if len(result.classes) > 20 else "")),
+            (
+                "Classes",
+                ", ".join(result.classes[:20]) + (" ..." if len(result.classes) > 20 else ""),
+            ),
             ("Protocol", result.protocol),
             ("Codes", result.key[:12]),
         ],

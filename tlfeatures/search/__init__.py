@@ -1,6 +1,6 @@
 """Image search: `ImageIndex`, nearest neighbours of pictures in code space.
 
-Promises: exact distances, ties in the order of the pictures, the query's own content left out on request.
+Promises: exact distances, ties in the order of the pictures; `search` leaves out a query's content.
 Must not know: labels' meaning, pages, command lines.
 """
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.errors import ImageReadError, PicturesError, OutputError
+from tlfeatures.errors import ImageReadError, OutputError, PicturesError
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.neighbors import kneighbors
 from tlfeatures.pictures import (

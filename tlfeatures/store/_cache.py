@@ -247,7 +247,7 @@ class CodeCache:
 
     def _list_shards(self) -> list[Path]:
         try:
-            names = os.listdir(self.folder)  # noqa: PTH208 - names only, one call
+            names = os.listdir(self.folder)
         except OSError as error:
             if is_gone(error):
                 return []
