@@ -1,0 +1,128 @@
+"""The contract of CNNCodes, whose X is pictures."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.base import clone
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+
+from tlfeatures import CNNCodes, Pictures, load_pictures
+from tlfeatures.errors import ImageReadError, UsageError
+
+
+@pytest.fixture
+def codes(cache: Path) -> CNNCodes:
+    return CNNCodes("embedded", cache=cache)
+
+
+def test_the_constructor_only_stores() -> None:
+    nonsense = CNNCodes("no such network", layer="nowhere", pooling="?", device="abacus")
+    assert nonsense.get_params()["backbone"] == "no such network"
+    assert clone(nonsense).get_params() == nonsense.get_params()
+    assert nonsense.set_params(layer="fc7").layer == "fc7"
+
+
+def test_transform_gives_float32_rows_without_fit(codes: CNNCodes, folder: Path) -> None:
+    X = codes.transform(load_pictures(folder))
+    assert X.shape == (36, 256)
+    assert X.dtype == np.float32
+
+
+def test_fitting_twice_changes_nothing(codes: CNNCodes, folder: Path) -> None:
+    pictures = load_pictures(folder)
+    first = codes.fit(pictures).transform(pictures)
+    np.testing.assert_array_equal(codes.fit(pictures).transform(pictures), first)
+    assert codes.n_features_out_ == 256
+
+
+def test_feature_names_and_set_output(codes: CNNCodes, folder: Path) -> None:
+    pytest.importorskip("pandas", reason="set_output needs pandas")
+    frame = codes.set_output(transform="pandas").fit_transform(load_pictures(folder))
+    assert list(frame.columns[:2]) == ["embedded_flatten_0", "embedded_flatten_1"]
+
+
+def test_a_pickle_works_and_carries_no_network(codes: CNNCodes, folder: Path) -> None:
+    pictures = load_pictures(folder)
+    codes.fit(pictures)
+    data = pickle.dumps(codes)
+    assert len(data) < 10_000
+    np.testing.assert_array_equal(pickle.loads(data).transform(pictures), codes.transform(pictures))
+
+
+def test_a_query_equals_its_stored_row(codes: CNNCodes, folder: Path, tmp_path: Path) -> None:
+    pictures = load_pictures(folder)
+    X = codes.transform(pictures)
+    alone = CNNCodes("embedded", cache=tmp_path).query([pictures.paths[5]])[0]
+    assert np.linalg.norm(alone - X[5]) <= 1e-5 * np.linalg.norm(X[5])
+
+
+def test_two_fresh_runs_give_the_same_bits(folder: Path, tmp_path: Path) -> None:
+    both = [CNNCodes("embedded", cache=tmp_path / n).transform(folder) for n in ("a", "b")]
+    np.testing.assert_array_equal(*both)
+
+
+def test_bad_pictures_raise_by_name_or_become_nan(
+    codes: CNNCodes, folder: Path, tmp_path: Path
+) -> None:
+    good, bad = load_pictures(folder).paths[0], tmp_path / "bad.png"
+    bad.write_bytes(b"nothing")
+    with pytest.raises(ImageReadError, match=r"bad\.png"):
+        codes.transform([good, str(bad)])
+    X = clone(codes).set_params(on_bad="nan").transform([str(bad), good])
+    assert np.isnan(X[0]).all()
+    assert np.isfinite(X[1]).all()
+
+
+def test_pipelines_cross_validate_on_pictures_and_on_lists(codes: CNNCodes, folder: Path) -> None:
+    pictures, model = load_pictures(folder), make_pipeline(codes, LogisticRegression(max_iter=500))
+    for X in (pictures, pictures.paths):
+        assert cross_val_score(model, X, pictures.labels, cv=3).mean() > 0.8
+    search = GridSearchCV(model, {"logisticregression__C": [0.1, 10.0]}, cv=2)
+    search.fit(pictures, pictures.labels)
+    assert search.best_score_ > 0.8
+
+
+def test_groups_reach_the_splitter(codes: CNNCodes, folder: Path) -> None:
+    pictures = load_pictures(folder)
+    model, groups = make_pipeline(codes, LogisticRegression(max_iter=500)), np.arange(36) % 3
+    options = {"groups": groups, "cv": GroupKFold(3)}
+    assert len(cross_val_score(model, pictures, pictures.labels, **options)) == 3
+
+
+@pytest.mark.parametrize("words", [{"on_bad": "ignore"}, {"device": "abacus"}, {"batch_size": 0}])
+def test_impossible_words_are_refused_when_used(words: dict[str, object], folder: Path) -> None:
+    with pytest.raises(UsageError):
+        CNNCodes("embedded", **words).transform(folder)
+
+
+def test_the_input_is_not_changed(codes: CNNCodes, folder: Path) -> None:
+    paths = load_pictures(folder).paths[:3]
+    given = list(paths)
+    codes.transform(given)
+    assert given == paths
+    assert len(Pictures.of(given)) == 3
+
+
+@pytest.mark.shared
+def test_real_photographs_agree_with_torchvisions_own_way(shared: Path, tmp_path: Path) -> None:
+    import torch
+    from PIL import Image
+
+    from tlfeatures.backbones import BackboneRequest, load_backbone
+    from tlfeatures.backbones._registry import weights_entry
+
+    pictures = load_pictures(shared / "data/hymenoptera")[:50]
+    found = CNNCodes("resnet18", weights="random", cache=tmp_path).transform(pictures)
+    network = load_backbone(BackboneRequest("resnet18", "random")).network
+    plain = torch.nn.Sequential(*list(network.children())[:-1], torch.nn.Flatten()).eval()
+    transforms = weights_entry("resnet18", None).transforms()
+    for path, row in zip(pictures.paths, found, strict=True):
+        with torch.no_grad():
+            expected = plain(transforms(Image.open(path).convert("RGB"))[None]).numpy()[0]
+        assert np.linalg.norm(row - expected) <= 1e-4 * np.linalg.norm(expected), path

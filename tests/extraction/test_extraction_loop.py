@@ -1,0 +1,151 @@
+"""The loop over batches, with an engine of ten lines and no torch."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlfeatures.extraction import Progress, extract_codes
+from tlfeatures.extraction._extract import iter_ahead
+from tlfeatures.pictures import Pictures
+from tlfeatures.store import CodeSpec
+
+
+class FakeEngine:
+    """Codes are mean colours; counts its calls."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.spec = CodeSpec("fake", "0" * 64, "mean", "avg", 3, {"side": 4})
+        self.batch_size, self.device = 4, "cpu"
+        self.shapes: list[tuple[int, ...]] = []
+        self.stop_at = stop_at
+
+    def prepare(self, picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
+        return np.asarray(picture.resize((4, 4)))
+
+    def codes(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+        self.shapes.append(batch.shape)
+        if len(self.shapes) == self.stop_at:
+            raise KeyboardInterrupt
+        return batch.astype(np.float32).mean((1, 2))
+
+
+def grey(value: int) -> Image.Image:
+    return Image.new("RGB", (8, 8), (value, value, value))
+
+
+@pytest.fixture
+def paths(tmp_path: Path) -> list[str]:
+    found = []
+    for i in range(10):
+        grey(10 * i).save(tmp_path / f"{i}.png")
+        found.append(str(tmp_path / f"{i}.png"))
+    return found
+
+
+def run(pictures: Pictures, cache: Path, engine: FakeEngine | None = None, **more: Any) -> Any:
+    engine = engine or FakeEngine()
+    return extract_codes(pictures, engine.spec, lambda: engine, cache=cache, **more)
+
+
+def test_every_batch_has_the_fixed_size_and_there_are_ceil_n_over_size(
+    paths: list[str], tmp_path: Path
+) -> None:
+    engine = FakeEngine()
+    done = run(Pictures(paths), tmp_path / "c", engine)
+    assert engine.shapes == [(4, 4, 4, 3)] * 3
+    np.testing.assert_array_equal(np.asarray(done.codes)[:, 0], np.arange(10) * 10)
+
+
+def test_a_second_run_needs_no_engine(paths: list[str], tmp_path: Path) -> None:
+    run(Pictures(paths), tmp_path / "c")
+
+    def never() -> FakeEngine:
+        raise AssertionError("nothing was to be computed")
+
+    spec = FakeEngine().spec
+    done = extract_codes(Pictures(paths), spec, never, cache=tmp_path / "c")
+    assert (done.given, done.computed, done.cached) == (10, 0, 10)
+
+
+@pytest.mark.parametrize("bad_rows", [[0], [5], [9], [0, 1, 2, 3], list(range(10))])
+def test_bad_pictures_are_named_and_the_others_keep_their_labels(
+    paths: list[str], tmp_path: Path, bad_rows: list[int]
+) -> None:
+    for i in bad_rows:
+        Path(paths[i]).write_bytes(b"text %d" % i)
+    labels = [f"label {i}" for i in range(10)]
+    done = run(Pictures(paths, labels), tmp_path / "c")
+    assert [path for path, _ in done.bad] == [paths[i] for i in bad_rows]
+    assert done.given == done.computed + done.cached + len(done.bad)
+    kept = [i for i in range(10) if i not in bad_rows]
+    assert list(done.codes.labels or []) == [labels[i] for i in kept]
+    assert np.asarray(done.codes)[:, 0].tolist() == [10.0 * i for i in kept]
+
+
+def test_copies_are_computed_once_and_counted_as_cached(paths: list[str], tmp_path: Path) -> None:
+    done = run(Pictures([paths[1], paths[1], paths[2], paths[1]]), tmp_path / "c")
+    assert (done.computed, done.cached) == (2, 2)
+    assert np.asarray(done.codes)[:, 0].tolist() == [10, 10, 20, 10]
+
+
+def test_an_interrupted_run_keeps_its_rows_and_the_next_one_goes_on(
+    paths: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(Pictures(paths), tmp_path / "c", FakeEngine(stop_at=3))
+    done = run(Pictures(paths), tmp_path / "c")
+    assert (done.computed, done.cached) == (2, 8)
+
+
+def test_pictures_in_memory_are_coded_and_not_changed(tmp_path: Path) -> None:
+    array, picture = np.full((8, 8, 3), 7, np.uint8), grey(30)
+    done = run(Pictures([array, picture]), tmp_path / "c")
+    assert np.asarray(done.codes)[:, 0].tolist() == [7, 30]
+    assert (array == 7).all()
+    assert picture.size == (8, 8)
+
+
+def test_a_missing_file_is_a_bad_picture_with_the_systems_reason(tmp_path: Path) -> None:
+    done = run(Pictures([str(tmp_path / "no.png")]), tmp_path / "c")
+    assert "No such file" in done.bad[0][1]
+    assert not len(done.pictures)
+
+
+def test_progress_ends_at_the_total_with_a_rate(paths: list[str], tmp_path: Path) -> None:
+    heard: list[Progress] = []
+    run(Pictures(paths), tmp_path / "c", progress=heard.append)
+    assert [p.done for p in heard] == [4, 8, 10]
+    assert heard[-1].seconds_left == 0
+    assert heard[0].images_per_s > 0
+
+
+def test_work_never_runs_further_ahead_than_allowed() -> None:
+    begun: list[int] = []
+    with ThreadPoolExecutor(2) as pool:
+        for i, value in enumerate(iter_ahead(pool, lambda x: begun.append(x) or x, range(50), 5)):
+            assert value == i
+            assert len(begun) <= i + 5
+
+
+def test_a_cached_run_imports_neither_torch_nor_scikit_learn(folder: Path, cache: Path) -> None:
+    code = (
+        "import sys\n"
+        "from tlfeatures.backbones import BackboneRequest\n"
+        "from tlfeatures.extraction import RunOptions, extract\n"
+        "from tlfeatures.pictures import load_pictures\n"
+        f"run = RunOptions(cache={str(cache)!r})\n"
+        f"done = extract(load_pictures({str(folder)!r}), BackboneRequest('embedded'), run)\n"
+        "print(done.computed, 'torch' in sys.modules, 'sklearn' in sys.modules)"
+    )
+    for _ in range(2):
+        words = [sys.executable, "-c", code]
+        answer = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    assert answer.split() == ["0", "False", "False"]
