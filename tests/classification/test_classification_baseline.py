@@ -1,0 +1,224 @@
+"""TransferClassifier and the whole honest protocol."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.model_selection import GridSearchCV, cross_val_score
+
+from tlfeatures import CNNCodes, Pictures, TransferClassifier, evaluate_baseline, load_pictures
+from tlfeatures.classification import evaluate_model, predict_pictures
+from tlfeatures.classification._baseline import _thin_out
+from tlfeatures.errors import (
+    CodesMismatchError,
+    LabelsError,
+    ModelFileError,
+    UsageError,
+    WeightsError,
+)
+from tlfeatures.evaluation import Split
+
+KEYS = {
+    "classes", "protocol", "n_train", "n_test", "bad", "backbone", "weights_id", "layer", "key",
+    "heads", "chosen", "controls", "warnings", "confounds", "learning_curve", "seconds",
+}  # fmt: skip
+
+
+@pytest.fixture
+def codes(cache: Path) -> CNNCodes:
+    return CNNCodes("embedded", cache=cache)
+
+
+@pytest.fixture
+def pictures(folder: Path) -> Pictures:
+    return load_pictures(folder)
+
+
+@pytest.fixture
+def model(codes: CNNCodes, pictures: Pictures) -> TransferClassifier:
+    return TransferClassifier(codes, head="knn").fit(pictures)
+
+
+def test_the_constructor_only_stores_and_clones(codes: CNNCodes) -> None:
+    model = TransferClassifier(codes, head="no such head", random_state=7)
+    assert clone(model).get_params()["head"] == "no such head"
+    assert model.set_params(backbone__layer="layer4").backbone.layer == "layer4"
+
+
+def test_predicting_before_fitting_is_refused(pictures: Pictures) -> None:
+    with pytest.raises(NotFittedError):
+        TransferClassifier("embedded").predict(pictures)
+
+
+def test_string_labels_come_back_with_probabilities(
+    model: TransferClassifier, pictures: Pictures
+) -> None:
+    assert model.score(pictures, pictures.labels) == 1.0
+    shares = model.predict_proba(pictures.paths[:2])
+    assert model.classes_.tolist() == ["blue", "green", "red"]
+    np.testing.assert_allclose(shares.sum(1), 1)
+
+
+def test_fitting_again_gives_the_same_and_a_pickle_predicts_the_same(
+    model: TransferClassifier, pictures: Pictures
+) -> None:
+    first = model.predict_proba(pictures)
+    np.testing.assert_array_equal(model.fit(pictures).predict_proba(pictures), first)
+    copied = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(copied.predict_proba(pictures), first)
+
+
+def test_it_cross_validates_and_searches_over_heads(codes: CNNCodes, pictures: Pictures) -> None:
+    model = TransferClassifier(codes, head="knn")
+    assert cross_val_score(model, pictures, pictures.labels, cv=3).mean() > 0.9
+    search = GridSearchCV(model, {"head": ["knn", "svm"]}, cv=2)
+    assert search.fit(pictures.paths, pictures.labels).best_score_ > 0.9
+
+
+def test_pictures_without_labels_or_of_one_class_are_refused(
+    codes: CNNCodes, pictures: Pictures
+) -> None:
+    with pytest.raises(LabelsError, match="no labels"):
+        TransferClassifier(codes).fit(pictures.paths)
+    with pytest.raises(ValueError, match="class"):
+        TransferClassifier(codes, head="svm").fit(pictures.paths[:5], ["a"] * 5)
+
+
+def test_a_saved_model_with_weights_works_in_another_process_and_folder(
+    model: TransferClassifier, pictures: Pictures, tmp_path: Path
+) -> None:
+    path = model.save(tmp_path / "m.model", with_weights=True)
+    words = ["-m", "tlfeatures.cli", "predict", str(path), pictures.paths[0], "--json"]
+    code = "import sys; from tlfeatures.cli import main; main(sys.argv[1:])"
+    options = ["--cache", str(tmp_path / "elsewhere")]
+    answer = subprocess.run(
+        [sys.executable, "-c", code, *words[2:], *options],
+        cwd=tmp_path, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    found = json.loads(answer.stdout)["predictions"][0]
+    assert found["label"] == "blue"
+    assert found["top"][0]["label"] == "blue"
+
+
+def test_a_model_refuses_codes_of_other_weights(
+    model: TransferClassifier, tmp_path: Path, cache: Path
+) -> None:
+    from safetensors.torch import save_file as save_torch
+
+    from tlfeatures.backbones import BackboneRequest, load_backbone
+
+    other = load_backbone(BackboneRequest("embedded", "random")).network.state_dict()
+    save_torch(other, tmp_path / "other.safetensors")
+    path = model.save(tmp_path / "m.model")
+    with pytest.raises(CodesMismatchError, match="weights"):
+        TransferClassifier.load(path, weights=tmp_path / "other.safetensors", cache=cache)
+
+
+def test_a_model_whose_weights_file_has_gone_says_what_to_do(
+    pictures: Pictures, tmp_path: Path, cache: Path
+) -> None:
+    import shutil
+
+    import tlfeatures.backbones
+
+    source = Path(tlfeatures.backbones.__file__).parent / "embedded.safetensors"
+    shutil.copy(source, tmp_path / "w.safetensors")
+    codes = CNNCodes("embedded", weights=tmp_path / "w.safetensors", cache=cache)
+    path = TransferClassifier(codes, head="knn").fit(pictures).save(tmp_path / "m.model")
+    assert TransferClassifier.load(path, cache=cache).predict(pictures.paths[:1]) == ["blue"]
+    (tmp_path / "w.safetensors").unlink()
+    with pytest.raises(WeightsError, match="--with-weights"):
+        TransferClassifier.load(path, cache=tmp_path / "fresh")
+
+
+def test_a_file_from_somewhere_else_is_no_model(tmp_path: Path) -> None:
+    save_file({"a": np.zeros(3)}, tmp_path / "other.safetensors")
+    with pytest.raises(ModelFileError, match="not a tlfeatures model"):
+        TransferClassifier.load(tmp_path / "other.safetensors")
+
+
+def test_bad_pictures_are_left_out_of_predictions_and_scores(
+    model: TransferClassifier, pictures: Pictures, tmp_path: Path
+) -> None:
+    (tmp_path / "bad.png").write_bytes(b"x")
+    paths = [str(tmp_path / "bad.png"), pictures.paths[0]]
+    found = predict_pictures(model, Pictures(paths), top=2)
+    assert [p.path for p in found.predictions] == paths[1:]
+    result = evaluate_model(model, Pictures(paths, ["blue", "blue"]))
+    assert (result.accuracy, result.n_test, len(result.bad)) == (1.0, 1, 1)
+
+
+def test_the_result_has_exactly_the_keys_of_the_command_line(
+    codes: CNNCodes, pictures: Pictures
+) -> None:
+    result = evaluate_baseline(pictures, codes, heads=["svm", "logistic", "knn"])
+    data = json.loads(json.dumps(result.to_json()))
+    assert set(data) == KEYS
+    assert set(data["heads"]) == {"svm", "logistic", "knn"}
+    for head in data["heads"].values():
+        assert set(head) == {"accuracy", "ci95", "mean_recall", "mean_recall_ci95", "C"}
+        assert head["ci95"][0] <= head["accuracy"] <= head["ci95"][1]
+    controls = {"pixels", "histogram", "random_weights", "majority", "shuffled_labels"}
+    assert set(data["controls"]) == controls
+    assert (data["n_train"], data["n_test"]) == (27, 9)
+
+
+def test_a_split_column_is_followed_and_copies_across_it_are_named(
+    codes: CNNCodes, pictures: Pictures
+) -> None:
+    items = [*pictures.paths, pictures.paths[0]]
+    labels = [*pictures.labels, "red"]
+    split = ["train" if i % 2 else "test" for i in range(36)] + ["train"]
+    result = evaluate_baseline(Pictures(items, labels, split), codes, heads=["knn"])
+    assert (result.n_train, result.n_test) == (19, 18)
+    named = [w for w in result.warnings if "exact copies" in w]
+    assert len(named) == 1
+    assert pictures.paths[0] in named[0]
+
+
+def test_nothing_is_chosen_on_the_test_side(codes: CNNCodes, pictures: Pictures) -> None:
+    split = ["train" if i % 2 else "test" for i in range(36)]
+    turned = [
+        label if s == "train" else "red" for label, s in zip(pictures.labels, split, strict=True)
+    ]
+    one, other = (
+        evaluate_baseline(Pictures(pictures.items, y, split), codes, heads=["svm", "knn"])
+        for y in (pictures.labels, turned)
+    )
+    assert one.chosen == other.chosen
+    assert one.heads["svm"].C == other.heads["svm"].C
+
+
+def test_so_many_a_class_a_share_and_a_test_folder(
+    codes: CNNCodes, pictures: Pictures, folder: Path
+) -> None:
+    few = evaluate_baseline(pictures, codes, heads=["knn"], train_per_class=4)
+    share = evaluate_baseline(pictures, codes, heads=["knn"], test=0.5)
+    other = evaluate_baseline(pictures, codes, heads=["knn"], test=str(folder))
+    assert (few.n_train, few.n_test) == (12, 24)
+    assert (share.n_train, share.n_test) == (18, 18)
+    assert (other.n_train, other.n_test) == (36, 36)
+
+
+def test_one_class_or_an_unknown_head_is_refused(codes: CNNCodes, pictures: Pictures) -> None:
+    with pytest.raises(LabelsError):
+        evaluate_baseline(pictures[:12], codes)
+    with pytest.raises(UsageError, match="did you mean 'svm'"):
+        evaluate_baseline(pictures, codes, heads=["svn"])
+
+
+def test_controls_take_at_most_two_thousand_pictures() -> None:
+    split = Split(np.arange(6000), np.arange(6000, 8000), "", ())
+    train, test = _thin_out(split, 0)
+    assert (len(train), len(test)) == (1500, 500)
+    assert set(train) <= set(split.train)
+    assert set(test) <= set(split.test)
