@@ -1,0 +1,64 @@
+#!/usr/bin/env python3
+"""Write docs/cli.md from the program's own help; with --check only compare."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from tlfeatures.cli import cli
+
+TARGET = Path(__file__).with_name("cli.md")
+INTRODUCTION = """# The command line
+
+Made by `make docs` from the program's help; do not edit.
+
+Results go to stdout, words and progress to stderr. `--json` prints exactly one JSON object on stdout;
+fractions are 0..1, bad pictures are `bad[{path, reason}]`. Exit codes: 0 done (bad pictures are listed;
+`--strict` makes them 1), 2 the words are wrong whatever the disk holds (option, backbone, layer),
+1 anything else; one line says what to do, `tlfeatures --debug VERB ...` shows the traceback. Ctrl-C
+leaves the cache whole; the same command goes on.
+
+| verb | main JSON keys |
+|---|---|
+| `extract` | `pictures, computed, cached, bad[], specs[{layer, dim, key}], device, precision, compiled, batch_size, jobs, images_per_s, wait{decode, network, write}`; `pictures` = `computed` + `cached` + bad ones; a copy of a picture already coded counts as cached |
+| `fit` | `classes[], protocol, n_train, n_test, bad[], backbone, weights_id, layer, key, heads{NAME: {accuracy, ci95[2], mean_recall, mean_recall_ci95[2], C}}, chosen, controls{NAME: {accuracy, ci95}}, warnings[], confounds[], learning_curve[], seconds{}, model` |
+| `demo` | as `fit`, plus `report, sheet` |
+| `predict` | `predictions[{path, label, probability, top[{label, probability}]}], bad[]` |
+| `evaluate` | `accuracy, ci95[2], mean_recall, mean_recall_ci95[2], C, n_test, bad[], warnings[]` |
+| `search` | `queries[{path, neighbours[{path, label, distance}]}]` |
+| `backbones list` | `backbones[{name, weights, input_size, parameters, gflop, top1, on_disk, size_mb}]` |
+| `cache info` | `cache, rows, bytes, folders[]`; `cache where`: `cache, exists` |
+
+In this version `precision` is always float32 and `compiled` false; `confounds` and `learning_curve` are
+not examined and always empty.
+"""
+
+
+def commands(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
+    """The help of a command and of those below it, as Markdown."""
+    context = click.Context(
+        command, info_name=path.split()[-1], parent=parent, max_content_width=80
+    )
+    context.terminal_width = 80
+    yield f"## {path}\n\n```\n{command.get_help(context)}\n```\n"
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            below = command.get_command(context, name)
+            if below is not None:
+                yield from commands(below, f"{path} {name}", context)
+
+
+def main() -> int:
+    text = "\n".join([INTRODUCTION, *commands(cli, "tlfeatures", None)])
+    if "--check" in sys.argv:
+        return int(not TARGET.is_file() or TARGET.read_text(encoding="utf-8") != text)
+    TARGET.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

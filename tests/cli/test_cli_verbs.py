@@ -1,0 +1,289 @@
+"""The command line, in process: what it prints, where, and with which exit code."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tlfeatures import load_pictures
+from tlfeatures.cli import _app
+from tlfeatures.cli._app import run
+
+Capture = pytest.CaptureFixture[str]
+EXTRACT_KEYS = {
+    "pictures", "computed", "cached", "bad", "specs", "device", "precision", "compiled",
+    "batch_size", "jobs", "images_per_s", "wait",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def own_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TLFEATURES_CACHE", str(cache))
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "m.model"
+    words = ["fit", str(folder), "--backbone", "embedded", "--head", "knn", "--out", str(path)]
+    assert run([*words, "--cache", str(cache), "--quiet"]) == 0
+    return path
+
+
+def as_json(capsys: Capture, *words: object) -> dict[str, Any]:
+    capsys.readouterr()
+    assert run([*map(str, words), "--json"]) == 0
+    out = capsys.readouterr().out
+    data: dict[str, Any] = json.loads(out)
+    return data
+
+
+def test_the_help_names_every_verb(capsys: Capture) -> None:
+    assert run(["--help"]) == 0
+    out = capsys.readouterr().out
+    for verb in ("demo", "extract", "fit", "predict", "evaluate", "search", "backbones", "cache"):
+        assert verb in out
+
+
+def test_the_help_imports_neither_torch_nor_scikit_learn() -> None:
+    code = (
+        "import sys\nfrom tlfeatures.cli._app import run\nrun(['fit', '--help'])\n"
+        "sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_extract_counts_every_picture_and_computes_nothing_twice(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ("extract", folder, "--backbone", "embedded", "--cache", tmp_path)
+    first, second = as_json(capsys, *words), as_json(capsys, *words)
+    assert set(first) == EXTRACT_KEYS
+    assert (first["pictures"], first["computed"], first["cached"]) == (36, 36, 0)
+    assert (second["computed"], second["cached"]) == (0, 36)
+    assert first["specs"][0]["dim"] == 256
+    assert (first["precision"], first["compiled"]) == ("float32", False)
+
+
+def test_extract_limit_takes_so_many_and_out_writes_one_file(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    import h5py
+
+    out = tmp_path / "codes.h5"
+    words = ("extract", folder, "--backbone", "embedded", "--limit", 5, "--out", out)
+    assert as_json(capsys, *words)["pictures"] == 5
+    with h5py.File(out) as file:
+        assert file["codes"].shape == (5, 256)
+        assert set(file["labels"].asstr()[:]) == {"blue", "green", "red"}
+
+
+def test_words_go_to_stderr_and_quiet_silences_them(folder: Path, capsys: Capture) -> None:
+    assert run(["extract", str(folder), "--backbone", "embedded"]) == 0
+    loud = capsys.readouterr()
+    assert "36 pictures in 3 classes" in loud.err
+    assert "cache:" in loud.err
+    assert run(["extract", str(folder), "--backbone", "embedded", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_bad_pictures_are_listed_and_strict_makes_them_an_error(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "a.png").write_bytes(Path(load_pictures(folder).paths[0]).read_bytes())
+    (tmp_path / "b.png").write_bytes(b"text")
+    words = ("extract", tmp_path, "--backbone", "embedded")
+    data = as_json(capsys, *words)
+    assert [Path(b["path"]).name for b in data["bad"]] == ["b.png"]
+    assert data["pictures"] == data["computed"] + data["cached"] + 1
+    assert run([*map(str, words), "--strict"]) == 1
+    assert "bad picture" in capsys.readouterr().err
+
+
+def test_fit_prints_heads_and_controls(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    report = tmp_path / "r.html"
+    words = ["fit", str(folder), "--backbone", "embedded", "--report", str(report)]
+    assert run(words) == 0
+    out = capsys.readouterr().out
+    for name in ("linear SVM", "logistic regression", "k nearest", "raw pixels", "random weights"):
+        assert name in out
+    assert "data-test-head" in report.read_text(encoding="utf-8")
+
+
+def test_fit_json_names_the_model(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    out = tmp_path / "m.model"
+    data = as_json(
+        capsys, "fit", folder, "--backbone", "embedded", "--head", "svm", "--out", out, "--quiet"
+    )
+    assert data["model"] == str(out)
+    assert data["chosen"] == "svm"
+    assert 0 <= data["heads"]["svm"]["accuracy"] <= 1
+    assert out.is_file()
+
+
+def test_predict_gives_labels_as_json_and_as_a_table(
+    model: Path, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    table = tmp_path / "p.csv"
+    data = as_json(capsys, "predict", model, folder / "red", "--top", 2, "--out", table)
+    assert {p["label"] for p in data["predictions"]} == {"red"}
+    assert len(data["predictions"][0]["top"]) == 2
+    rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
+    assert [row["label"] for row in rows] == ["red"] * 12
+
+
+def test_evaluate_scores_a_saved_model(
+    model: Path, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    data = as_json(capsys, "evaluate", model, folder, "--report", tmp_path / "r.html")
+    assert data["accuracy"] == 1.0
+    assert data["n_test"] == 36
+    assert (tmp_path / "r.html").is_file()
+
+
+def test_search_lists_neighbours_and_draws_them(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    query, sheet = folder / "red" / "00.png", tmp_path / "s.png"
+    words = (
+        "search",
+        folder,
+        "--backbone",
+        "embedded",
+        "--query",
+        query,
+        "-k",
+        2,
+        "--sheet",
+        sheet,
+    )
+    (answer,) = as_json(capsys, *words)["queries"]
+    assert answer["path"] == str(query)
+    assert [set(n) for n in answer["neighbours"]] == [{"path", "label", "distance"}] * 2
+    assert str(query) not in [n["path"] for n in answer["neighbours"]]
+    assert sheet.is_file()
+
+
+def test_backbones_list_names_the_networks(capsys: Capture) -> None:
+    names = [b["name"] for b in as_json(capsys, "backbones", "list")["backbones"]]
+    assert names[0] == "embedded"
+    assert {"resnet18", "resnet50", "vgg16", "mobilenet_v2", "squeezenet1_0"} <= set(names)
+    assert run(["backbones", "list"]) == 0
+    assert "resnet50" in capsys.readouterr().out
+
+
+def test_cache_says_where_it_is_and_what_is_in_it(
+    folder: Path, cache: Path, capsys: Capture
+) -> None:
+    run(["extract", str(folder), "--backbone", "embedded", "--quiet"])
+    assert as_json(capsys, "cache", "where")["cache"] == str(cache)
+    data = as_json(capsys, "cache", "info")
+    assert data["rows"] >= 36
+    assert any(f["spec"]["backbone"] == "embedded" for f in data["folders"])
+    assert run(["cache", "info"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["extract", "no/such/folder"], 1, "is not there"),
+        (["extract", "{empty}"], 1, "no pictures"),
+        (["fit", "{one}", "--backbone", "embedded"], 1, "class"),
+        (["extract", "{folder}", "--backbone", "resnet5O"], 2, "did you mean 'resnet50'"),
+        (["extract", "{folder}", "--backbone", "embedded", "--layer", "layr4"], 2, "layer4"),
+        (["extract", "{folder}", "--backbone", "embedded", "--weights", "no.pth"], 1, "no.pth"),
+        (["extract", "{folder}", "--backbone", "resnet18", "--weights", "V9"], 2, "IMAGENET1K_V1"),
+        (["extract", "{folder}", "--backbone", "embedded", "--cache", "{file}/x"], 1, "file"),
+        (["extract", "{folder}", "--no-such-option"], 2, "no-such-option"),
+        (["extract", "{folder}", "--batch-size", "many"], 2, "--batch-size"),
+        (["fit", "{folder}", "--backbone", "embedded", "--head", "svn"], 2, "did you mean 'svm'"),
+        (["fit", "{folder}", "--backbone", "embedded", "--test", "1.5"], 2, "between 0 and 1"),
+        (["predict", "{file}", "{folder}"], 1, "model"),
+        (["predict", "no.model", "{folder}"], 1, "no.model"),
+        (["search", "{folder}", "--backbone", "embedded", "--query", "no.png"], 1, "no.png"),
+        (["nonsense"], 2, "nonsense"),
+    ],
+)
+def test_bad_input_gets_one_clear_line_and_its_exit_code(
+    words: list[str], code: int, said: str, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "one").mkdir()
+    (tmp_path / "one" / "only").symlink_to(folder / "red")
+    (tmp_path / "file").write_bytes(b"text")
+    places = {"folder": folder, "empty": tmp_path / "empty", "one": tmp_path / "one"}
+    filled = [word.format(**places, file=tmp_path / "file") for word in words]
+    assert run(filled) == code
+    err = capsys.readouterr().err
+    assert said in err
+    assert "Traceback" not in err
+    assert "error:" in err.lower()
+
+
+def test_weights_of_another_network_name_its_parameters(folder: Path, capsys: Capture) -> None:
+    import tlfeatures.backbones
+
+    weights = Path(tlfeatures.backbones.__file__).parent / "embedded.safetensors"
+    words = ["extract", str(folder), "--backbone", "squeezenet1_0", "--weights", str(weights)]
+    assert run(words) == 1
+    err = capsys.readouterr().err
+    assert "missing" in err
+    assert "unexpected" in err
+
+
+def test_an_interrupt_says_that_the_work_is_kept(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    import tlfeatures.extraction
+
+    def stop(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tlfeatures.extraction, "extract", stop)
+    assert run(["extract", str(folder), "--backbone", "embedded"]) == 1
+    assert "the same command goes on" in capsys.readouterr().err
+
+
+def test_debug_shows_the_traceback(capsys: Capture) -> None:
+    assert run(["--debug", "extract", "no/such/folder"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_names_that_are_not_utf8_are_printed(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    content = Path(load_pictures(folder).paths[0]).read_bytes()
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        (tmp_path / name).write_bytes(content)
+    except OSError:
+        pytest.skip("this file system takes only UTF-8 names")
+    (tmp_path / "b.png").write_bytes(Path(load_pictures(folder).paths[1]).read_bytes())
+    query = str(tmp_path / "b.png")
+    assert run(["search", str(tmp_path), "--backbone", "embedded", "--query", query]) == 0
+    assert "caf" in capsys.readouterr().out
+
+
+def test_the_console_script_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_app, "run", lambda words: 2)
+    with pytest.raises(SystemExit) as caught:
+        _app.main(["x"])
+    assert caught.value.code == 2
+
+
+@pytest.mark.shared
+def test_each_awkward_file_is_decoded_or_named_bad(
+    shared: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    folder = shared / "data/awkward"
+    with (folder / "LIST.tsv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file, delimiter="\t"))
+    data = as_json(capsys, "extract", folder, "--backbone", "embedded", "--cache", tmp_path)
+    assert data["pictures"] == len(rows) == 40
+    assert data["pictures"] == data["computed"] + data["cached"] + len(data["bad"])
+    expected = {row["file"] for row in rows if row["expected"] == "bad"}
+    assert {Path(b["path"]).name for b in data["bad"]} == expected

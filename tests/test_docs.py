@@ -1,0 +1,37 @@
+"""What the documents say is so."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import tlfeatures
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def test_the_command_line_page_equals_the_help() -> None:
+    subprocess.run([sys.executable, str(ROOT / "docs/make_cli.py"), "--check"], check=True)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda p: p.name)
+def test_every_link_to_a_file_leads_to_one(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text(encoding="utf-8")):
+        assert (document.parent / target).exists(), target
+
+
+def test_the_public_names_are_sorted_and_there() -> None:
+    names = tlfeatures.__all__
+    assert list(names) == sorted(names)
+    for name in names:
+        assert getattr(tlfeatures, name) is not None
+
+
+def test_importing_the_package_imports_neither_torch_nor_scikit_learn() -> None:
+    code = "import sys, tlfeatures; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
