@@ -13,7 +13,7 @@ PUBLISHED = {
         {"ants", "bees"}
     ): "ants/bees, Teh: 60.13 % base, 86.71 % fine-tuned (trained on 10 %, "
     "tested on 80 %: another protocol)",
-    101: "Caltech-101, Teh: 19.78 % base, 38.2 % fine-tuned (trained on 1 %; DeCAF codes + SVM with "
+    101: "Caltech-101, Teh: 19.78 % base, 38.2 % fine-tuned (trained on 1 %; DeCAF + SVM with "
     "30 a class: 86.9 %): other protocols",
     102: "Flowers-102, the Guide: 91-94 % for codes + head, best epoch on its validation split",
 }
@@ -53,9 +53,7 @@ def run_head(head: str, description: str, arguments: list[str] | None = None) ->
     score = result.heads[head]
     low, high = (100 * end for end in score.ci95)
     print(f"{head} on {result.backbone} codes, {result.protocol}")
-    print(
-        f"accuracy {100 * score.accuracy:.1f} % (95 % interval {low:.1f} to {high:.1f}), C {score.C}"
-    )
+    print(f"accuracy {100 * score.accuracy:.1f} % (95 %: {low:.1f} to {high:.1f}), C {score.C}")
     for name, control in result.controls.items():
         print(f"  control {name:<16} {100 * control.accuracy:5.1f} %")
     classes = frozenset(result.classes)
