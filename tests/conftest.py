@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
-COLOURS = {"blue": (60, 60, 200), "green": (60, 190, 60), "red": (200, 60, 60)}
+PATTERNS = ("checks", "disks", "stripes")
 
 
 @pytest.fixture(scope="session")
@@ -20,15 +20,27 @@ def shared() -> Path:
     return SHARED
 
 
+def draw_pattern(label: str, height: int, rng: np.random.Generator) -> Image.Image:
+    """A picture of one pattern in two random colours, with noise."""
+    y, x = np.mgrid[:height, :64]
+    masks = {
+        "checks": (x // 8 + y // 8) % 2,
+        "disks": np.hypot(x - 32, y - height / 2) < 16 + rng.uniform(-3, 3),
+        "stripes": x // 4 % 2,
+    }
+    dark, light = rng.uniform(0, 90, 3), rng.uniform(160, 255, 3)
+    pixels = np.where(masks[label][..., None], light, dark) + rng.normal(0, 8, (height, 64, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three class folders of twelve noisy one-coloured PNG files."""
+    """Three class folders of twelve PNG files, which the embedded network tells apart."""
     root, rng = tmp_path_factory.mktemp("pictures"), np.random.default_rng(0)
-    for label, colour in COLOURS.items():
+    for label in PATTERNS:
         (root / label).mkdir()
         for i in range(12):
-            pixels = np.clip(rng.normal(colour, 40, (40 + i, 64, 3)), 0, 255).astype(np.uint8)
-            Image.fromarray(pixels).save(root / label / f"{i:02}.png")
+            draw_pattern(label, 56 + i, rng).save(root / label / f"{i:02}.png")
     return root
 
 

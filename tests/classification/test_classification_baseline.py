@@ -64,7 +64,7 @@ def test_string_labels_come_back_with_probabilities(
 ) -> None:
     assert model.score(pictures, pictures.labels) == 1.0
     shares = model.predict_proba(pictures.paths[:2])
-    assert model.classes_.tolist() == ["blue", "green", "red"]
+    assert model.classes_.tolist() == ["checks", "disks", "stripes"]
     np.testing.assert_allclose(shares.sum(1), 1)
 
 
@@ -105,8 +105,8 @@ def test_a_saved_model_with_weights_works_in_another_process_and_folder(
         cwd=tmp_path, check=True, capture_output=True, text=True,
     )  # fmt: skip
     found = json.loads(answer.stdout)["predictions"][0]
-    assert found["label"] == "blue"
-    assert found["top"][0]["label"] == "blue"
+    assert found["label"] == "checks"
+    assert found["top"][0]["label"] == "checks"
 
 
 def test_a_model_refuses_codes_of_other_weights(
@@ -134,7 +134,7 @@ def test_a_model_whose_weights_file_has_gone_says_what_to_do(
     shutil.copy(source, tmp_path / "w.safetensors")
     codes = CNNCodes("embedded", weights=tmp_path / "w.safetensors", cache=cache)
     path = TransferClassifier(codes, head="knn").fit(pictures).save(tmp_path / "m.model")
-    assert TransferClassifier.load(path, cache=cache).predict(pictures.paths[:1]) == ["blue"]
+    assert TransferClassifier.load(path, cache=cache).predict(pictures.paths[:1]) == ["checks"]
     (tmp_path / "w.safetensors").unlink()
     with pytest.raises(WeightsError, match="--with-weights"):
         TransferClassifier.load(path, cache=tmp_path / "fresh")
@@ -153,7 +153,7 @@ def test_bad_pictures_are_left_out_of_predictions_and_scores(
     paths = [str(tmp_path / "bad.png"), pictures.paths[0]]
     found = predict_pictures(model, Pictures(paths), top=2)
     assert [p.path for p in found.predictions] == paths[1:]
-    result = evaluate_model(model, Pictures(paths, ["blue", "blue"]))
+    result = evaluate_model(model, Pictures(paths, ["checks", "checks"]))
     assert (result.accuracy, result.n_test, len(result.bad)) == (1.0, 1, 1)
 
 
@@ -176,7 +176,7 @@ def test_a_split_column_is_followed_and_copies_across_it_are_named(
     codes: CNNCodes, pictures: Pictures
 ) -> None:
     items = [*pictures.paths, pictures.paths[0]]
-    labels = [*pictures.labels, "red"]
+    labels = [*pictures.labels, "stripes"]
     split = ["train" if i % 2 else "test" for i in range(36)] + ["train"]
     result = evaluate_baseline(Pictures(items, labels, split), codes, heads=["knn"])
     assert (result.n_train, result.n_test) == (19, 18)
@@ -188,7 +188,8 @@ def test_a_split_column_is_followed_and_copies_across_it_are_named(
 def test_nothing_is_chosen_on_the_test_side(codes: CNNCodes, pictures: Pictures) -> None:
     split = ["train" if i % 2 else "test" for i in range(36)]
     turned = [
-        label if s == "train" else "red" for label, s in zip(pictures.labels, split, strict=True)
+        label if s == "train" else "stripes"
+        for label, s in zip(pictures.labels, split, strict=True)
     ]
     one, other = (
         evaluate_baseline(Pictures(pictures.items, y, split), codes, heads=["svm", "knn"])

@@ -81,7 +81,7 @@ def test_extract_limit_takes_so_many_and_out_writes_one_file(
     assert as_json(capsys, *words)["pictures"] == 5
     with h5py.File(out) as file:
         assert file["codes"].shape == (5, 256)
-        assert set(file["labels"].asstr()[:]) == {"blue", "green", "red"}
+        assert set(file["labels"].asstr()[:]) == {"checks", "disks", "stripes"}
 
 
 def test_words_go_to_stderr_and_quiet_silences_them(folder: Path, capsys: Capture) -> None:
@@ -131,11 +131,11 @@ def test_predict_gives_labels_as_json_and_as_a_table(
     model: Path, folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     table = tmp_path / "p.csv"
-    data = as_json(capsys, "predict", model, folder / "red", "--top", 2, "--out", table)
-    assert {p["label"] for p in data["predictions"]} == {"red"}
+    data = as_json(capsys, "predict", model, folder / "stripes", "--top", 2, "--out", table)
+    assert {p["label"] for p in data["predictions"]} == {"stripes"}
     assert len(data["predictions"][0]["top"]) == 2
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
-    assert [row["label"] for row in rows] == ["red"] * 12
+    assert [row["label"] for row in rows] == ["stripes"] * 12
 
 
 def test_evaluate_scores_a_saved_model(
@@ -150,7 +150,7 @@ def test_evaluate_scores_a_saved_model(
 def test_search_lists_neighbours_and_draws_them(
     folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
-    query, sheet = folder / "red" / "00.png", tmp_path / "s.png"
+    query, sheet = folder / "stripes" / "00.png", tmp_path / "s.png"
     words = (
         "search",
         folder,
@@ -215,7 +215,7 @@ def test_bad_input_gets_one_clear_line_and_its_exit_code(
 ) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "one").mkdir()
-    (tmp_path / "one" / "only").symlink_to(folder / "red")
+    (tmp_path / "one" / "only").symlink_to(folder / "stripes")
     (tmp_path / "file").write_bytes(b"text")
     places = {"folder": folder, "empty": tmp_path / "empty", "one": tmp_path / "one"}
     filled = [word.format(**places, file=tmp_path / "file") for word in words]
