@@ -33,7 +33,7 @@ RESULTS = Path(__file__).parent / "results" / "embedded.md"
 CHOSEN_C = (1.0, 10.0, 100.0, 1000.0)
 FIXED_C = (100.0,)
 HEAD = """\
-| pictures | C | splits | pretrained, % | its random initialisation, % | paired gain, points (95 %) |
+| pictures | C | splits | pretrained, % | random initialisation, % | paired gain, points (95 %) |
 |---|---|---|---|---|---|"""
 
 

@@ -187,10 +187,8 @@ def test_a_split_column_is_followed_and_copies_across_it_are_named(
 
 def test_nothing_is_chosen_on_the_test_side(codes: CNNCodes, pictures: Pictures) -> None:
     split = ["train" if i % 2 else "test" for i in range(36)]
-    turned = [
-        label if s == "train" else "stripes"
-        for label, s in zip(pictures.labels, split, strict=True)
-    ]
+    both = zip(pictures.labels, split, strict=True)
+    turned = [label if s == "train" else "stripes" for label, s in both]
     one, other = (
         evaluate_baseline(Pictures(pictures.items, y, split), codes, heads=["svm", "knn"])
         for y in (pictures.labels, turned)
