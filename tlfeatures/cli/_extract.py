@@ -16,7 +16,7 @@ from tlfeatures.cli._options import (
     take_pictures,
     take_words,
 )
-from tlfeatures.cli._output import as_bad, exit_code, print_json, say_bad, say_cache, say_pictures
+from tlfeatures.cli._output import as_bad, exit_code, print_json, say_bad, say_cache, say_plan
 
 
 @click.command("extract")
@@ -29,7 +29,7 @@ def command(images: str, out: str | None, limit: int | None, **given: Any) -> in
     from tlfeatures.store import export_codes
 
     words, pictures = take_words(given), take_pictures(images, limit)
-    say_pictures(pictures, words.progress)
+    say_plan(pictures, words)
     done = extract(pictures, words.request, words.run, progress=words.progress)
     if out:
         export_codes(done.codes, out)

@@ -23,7 +23,7 @@ from tlfeatures.cli._output import (
     print_json,
     say_baseline,
     say_cache,
-    say_pictures,
+    say_plan,
 )
 
 
@@ -46,7 +46,7 @@ def command(images: str, limit: int | None, **given: Any) -> int:
     from tlfeatures.report import make_baseline_page, save_page
 
     words, pictures = take_words(given), take_pictures(images, limit)
-    say_pictures(pictures, words.progress)
+    say_plan(pictures, words)
     result = evaluate_baseline(
         pictures,
         words.make_codes(),

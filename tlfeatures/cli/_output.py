@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlfeatures.cli._progress import ProgressLine, printable
+from tlfeatures.extraction import spec_of
 from tlfeatures.store import cache_info, cache_totals
 
 if TYPE_CHECKING:
     from tlfeatures.classification import Baseline
+    from tlfeatures.cli._options import Words
     from tlfeatures.pictures import Pictures
 
 HEAD_NAMES = {"svm": "linear SVM", "logistic": "logistic regression", "knn": "k nearest neighbours"}
@@ -56,11 +58,14 @@ def say_bad(bad: Sequence[tuple[str, str]], line: ProgressLine) -> None:
         line.say(f"... and {len(bad) - BAD_SHOWN} more bad pictures; --json lists all.")
 
 
-def say_pictures(pictures: Pictures, line: ProgressLine) -> None:
-    """What was found, before long work."""
+def say_plan(pictures: Pictures, words: Words) -> None:
+    """What was found and what its codes take on the disk, before long work."""
     classes = f" in {len(pictures.classes)} classes" if pictures.labels is not None else ""
     left_out = f"; {pictures.left_out} other files left out" if pictures.left_out else ""
-    line.say(f"{len(pictures)} pictures{classes}{left_out}")
+    words.progress.say(f"{len(pictures)} pictures{classes}{left_out}")
+    spec = spec_of(words.request, words.run)
+    size = len(pictures) * spec.dim * 4 / 1e6
+    words.progress.say(f"{spec.backbone} {spec.layer}: {spec.dim} numbers each, {size:.1f} MB")
 
 
 def say_cache(root: Path, line: ProgressLine) -> None:

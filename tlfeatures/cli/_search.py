@@ -17,7 +17,7 @@ from tlfeatures.cli._options import (
     take_pictures,
     take_words,
 )
-from tlfeatures.cli._output import exit_code, print_json, say_bad, say_cache, say_pictures
+from tlfeatures.cli._output import exit_code, print_json, say_bad, say_cache, say_plan
 from tlfeatures.cli._progress import printable
 
 
@@ -41,7 +41,7 @@ def command(
     from tlfeatures.search import ImageIndex, save_sheet
 
     words, pictures = take_words(given), take_pictures(images, limit)
-    say_pictures(pictures, words.progress)
+    say_plan(pictures, words)
     index = ImageIndex(words.make_codes()).fit(pictures)
     found = index.search(list(queries), k)
     if sheet:
