@@ -52,7 +52,7 @@ def extract(weights: str | None, pictures: list[Image.Image]) -> NDArray[np.floa
     """Codes (n, d) of the pictures, L2-normalised."""
     backbone = load_backbone(BackboneRequest("embedded", weights))
     prepared = np.array([backbone.preprocessing.prepare(p) for p in pictures])
-    codes = [backbone.codes(prepared[i : i + 64]) for i in range(0, len(prepared), 64)]
+    codes = [backbone.codes(prepared[i : i + 64])[0] for i in range(0, len(prepared), 64)]
     unit: NDArray[np.float32] = normalize(np.concatenate(codes))
     return unit
 

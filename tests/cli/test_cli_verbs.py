@@ -19,7 +19,7 @@ from tlfeatures.cli._app import run
 Capture = pytest.CaptureFixture[str]
 EXTRACT_KEYS = {
     "pictures", "computed", "cached", "bad", "specs", "device", "precision", "compiled",
-    "batch_size", "jobs", "images_per_s", "wait",
+    "batch_size", "jobs", "images_per_s", "wait", "notes",
 }  # fmt: skip
 
 
@@ -245,7 +245,7 @@ def test_an_interrupt_says_that_the_work_is_kept(
     def stop(*args: object, **kwargs: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tlfeatures.extraction, "extract", stop)
+    monkeypatch.setattr(tlfeatures.extraction, "extract_layers", stop)
     assert run(["extract", str(folder), "--backbone", "embedded"]) == 1
     assert "the same command goes on" in capsys.readouterr().err
 

@@ -22,7 +22,7 @@ class FakeEngine:
     """Codes are mean colours; counts its calls."""
 
     def __init__(self, stop_at: int | None = None) -> None:
-        self.spec = CodeSpec("fake", "0" * 64, "mean", "avg", 3, {"side": 4})
+        self.specs = (CodeSpec("fake", "0" * 64, "mean", "avg", 3, {"side": 4}),)
         self.batch_size, self.device = 4, "cpu"
         self.shapes: list[tuple[int, ...]] = []
         self.stop_at = stop_at
@@ -30,11 +30,11 @@ class FakeEngine:
     def prepare(self, picture: Image.Image) -> np.ndarray[Any, np.dtype[np.uint8]]:
         return np.asarray(picture.resize((4, 4)))
 
-    def codes(self, batch: np.ndarray[Any, Any]) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def codes(self, batch: np.ndarray[Any, Any]) -> list[np.ndarray[Any, np.dtype[np.float32]]]:
         self.shapes.append(batch.shape)
         if len(self.shapes) == self.stop_at:
             raise KeyboardInterrupt
-        return batch.astype(np.float32).mean((1, 2))
+        return [batch.astype(np.float32).mean((1, 2))]
 
 
 def grey(value: int) -> Image.Image:
@@ -52,7 +52,7 @@ def paths(tmp_path: Path) -> list[str]:
 
 def run(pictures: Pictures, cache: Path, engine: FakeEngine | None = None, **more: Any) -> Any:
     engine = engine or FakeEngine()
-    return extract_codes(pictures, engine.spec, lambda: engine, cache=cache, **more)
+    return extract_codes(pictures, engine.specs, lambda _: engine, cache=cache, **more)[0]
 
 
 def test_every_batch_has_the_fixed_size_and_there_are_ceil_n_over_size(
@@ -67,11 +67,11 @@ def test_every_batch_has_the_fixed_size_and_there_are_ceil_n_over_size(
 def test_a_second_run_needs_no_engine(paths: list[str], tmp_path: Path) -> None:
     run(Pictures(paths), tmp_path / "c")
 
-    def never() -> FakeEngine:
+    def never(_: object) -> FakeEngine:
         raise AssertionError("nothing was to be computed")
 
-    spec = FakeEngine().spec
-    done = extract_codes(Pictures(paths), spec, never, cache=tmp_path / "c")
+    specs = FakeEngine().specs
+    done = extract_codes(Pictures(paths), specs, never, cache=tmp_path / "c")[0]
     assert (done.given, done.computed, done.cached) == (10, 0, 10)
 
 

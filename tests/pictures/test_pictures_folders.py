@@ -172,7 +172,7 @@ def test_a_folder_that_is_missing_empty_or_no_folder_is_named_with_a_way_out(
         load_pictures(tmp_path / "absent")
     with pytest.raises(PicturesError, match=r"holds no pictures \(1 other files\); give"):
         load_pictures(tmp_path)
-    with pytest.raises(PicturesError, match=r"neither a folder nor a \.csv manifest"):
+    with pytest.raises(PicturesError, match=r"neither a folder nor a \.csv or \.parquet manifest"):
         load_pictures(tmp_path / "notes.txt")
     with pytest.raises(PicturesError, match="one picture; pass a list"):
         load_pictures(tmp_path / "a.jpg")

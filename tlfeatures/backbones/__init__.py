@@ -8,37 +8,59 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tlfeatures.backbones._listing import (
+    LICENCES,
+    BackboneFacts,
+    WeightsFacts,
+    list_backbones,
+)
 from tlfeatures.backbones._preprocessing import (
     CROPS,
     INTERPOLATIONS,
     POOLINGS,
     PREPROCESS_NAMES,
+    OwnPreprocessing,
     Preprocessing,
 )
 from tlfeatures.backbones._request import BackboneRequest
 
 if TYPE_CHECKING:
-    from tlfeatures.backbones._backbone import Backbone, load_backbone
-    from tlfeatures.backbones._listing import BackboneFacts, list_backbones
+    from tlfeatures.backbones._backbone import Backbone, check_layers_of_entry, load_backbone
+    from tlfeatures.backbones._describe import Description, describe_backbone
+    from tlfeatures.backbones._network import Network, load_network
+    from tlfeatures.backbones._weights import weights_file
 
 __all__ = [
     "CROPS",
     "INTERPOLATIONS",
+    "LICENCES",
     "POOLINGS",
     "PREPROCESS_NAMES",
     "Backbone",
     "BackboneFacts",
     "BackboneRequest",
+    "Description",
+    "Network",
+    "OwnPreprocessing",
     "Preprocessing",
+    "WeightsFacts",
+    "check_layers_of_entry",
+    "describe_backbone",
     "list_backbones",
     "load_backbone",
+    "load_network",
+    "weights_file",
 ]
 
 _TORCH_SIDE = {
     "Backbone": "_backbone",
+    "check_layers_of_entry": "_backbone",
     "load_backbone": "_backbone",
-    "BackboneFacts": "_listing",
-    "list_backbones": "_listing",
+    "Network": "_network",
+    "load_network": "_network",
+    "weights_file": "_weights",
+    "Description": "_describe",
+    "describe_backbone": "_describe",
 }
 
 

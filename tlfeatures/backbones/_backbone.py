@@ -1,97 +1,119 @@
-"""A network cut at a layer, with its weights, preprocessing, width and identity."""
+"""A network cut at one or more layers: prepared pictures in, codes out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from tlfeatures.backbones._layers import LayerGraph, pool_codes
-from tlfeatures.backbones._preprocessing import Preprocessing, make_preprocessing
-from tlfeatures.backbones._registry import check_name, make_network, preset
+from tlfeatures.backbones._network import Network, load_network, normalise
 from tlfeatures.backbones._request import BackboneRequest
-from tlfeatures.backbones._weights import (
-    assign_strictly,
-    is_file_name,
-    load_weights,
-    make_weights_id,
-    random_seed,
+from tlfeatures.backbones._torchvision import (
+    make_network,
+    torchvision_names,
+    weights_entry,
+    without_memory,
 )
+from tlfeatures.backbones._traced import TracedLayers
+from tlfeatures.backbones._weights import check_finite, is_file_name, random_seed
+from tlfeatures.errors import TlfeaturesError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
 class Backbone(nn.Module):
-    """The frozen network up to a layer: uint8 pictures in, codes out.
+    """The frozen network up to its layers.
+
+    Parameters
+    ----------
+    network : Network
+    layers : sequence of str or None
+        Names, modules or aliases; None is the default layer.
+    pooling : str
 
     Attributes
     ----------
-    name, layer, pooling, weights_id : str
-        `layer` is the resolved node name.
-    dim : int
-        Width of the code, from a dry run.
-    preprocessing : Preprocessing
+    name, pooling, weights_id : str
+    layers : tuple of str
+        The resolved names.
+    dims : tuple of int
+        Widths of the codes, from a dry run.
+    preprocessing : Preprocessing or OwnPreprocessing
     network : nn.Module
         The whole network; the cut one shares its parameters.
+
+    Raises
+    ------
+    UnknownLayerError, UsageError
+        If there is no such layer, or the network does not take pictures of this size.
+    WeightsError
+        If a layer needs weights that are not finite numbers.
     """
 
-    _mean: torch.Tensor
-    _std: torch.Tensor
-
     def __init__(
-        self, name: str, network: nn.Module, layer: str | None, pooling: str, prep: Preprocessing
+        self, network: Network, layers: Sequence[str | None] = (None,), pooling: str = "avg"
     ) -> None:
         super().__init__()
-        graph = LayerGraph(network)
-        self.name, self.pooling, self.preprocessing = name, pooling, prep
-        self.layer = graph.resolve(layer)
-        self.network = network
-        self.cut = graph.cut(self.layer)
-        self.weights_id = make_weights_id(network)
-        self.register_buffer("_mean", torch.tensor(prep.mean).view(1, 3, 1, 1), persistent=False)
-        self.register_buffer("_std", torch.tensor(prep.std).view(1, 3, 1, 1), persistent=False)
-        self.requires_grad_(False).eval()
-        side = prep.input_size
-        self.dim = self.codes(np.zeros((1, side, side, 3), np.uint8)).shape[1]
+        self.name, self.pooling, self.weights_id = network.name, pooling, network.weights_id
+        self.preprocessing, self.network = network.preprocessing, network.module
+        try:
+            batch = network.example()
+            self.layers = tuple(network.layers.resolve(layer) for layer in layers)
+            self.cut = network.layers.cut(tuple(dict.fromkeys(self.layers)), pooling)
+            check_finite(self.cut, ", ".join(self.layers), network.place)
+            self.requires_grad_(False).eval()
+            with torch.inference_mode():
+                self.dims = tuple(codes.shape[1] for codes in self(batch))
+        except TlfeaturesError:
+            raise
+        except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            size = tuple(batch.shape[1:])
+            raise UsageError(
+                f"{network.name} cannot be run on pictures of shape {size}: {line}; "
+                "check input_size and preprocess."
+            ) from error
 
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """Codes (n, d) of a batch (n, 3, H, W) of pixel values 0..255 in RGB order, float32."""
-        prep = self.preprocessing
-        if prep.order == "BGR":
-            batch = batch.flip(1)
-        x = (batch / prep.divide_by - self._mean) / self._std
-        return pool_codes(self.cut(x), self.pooling)
+    def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """Codes (n, d) of each layer, of a normalised batch (n, 3, H, W), float32."""
+        codes = dict(zip(dict.fromkeys(self.layers), self.cut(batch), strict=True))
+        return [codes[layer] for layer in self.layers]
 
     @torch.inference_mode()
-    def codes(self, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Codes of prepared pictures.
+    def codes(self, pictures: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Codes of prepared pictures, one array a layer.
 
         Parameters
         ----------
         pictures : ndarray of shape (n, input_size, input_size, 3), uint8, RGB
+            What `preprocessing.prepare` gave, stacked.
 
         Returns
         -------
-        ndarray of shape (n, dim), float32
+        list of ndarray of shape (n, dim), float32
         """
-        batch = torch.from_numpy(pictures).to(self._mean.device).permute(0, 3, 1, 2)
-        codes = self(batch.float().contiguous(memory_format=torch.channels_last))
-        result: NDArray[np.float32] = codes.float().cpu().numpy()
-        return result
+        device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
+        batch = normalise(torch.from_numpy(pictures).to(device), self.preprocessing)
+        return [codes.float().cpu().numpy() for codes in self(batch)]
 
 
 def load_backbone(
-    request: BackboneRequest, *, tensors: Mapping[str, torch.Tensor] | None = None
+    request: BackboneRequest,
+    *,
+    layers: Sequence[str | None] | None = None,
+    tensors: Mapping[str, torch.Tensor] | None = None,
 ) -> Backbone:
-    """Build the network that the words ask for, with its weights.
+    """Build the network that the words ask for, with its weights, and cut it.
 
     Parameters
     ----------
     request : BackboneRequest
+    layers : sequence of str or None, optional
+        Several layers in one pass, instead of the request's one.
     tensors : mapping of name to tensor, optional
         Weights carried by a saved model; used instead of those that the words name.
 
@@ -102,22 +124,35 @@ def load_backbone(
     WeightsError
         If the weights cannot be had.
     """
-    name = check_name(request.backbone)
-    seed = random_seed(request.weights)
-    local = is_file_name(request.weights) or seed is not None
-    prep = make_preprocessing(
-        request.preprocess,
-        preset(name, None if local else request.weights),
-        input_size=request.input_size,
-        resize=request.resize,
-        crop=request.crop,
-        interpolation=request.interpolation,
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed or 0)
-        network = make_network(name)
-    if tensors is None:
-        load_weights(network, name, request.weights)
-    else:
-        assign_strictly(network, tensors, f"the network inside the model is not {name}")
-    return Backbone(name, network, request.layer, request.pooling, prep)
+    layers = (request.layer,) if layers is None else layers
+    check_layers_of_entry(request, layers)
+    return Backbone(load_network(request, tensors), layers, request.pooling)
+
+
+def check_layers_of_entry(request: BackboneRequest, layers: Sequence[str | None]) -> None:
+    """Refuse layers of the classifier where a published entry has only features.
+
+    VGG16's IMAGENET1K_FEATURES has no numbers in its classifier; said before the download.
+
+    Raises
+    ------
+    UsageError
+    """
+    name, weights = request.backbone, request.weights
+    if weights is None or is_file_name(weights) or random_seed(weights) is not None:
+        return
+    if name not in torchvision_names():
+        return
+    entry = weights_entry(name, weights)
+    if entry.meta.get("categories") is not None:
+        return
+    with without_memory():
+        graph = TracedLayers(make_network(name))
+    for layer in layers:
+        cut = graph.cut([graph.resolve(layer)], "flatten")
+        if any(isinstance(module, nn.Linear) for module in cut.modules()):
+            raise UsageError(
+                f"{entry.name} of {name} has no usable classifier, so "
+                f"{layer or 'the default layer'} cannot be had; ask for --layer pool5 or an "
+                "earlier one, or for other weights."
+            )

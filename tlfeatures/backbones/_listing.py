@@ -1,65 +1,106 @@
-"""What can be said of each network without loading its weights."""
+"""What can be said of each network without loading anything, from a table in the package."""
 
 from __future__ import annotations
 
+import json
+import os
+import sys
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
 
-from tlfeatures.backbones._registry import EMBEDDED, backbone_names, preset, weights_entry
-from tlfeatures.backbones._weights import weights_file
+EMBEDDED = "embedded"
+TABLE = "networks.json"  # written by docs/make_networks.py; a test compares it with torchvision
+LICENCES = {
+    "own": "MIT, as this package; no photographs in its training",
+    "imagenet": "trained on ImageNet, which is for non-commercial research; commercial use unclear",
+    "swag": "CC-BY-NC 4.0 (SWAG): not for commercial use",
+}
+
+
+@dataclass(frozen=True)
+class WeightsFacts:
+    """One published weights entry of a network.
+
+    Attributes
+    ----------
+    name : str
+    parameters : int
+        Of the whole network.
+    gflop : float
+        Giga multiply-adds a picture, as torchvision publishes them.
+    top1 : float or None
+        ImageNet top-1 accuracy in 0..1, as torchvision publishes it.
+    input_size, resize : int
+        In pixels.
+    licence : {"own", "imagenet", "swag"}
+        A key of `LICENCES`.
+    size_mb : float
+        Of the file, in megabytes.
+    file : str
+        Its name in torchvision's folder.
+    """
+
+    name: str
+    parameters: int
+    gflop: float
+    top1: float | None
+    input_size: int
+    resize: int
+    licence: str
+    size_mb: float
+    file: str
+
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether the weights need no download."""
+        return self.licence == "own" or weights_place(self.file).is_file()
 
 
 @dataclass(frozen=True)
 class BackboneFacts:
-    """One line of `tlfeatures backbones list`.
+    """One network.
 
     Attributes
     ----------
-    name, weights : str
-        The network and its default weights entry.
-    input_size : int
-        Side of the square that the network sees, in pixels.
-    parameters : int or None
-        Of the whole network.
-    gflop : float or None
-        Giga multiply-adds a picture, as torchvision publishes them.
-    top1 : float or None
-        ImageNet top-1 accuracy in 0..1, as torchvision publishes it.
-    on_disk : bool
-        Whether the weights need no download.
-    size_mb : float or None
-        What a download fetches, in megabytes.
+    name : str
+    layer : str
+        The default layer.
+    dim : int
+        Width of its code.
+    entries : tuple of WeightsFacts
+        The default one first.
     """
 
     name: str
-    weights: str
-    input_size: int
-    parameters: int | None
-    gflop: float | None
-    top1: float | None
-    on_disk: bool
-    size_mb: float | None
+    layer: str
+    dim: int
+    entries: tuple[WeightsFacts, ...]
 
 
-def list_backbones() -> list[BackboneFacts]:
-    """Facts of all networks, the embedded one first."""
-    return [_facts(name) for name in backbone_names()]
+@lru_cache(maxsize=1)
+def list_backbones() -> tuple[BackboneFacts, ...]:
+    """Facts of all networks, the embedded one first; imports no torch."""
+    table = json.loads((files("tlfeatures.backbones") / TABLE).read_text(encoding="utf-8"))
+    return tuple(facts_from_json(row) for row in table)
 
 
-def _facts(name: str) -> BackboneFacts:
-    path = weights_file(name, None)
-    on_disk, side = bool(path and path.is_file()), preset(name).input_size
-    if name == EMBEDDED:
-        return BackboneFacts(name, "embedded", side, None, None, None, on_disk, None)
-    entry = weights_entry(name, None)
-    meta = entry.meta
-    top1 = meta["_metrics"]["ImageNet-1K"]["acc@1"] / 100
-    return BackboneFacts(
-        name,
-        entry.name,
-        side,
-        meta["num_params"],
-        meta["_ops"],
-        round(top1, 5),
-        on_disk,
-        meta["_file_size"],
-    )
+def facts_from_json(row: dict[str, Any]) -> BackboneFacts:
+    """One network's facts from a row of the table."""
+    return BackboneFacts(**{**row, "entries": tuple(WeightsFacts(**e) for e in row["entries"])})
+
+
+def weights_place(url: str) -> Path:
+    """Where torchvision keeps the file of this address; torch is not imported for it."""
+    return _hub_folder() / "checkpoints" / url.rpartition("/")[2]
+
+
+def _hub_folder() -> Path:
+    torch = sys.modules.get("torch")
+    if torch is not None and hasattr(torch, "hub"):
+        return Path(torch.hub.get_dir())
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    home = os.environ.get("TORCH_HOME", str(Path(cache) / "torch"))
+    return Path(home).expanduser() / "hub"

@@ -7,7 +7,9 @@ workers and fully cached runs need none.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import re
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,8 +25,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 CAFFE_MEAN_BGR = (103.939, 116.779, 123.68)
 
 PREPROCESS_NAMES = ("torchvision", "imagenet", "caffe", "tf")
-POOLINGS = ("avg", "max", "gem", "flatten")
-CROPS = ("center", "none")
+POOLINGS = ("avg", "max", "gem", "flatten", "cls", "cls+avg")
+CROPS = ("center", "squash", "none")
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -44,9 +46,9 @@ class Preprocessing:
         The short side after resizing, in pixels.
     input_size : int
         Side of the square that the network sees, in pixels.
-    crop : {"center", "none"}
+    crop : {"center", "squash", "none"}
         "center": the middle square of the resized picture; "none": the whole picture squeezed to
-        the square, aspect ratio lost.
+        the square, aspect ratio lost; "squash": squeezed to `resize`, then the middle of that.
     interpolation : {"nearest", "bilinear", "bicubic", "lanczos"}
     divide_by : float
         Pixel values 0..255 are divided by this first.
@@ -83,7 +85,9 @@ class Preprocessing:
         side, filter_ = self.input_size, INTERPOLATIONS[self.interpolation]
         if self.crop == "none":
             return np.array(picture.resize((side, side), filter_))
-        resized = picture.resize(self._resized_size(picture.size), filter_)
+        squashed = (self.resize, self.resize)
+        size = squashed if self.crop == "squash" else self._resized_size(picture.size)
+        resized = picture.resize(size, filter_)
         return np.array(self._crop(resized))
 
     def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
@@ -105,45 +109,129 @@ class Preprocessing:
         return picture.crop((left, top, left + side, top + side))
 
 
+class OwnPreprocessing:
+    """A person's own function from a picture to the network's input.
+
+    A function cannot be hashed; its repr stands for it, and probe pictures are compared whenever
+    an own network is opened.
+
+    Parameters
+    ----------
+    function : callable
+        Takes a PIL picture in mode RGB, gives a tensor or array (3, H, W) of floats.
+    """
+
+    crop = "own"
+
+    def __init__(self, function: Callable[[Image.Image], Any]) -> None:
+        self.function = function
+
+    def to_json(self) -> dict[str, Any]:
+        """Its repr, without addresses."""
+        return {"function": stable_repr(self.function)}
+
+    def prepare(self, picture: Image.Image) -> NDArray[np.float32]:
+        """The network's input for one RGB picture, shape (3, H, W), float32.
+
+        Raises
+        ------
+        UsageError
+            If the function gives something else.
+        """
+        made = np.asarray(self.function(picture), dtype=np.float32)
+        if made.ndim != 3 or made.shape[0] != 3:
+            raise UsageError(
+                f"preprocess gives an array of shape {made.shape}; it must give (3, H, W)."
+            )
+        return made
+
+
+AnyPreprocessing = Preprocessing | OwnPreprocessing
+
+
+def stable_repr(thing: object) -> str:
+    """The repr without memory addresses, which change from run to run."""
+    named = getattr(thing, "__qualname__", None)
+    text = repr(thing) if named is None else f"{getattr(thing, '__module__', '')}.{named}"
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", text)
+
+
 def make_preprocessing(
-    name: str,
-    default: Preprocessing,
+    words: str | Preprocessing | Callable[[Image.Image], Any],
+    default: AnyPreprocessing | None,
     *,
     input_size: int | None = None,
     resize: int | None = None,
     crop: str | None = None,
     interpolation: str | None = None,
-) -> Preprocessing:
+) -> AnyPreprocessing:
     """Resolve the words typed into the one preprocessing used.
 
     Parameters
     ----------
-    name : {"torchvision", "imagenet", "caffe", "tf"}
-        "torchvision" takes `default`, the preset of the weights; the others are for local files.
+    words : {"torchvision", "imagenet", "caffe", "tf"}, Preprocessing, or callable
+        "torchvision" takes `default`, the preset of the weights; the other names are for local
+        files. A preset of torchvision's becomes a `Preprocessing`; any other function is used as
+        it is, without further words.
+    default : Preprocessing or None
+        None if the weights say nothing.
 
     Raises
     ------
     UsageError
         If a word or a size is not possible.
     """
-    _check_words(name, crop, interpolation)
-    base = default if name == "torchvision" else _named(name)
+    _check_words(words if isinstance(words, str) else "torchvision", crop, interpolation)
+    base = _base(words, default)
+    if not isinstance(base, Preprocessing):
+        if any(word is not None for word in (input_size, resize, crop, interpolation)):
+            raise UsageError(
+                "input_size, resize, crop and interpolation do not go with an own preprocess "
+                "function; leave them out."
+            )
+        return base
     side = input_size or base.input_size
     short = resize or (
         base.resize if input_size is None else round(side * base.resize / base.input_size)
     )
     if side < 1 or short < 1:
         raise UsageError(f"input size {side} and resize {short} must be positive pixel counts.")
-    return Preprocessing(
+    return replace(
+        base,
         resize=short,
         input_size=side,
         crop=crop or base.crop,
         interpolation=interpolation or base.interpolation,
-        divide_by=base.divide_by,
-        mean=base.mean,
-        std=base.std,
-        order=base.order,
     )
+
+
+def from_torchvision(transforms: Any) -> Preprocessing:
+    """The `Preprocessing` of a torchvision `ImageClassification` preset."""
+    return Preprocessing(
+        resize=transforms.resize_size[0],
+        input_size=transforms.crop_size[0],
+        interpolation=transforms.interpolation.value,
+        mean=tuple(transforms.mean),
+        std=tuple(transforms.std),
+    )
+
+
+def _base(
+    words: str | Preprocessing | Callable[[Image.Image], Any], default: AnyPreprocessing | None
+) -> AnyPreprocessing:
+    if isinstance(words, Preprocessing):
+        return words
+    if not isinstance(words, str):
+        is_preset = hasattr(words, "crop_size") and hasattr(words, "resize_size")
+        return from_torchvision(words) if is_preset else OwnPreprocessing(words)
+    if words != "torchvision":
+        return _named(words)
+    if default is None:
+        raise UsageError(
+            "nothing says how pictures are prepared for this network; give preprocess: imagenet, "
+            "caffe, tf, a Preprocessing, or a function of a picture."
+        )
+    return default
 
 
 def _named(name: str) -> Preprocessing:

@@ -8,6 +8,8 @@ from typing import Any
 from tlfeatures.backbones._preprocessing import POOLINGS
 from tlfeatures.errors import UsageError
 
+TIMM = "timm:"
+
 
 @dataclass(frozen=True)
 class BackboneRequest:
@@ -15,38 +17,67 @@ class BackboneRequest:
 
     Attributes
     ----------
-    backbone : str
-        A name of `tlfeatures backbones list`.
+    backbone : str, nn.Module or callable
+        A name of `tlfeatures backbones list`; "timm:NAME"; "package.module:attribute", a network of
+        your own or a function that makes one; or that network or function itself.
     weights : str or None
-        None: the default entry (torchvision's IMAGENET1K_V1, the embedded network's own);
-        an entry's name; the path of a .safetensors or .pth file; "random" or "random:SEED" for the
-        control with untrained weights.
+        None: the default entry (torchvision's IMAGENET1K_V1, the embedded network's own, timm's
+        pretrained ones, an own network's as it comes); an entry's name; the path of a .safetensors
+        or .pth file; "random" or "random:SEED" for the control with untrained weights.
     layer : str or None
         None: the input of the last layer with weights.
-    pooling : {"avg", "max", "gem", "flatten"}
-        How a map (C, H, W) becomes a code; vectors stay as they are.
-    preprocess : {"torchvision", "imagenet", "caffe", "tf"}
+    pooling : {"avg", "max", "gem", "flatten", "cls", "cls+avg"}
+        How a map (C, H, W) or tokens (T, C) become a code; vectors stay as they are.
+    preprocess : {"torchvision", "imagenet", "caffe", "tf"}, Preprocessing, or callable
+        "torchvision": the preset of the weights, whoever published them. A callable takes a PIL
+        picture and gives (3, H, W).
     input_size, resize : int or None
         In pixels; None keeps the preset's.
-    crop : {"center", "none"} or None
+    crop : {"center", "squash", "none"} or None
     interpolation : str or None
+    weights_id : str or None
+        Of an own network: what its weights are known by, instead of a hash of its state dict.
     """
 
-    backbone: str = "resnet50"
+    backbone: Any = "resnet50"
     weights: str | None = None
     layer: str | None = None
     pooling: str = "avg"
-    preprocess: str = "torchvision"
+    preprocess: Any = "torchvision"
     input_size: int | None = None
     resize: int | None = None
     crop: str | None = None
     interpolation: str | None = None
+    weights_id: str | None = None
 
     def __post_init__(self) -> None:
         if self.pooling not in POOLINGS:
             known = ", ".join(POOLINGS)
             raise UsageError(f"pooling {self.pooling!r} is unknown; choose one of {known}.")
 
+    @property
+    def is_own(self) -> bool:
+        """Whether the network is the user's own; `forward` cannot be hashed, so probes check it."""
+        if not isinstance(self.backbone, str):
+            return True
+        return ":" in self.backbone and not self.backbone.startswith(TIMM)
+
+    @property
+    def is_words(self) -> bool:
+        """Whether it consists of names alone, so that it can be written down."""
+        return isinstance(self.backbone, str) and isinstance(self.preprocess, str)
+
     def to_json(self) -> dict[str, Any]:
-        """The words as plain data."""
+        """The words as plain data.
+
+        Raises
+        ------
+        UsageError
+            If a network or function was given itself.
+        """
+        if not self.is_words:
+            raise UsageError(
+                "a network or function given itself cannot be written down; name it, as in "
+                "backbone='package.module:function', and preprocess by a name."
+            )
         return asdict(self)

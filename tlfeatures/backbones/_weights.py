@@ -1,8 +1,9 @@
-"""Weights: torchvision's by name, local files, the embedded ones, random ones; their identity."""
+"""Weights: files by name or path, the head they were trained for, their identity."""
 
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -13,12 +14,14 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from tlfeatures.backbones._registry import EMBEDDED, weights_entry
+from tlfeatures.backbones._checkpoint import StateDict, likeliest_network, unwrap
+from tlfeatures.backbones._listing import EMBEDDED, weights_place
+from tlfeatures.backbones._torchvision import torchvision_names, weights_entry
 from tlfeatures.errors import UsageError, WeightsError
 
-StateDict = Mapping[str, torch.Tensor]
-FILE_SUFFIXES = (".safetensors", ".pth", ".pt")
+FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
 IGNORED_SUFFIX = "num_batches_tracked"
+_log = logging.getLogger(__name__)
 
 
 def is_file_name(weights: str | None) -> bool:
@@ -37,110 +40,116 @@ def random_seed(weights: str | None) -> int | None:
 
 
 def weights_file(backbone: str, weights: str | None) -> Path | None:
-    """The file that these words mean, whether or not it is there; None for random weights."""
+    """The file that these words mean, whether or not it is there; None where there is none."""
     if random_seed(weights) is not None:
         return None
     if weights is not None and is_file_name(weights):
         return Path(weights)
     if backbone == EMBEDDED:
         return Path(str(files("tlfeatures.backbones") / "embedded.safetensors"))
-    url = str(weights_entry(backbone, weights).url)
-    return Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    if backbone not in torchvision_names():
+        return None
+    return weights_place(str(weights_entry(backbone, weights).url))
 
 
-def load_weights(network: nn.Module, backbone: str, weights: str | None) -> None:
-    """Load the weights into the network, strictly.
+def download(backbone: str, weights: str | None) -> StateDict:
+    """Torchvision's weights, from its usual place or downloaded into it.
 
     Raises
     ------
     WeightsError
-        If they are missing, corrupt or another network's.
-    UsageError
-        If the network has no such entry.
+        If they cannot be had.
     """
-    if random_seed(weights) is not None:
-        return  # the network was built under that seed
-    if backbone == EMBEDDED and weights is not None and not is_file_name(weights):
-        raise UsageError(f"weights {weights!r}: the embedded network has its own; leave it out.")
-    if backbone == EMBEDDED or is_file_name(weights):
-        path = weights_file(backbone, weights)
-        assign_strictly(network, read_file(Path(str(path))), f"{path} is not for {backbone}")
-    else:
-        network.load_state_dict(download(backbone, weights))
-
-
-def download(backbone: str, weights: str | None) -> StateDict:
-    """Torchvision's weights, from its usual place or downloaded into it."""
     entry, target = weights_entry(backbone, weights), weights_file(backbone, weights)
     try:
-        state: StateDict = entry.get_state_dict(progress=False, check_hash=True)
+        return dict(entry.get_state_dict(progress=False, check_hash=True))
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"the weights {entry.name} of {backbone} could not be had ({_first_line(error)}); put "
             f"{Path(str(target)).name} into {Path(str(target)).parent}, or use --weights FILE, "
             f"or --backbone embedded."
         ) from error
-    return state
 
 
 def read_file(path: Path) -> StateDict:
     """The tensors of a .safetensors or .pth file; nothing in it is executed.
 
+    A training checkpoint is understood, and said in the log.
+
     Raises
     ------
     WeightsError
-        If the file is missing, unreadable, corrupt or holds anything but tensors.
+        If the file is missing, unreadable, corrupt or holds no state dict.
     """
     if not path.is_file():
         raise WeightsError(f"weights file {path} is not there; check the path after --weights.")
     try:
         if path.suffix.lower() == ".safetensors":
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            loaded = load_file(path)
+        else:
+            loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
         raise WeightsError(f"weights file {path} cannot be read: {_first_line(error)}") from error
     except Exception as error:  # pickle.UnpicklingError and what hostile files make it raise
         raise WeightsError(
-            f"weights file {path} holds no plain tensors; it was refused."
+            f"weights file {path} holds no plain tensors; it was refused. If it is a training "
+            "checkpoint of yours, save its state_dict alone with safetensors."
         ) from error
-    if not isinstance(state, Mapping) or not all(
-        isinstance(v, torch.Tensor) for v in state.values()
-    ):
+    state, said = unwrap(loaded)
+    if not state:
         raise WeightsError(
             f"weights file {path} holds no plain state dict; save one of tensors only."
         )
+    for words in said:
+        _log.warning("%s: %s", path, words)
     return state
 
 
-def assign_strictly(network: nn.Module, state: StateDict, complaint: str) -> None:
-    """Copy the tensors into the network as float32; names and shapes must agree exactly.
+def assign(network: nn.Module, state: Mapping[str, torch.Tensor], path: object, name: str) -> None:
+    """Copy the tensors of a file into the network as float32; names and shapes must agree.
+
+    The classifier may differ: one of another number of classes replaces the network's, one that
+    is missing is filled with nan, so that layers which need it are refused later.
 
     Raises
     ------
     WeightsError
-        Naming missing, unexpected and misshapen parameters.
+        Naming missing, unexpected and misshapen parameters, and the likeliest network.
     """
     own = network.state_dict()
+    head = _head_path(own)
     missing = [k for k in own if k not in state and not k.endswith(IGNORED_SUFFIX)]
     unexpected = [k for k in state if k not in own]
     misshapen = [k for k in own if k in state and own[k].shape != state[k].shape]
-    faults = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in (
-            ("missing", missing),
-            ("unexpected", unexpected),
-            ("of another shape", misshapen),
-        )
-        if names
-    ]
-    if faults:
+    if misshapen and all(k.startswith(f"{head}.") for k in misshapen) and not missing:
+        _replace_head(network, head, state)
+        _log.warning("%s: its classifier has %s classes", path, len(state[misshapen[0]]))
+        misshapen = []
+    if missing and not misshapen and all(k.startswith(f"{head}.") for k in missing):
+        _log.warning("%s: it has no classifier; layers before it can be used", path)
+        state = {**state, **{k: torch.full_like(own[k], torch.nan) for k in missing}}
+        missing = []
+    if faults := _faults(missing, unexpected, misshapen):
         raise WeightsError(
-            f"{complaint}: parameters {'; '.join(faults)}. Name its own network with --backbone."
+            f"{path} is not for {name}: parameters {faults}. {_likeliest_words(state)}"
         )
     floats = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     network.load_state_dict(floats, strict=False)
-    if not all(bool(torch.isfinite(v).all()) for v in floats.values() if v.is_floating_point()):
-        raise WeightsError(f"{complaint}: it holds values that are not finite numbers.")
+
+
+def check_finite(cut: nn.Module, layer: str, path: object) -> None:
+    """Refuse a layer whose computation needs weights that are no numbers.
+
+    Raises
+    ------
+    WeightsError
+    """
+    for name, tensor in cut.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(
+                f"layer {layer} needs {name}, which holds values that are not finite numbers in "
+                f"{path}; choose an earlier layer, or other weights."
+            )
 
 
 def make_weights_id(network: nn.Module) -> str:
@@ -153,6 +162,40 @@ def make_weights_id(network: nn.Module) -> str:
         digest.update(f"{name}{tuple(values.shape)}".encode())
         digest.update(values.numpy().tobytes())
     return digest.hexdigest()
+
+
+def _head_path(own: Mapping[str, torch.Tensor]) -> str:
+    """The module of the last weight matrix, the classifier."""
+    matrices = [name for name, tensor in own.items() if tensor.ndim > 1]
+    return matrices[-1].rpartition(".")[0] if matrices else ""
+
+
+def _replace_head(network: nn.Module, path: str, state: Mapping[str, torch.Tensor]) -> None:
+    old = network.get_submodule(path)
+    n_classes, has_bias = len(state[f"{path}.weight"]), f"{path}.bias" in state
+    if isinstance(old, nn.Linear):
+        new: nn.Module = nn.Linear(old.in_features, n_classes, bias=has_bias)
+    else:
+        new = nn.Conv2d(old.in_channels, n_classes, old.kernel_size, bias=has_bias)  # type: ignore[arg-type]
+    parent, _, name = path.rpartition(".")
+    setattr(network.get_submodule(parent), name, new.eval())
+
+
+def _faults(missing: list[str], unexpected: list[str], misshapen: list[str]) -> str:
+    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
+    return "; ".join(
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for what, names in kinds
+        if names
+    )
+
+
+def _likeliest_words(state: Mapping[str, torch.Tensor]) -> str:
+    found = likeliest_network(state)
+    if found is None:
+        return "No known network has such parameters; name its own network with --backbone."
+    name, share = found
+    return f"They look like {name} ({share:.0%} agree): use --backbone {name}."
 
 
 def _first_line(error: BaseException) -> str:

@@ -19,7 +19,7 @@ from tlfeatures.errors import LabelsError, PicturesError, UsageError
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.heads import HEADS, choose_head, make_head
-from tlfeatures.pictures import Pictures, find_exact_copies, load_pictures
+from tlfeatures.pictures import Pictures, estimate_range, find_exact_copies, load_pictures
 
 CONTROL_LIMIT = 2000  # pictures; a control is a rough measure
 COPIES_NAMED = 5
@@ -159,6 +159,8 @@ def evaluate_baseline(
     seconds: dict[str, float] = {}
     notes: list[str] = []
     codes_of = as_codes(backbone)
+    if codes_of.range == "auto":  # once for all pictures: labels play no part
+        codes_of.set_params(range=estimate_range(pictures) or "full")
     with _timed(seconds, "extract"):
         extraction = codes_of.extract(pictures)
     kept, labels = extraction.pictures, extraction.pictures.labels
@@ -267,9 +269,10 @@ def _controls(
         return _control(score(y_test, fitted.predict(codes[n:])))
 
     random_codes = clone(codes_of).set_params(weights="random", on_bad="raise")
+    options = codes_of.decode_options()
     controls = {
-        "pixels": judged(pixel_codes(both), make_head("logistic")),
-        "histogram": judged(histogram_codes(both), make_head("logistic")),
+        "pixels": judged(pixel_codes(both, options), make_head("logistic")),
+        "histogram": judged(histogram_codes(both, options), make_head("logistic")),
         "random_weights": judged(random_codes.transform(both), clone(chosen)),
         "majority": _control(majority(y_train, y_test)),
     }

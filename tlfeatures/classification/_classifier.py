@@ -124,7 +124,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             request["weights"] = str(Path(request["weights"]).resolve())
         words = {
             "request": request,
-            "exif": self.codes_.exif,
+            "decode": self.codes_.decode_options().to_json(),
             "spec": self.spec_.to_json(),
             "head_name": self.head_name_,
             "head": facts,
@@ -160,14 +160,15 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         try:
             request = BackboneRequest(**facts["request"])
             spec, head_facts = CodeSpec.from_json(facts["spec"]), facts["head"]
-            head_name, exif = facts["head_name"], facts["exif"]
+            head_name, decode = facts["head_name"], facts["decode"]
+            range_ = "full" if decode["range"] is None else tuple(decode["range"])
         except (KeyError, TypeError) as error:
             raise ModelFileError(
                 f"{path} is no classifier of pictures; fit one with 'fit --out'."
             ) from error
         words = {f.name: getattr(request, f.name) for f in fields(request)}
         words["weights"] = weights if weights is not None else words["weights"]
-        codes = CNNCodes(**words, exif=exif, **options)
+        codes = CNNCodes(**words, exif=decode["exif"], range=range_, **options)
         network = _with_prefix(tensors, NETWORK)
         if network and weights is None:
             codes.tensors_ = network

@@ -3,46 +3,129 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tlfeatures.cli._output import print_json
 
+if TYPE_CHECKING:
+    from tlfeatures.backbones import BackboneFacts, Description, WeightsFacts
+
+LICENCE_WORDS = {"own": "MIT", "imagenet": "ImageNet", "swag": "non-commercial"}
+HEAVY_WORDS = {
+    "values": "activations",
+    "parameters": "parameters",
+    "multiply_adds": "multiply-adds",
+}
+
 
 @click.group("backbones")
 def command() -> None:
-    """List the networks."""
+    """List and describe the networks."""
 
 
 @command.command("list")
+@click.option("--all", "every", is_flag=True, help="Every weights entry, not the default alone.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def list_(as_json: bool) -> None:
-    """Name every network, with its default weights and what they cost."""
-    from tlfeatures.backbones import list_backbones
+def list_(every: bool, as_json: bool) -> None:
+    """Name every network, with its weights and what they cost.
+
+    More by name: timm:NAME (extra 'timm'), and package.module:function of your own.
+    """
+    from tlfeatures.backbones import LICENCES, list_backbones
 
     rows = list_backbones()
     if as_json:
-        print_json({"backbones": [asdict(row) for row in rows]})
+        print_json({"backbones": [_facts_json(row) for row in rows], "licences": LICENCES})
         return
     click.echo(
-        f"{'name':<20}{'weights':<24}{'side':>5}{'M param':>9}{'GFLOP':>8}{'top-1 %':>9}  on disk"
+        f"{'name':<20}{'weights':<27}{'code':>6}{'side':>5}{'M param':>9}{'GFLOP':>8}"
+        f"{'top-1 %':>9}  {'on disk':<16}licence"
     )
     for row in rows:
-        share = None if row.top1 is None else 100 * row.top1
-        parameters = None if row.parameters is None else row.parameters / 1e6
-        click.echo(
-            f"{row.name:<20}{row.weights:<24}{row.input_size:>5}{_cell(parameters):>9}"
-            f"{_cell(row.gflop):>8}{_cell(share):>9}  {_place(row)}"
-        )
-    click.echo(
-        "ImageNet weights: whether they may be used commercially is unclear; 'embedded' is MIT."
+        for entry in row.entries if every else row.entries[:1]:
+            click.echo(_list_line(row, entry))
+    for licence, words in LICENCES.items():
+        click.echo(f"{LICENCE_WORDS[licence]}: {words}.")
+
+
+@command.command("describe")
+@click.argument("name")
+@click.option("--weights", metavar="NAME", help="An entry, where its picture size differs.")
+@click.option("--input-size", type=click.IntRange(1), metavar="N", help="Side, in pixels.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def describe(name: str, weights: str | None, input_size: int | None, as_json: bool) -> None:
+    """Show what the network NAME is made of: layers, sums, aliases, classification head.
+
+    NAME is one of 'backbones list', timm:NAME, or package.module:function of your own.
+    """
+    from tlfeatures.backbones import BackboneRequest, describe_backbone
+
+    request = BackboneRequest(name, weights, input_size=input_size)
+    made = describe_backbone(request)
+    if as_json:
+        aliases = {k: {"layer": v[0], "dim": v[1]} for k, v in made.aliases.items()}
+        print_json({**asdict(made), "aliases": aliases})
+    else:
+        click.echo("\n".join(_describe_lines(made)))
+
+
+def _facts_json(row: BackboneFacts) -> dict[str, Any]:
+    """The facts of the default entry, and all entries."""
+    entries = [{**asdict(entry), "on_disk": entry.is_on_disk} for entry in row.entries]
+    default = {("weights" if k == "name" else k): v for k, v in entries[0].items()}
+    return {"name": row.name, "layer": row.layer, "dim": row.dim, **default, "entries": entries}
+
+
+def _list_line(row: BackboneFacts, entry: WeightsFacts) -> str:
+    share = "-" if entry.top1 is None else f"{100 * entry.top1:.1f}"
+    place = "yes" if entry.is_on_disk else f"{entry.size_mb:.0f} MB to fetch"
+    return (
+        f"{row.name:<20}{entry.name:<27}{row.dim:>6}{entry.input_size:>5}"
+        f"{entry.parameters / 1e6:>9.1f}{entry.gflop:>8.2f}{share:>9}  {place:<16}"
+        f"{LICENCE_WORDS[entry.licence]}"
     )
 
 
-def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+def _describe_lines(made: Description) -> list[str]:
+    width = max(len(step.name) for step in made.layers) + 2
+    lines = [
+        f"{made.name}, pictures {'x'.join(map(str, made.input_shape))}",
+        f"{'layer':<{width}}{'kind':<24}{'output':>16}{'values':>12}{'memory':>10}"
+        f"{'parameters':>13}{'MMAC':>10}",
+    ]
+    lines += [
+        f"{step.name:<{width}}{step.kind:<24}{'x'.join(map(str, step.shape)):>16}"
+        f"{_number(step.values):>12}{_bytes(4 * step.values):>10}"
+        f"{_number(step.parameters):>13}{_number(step.multiply_adds / 1e6, 1):>10}"
+        for step in made.layers
+    ]
+    totals = made.totals
+    lines += [
+        f"{'total':<{width}}{'':<24}{'':>16}{totals.values:>12,}{_bytes(totals.memory_bytes):>10}"
+        f"{totals.parameters:>13,}{totals.multiply_adds / 1e6:>10,.1f}",
+        f"{totals.memory_bytes:,} bytes of activations a picture in float32 (values x 4); "
+        f"{totals.weights:,} of the parameters are weights, the others biases and norms.",
+        "Values that a layer changes in place (activation, norm, addition) are counted once.",
+    ]
+    if made.unused:
+        lines.append(
+            f"{made.unused:,} parameters belong to parts that evaluation does not compute."
+        )
+    for what, rows in made.heavy.items():
+        shown = ", ".join(f"{name} {share:.0%}" for name, share in rows)
+        lines.append(f"most {HEAVY_WORDS[what]}: {shown}")
+    lines += [f"default layer: {made.default_layer}, {made.dim}-D", "classification head:"]
+    lines += [f"  {part}" for part in made.head]
+    lines.append("aliases (width with average pooling):")
+    lines += [f"  {alias:<12}{dim:>6}  {layer}" for alias, (layer, dim) in made.aliases.items()]
+    return lines
 
 
-def _place(row: Any) -> str:
-    return "yes" if row.on_disk else f"{row.size_mb:.0f} MB to fetch"
+def _number(value: float, digits: int = 0) -> str:
+    return f"{value:,.{digits}f}" if value else "-"
+
+
+def _bytes(size: int) -> str:
+    return f"{size / 2**20:,.2f} MiB" if size else "-"

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tlfeatures.cli._options import (
+    MAX_PIXELS_OPTION,
     OUTPUT_OPTIONS,
     RUN_OPTIONS,
     STRICT_OPTION,
@@ -22,7 +23,7 @@ from tlfeatures.cli._output import exit_code, interval, percent, print_json, say
 @click.argument("images")
 @click.option("--report", metavar="FILE", help="Write the result as one HTML page.")
 @click.option("--weights", metavar="FILE", help="Where the network's weights are now.")
-@options(RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
+@options(RUN_OPTIONS, MAX_PIXELS_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
 def command(model: str, images: str, report: str | None, **given: Any) -> int:
     """Score a saved MODEL on labelled IMAGES that it was not trained on."""
     from tlfeatures.classification import TransferClassifier, evaluate_model

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,49 +16,78 @@ from tlfeatures.cli._options import (
     RUN_OPTIONS,
     STRICT_OPTION,
     options,
-    take_pictures,
-    take_words,
+    take_both,
 )
 from tlfeatures.cli._output import as_bad, exit_code, print_json, say_bad, say_cache, say_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tlfeatures.extraction import Extraction
 
 
 @click.command("extract")
 @click.argument("images")
-@click.option("--out", metavar="FILE.h5", help="Also write one plain HDF5 file.")
+@click.option("--out", metavar="FILE.h5", help="Also write one plain HDF5 file a layer.")
 @options(LIMIT_OPTION, NETWORK_OPTIONS, RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
-def command(images: str, out: str | None, limit: int | None, **given: Any) -> int:
-    """Fill the cache with the codes of IMAGES: a folder or a CSV manifest."""
-    from tlfeatures.extraction import extract
+@click.option(
+    "--layer",
+    "layers",
+    multiple=True,
+    metavar="NAME",
+    help="Repeatable: several layers in one pass. See 'backbones describe'.",
+)
+def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any) -> int:
+    """Fill the cache with the codes of IMAGES: a folder or a manifest (CSV, Parquet)."""
+    from tlfeatures.extraction import extract_layers
     from tlfeatures.store import export_codes
 
-    words, pictures = take_words(given), take_pictures(images, limit)
-    say_plan(pictures, words)
-    done = extract(pictures, words.request, words.run, progress=words.progress)
-    if out:
-        export_codes(done.codes, out)
-    spec = done.codes.spec
+    words, pictures = take_both(given, images)
+    wanted = layers or (None,)
+    say_plan(pictures, words, wanted)
+    done = extract_layers(pictures, words.request, wanted, words.run, progress=words.progress)
+    for each, path in zip(done, _out_files(out, done), strict=False):
+        export_codes(each.codes, path)
     if given["as_json"]:
-        print_json(
-            {
-                "pictures": done.given,
-                "computed": done.computed,
-                "cached": done.cached,
-                "bad": as_bad(done.bad),
-                "specs": [{"layer": spec.layer, "dim": spec.dim, "key": spec.key}],
-                "device": done.device,
-                "precision": spec.precision,
-                "compiled": False,
-                "batch_size": done.batch_size,
-                "jobs": done.n_jobs,
-                "images_per_s": done.images_per_s,
-                "wait": done.wait,
-            }
-        )
+        print_json(_as_json(done))
     else:
-        click.echo(
-            f"{done.given} pictures = {done.computed} computed + {done.cached} cached + "
-            f"{len(done.bad)} bad; {spec.backbone} {spec.layer}, {spec.dim}-D, {done.seconds:.1f} s"
-        )
-    say_bad(done.bad, words.progress)
+        for each in done:
+            click.echo(_line(each))
+    say_bad(done[0].bad, words.progress)
     say_cache(words.run.cache_dir, words.progress)
-    return exit_code(done.bad, given["strict"])
+    return exit_code(done[0].bad, given["strict"])
+
+
+def _out_files(out: str | None, done: Sequence[Extraction]) -> list[str]:
+    """codes.h5 for one layer; codes-LAYER.h5 for each of several."""
+    if out is None or len(done) == 1:
+        return [] if out is None else [out]
+    stem, suffix = os.path.splitext(out)
+    return [f"{stem}-{Path(each.codes.spec.layer).name}{suffix}" for each in done]
+
+
+def _as_json(done: Sequence[Extraction]) -> dict[str, Any]:
+    first, specs = done[0], [each.codes.spec for each in done]
+    return {
+        "pictures": first.given,
+        "computed": max(each.computed for each in done),
+        "cached": min(each.cached for each in done),
+        "bad": as_bad(first.bad),
+        "notes": [asdict(note) for note in first.notes],
+        "specs": [{"layer": spec.layer, "dim": spec.dim, "key": spec.key} for spec in specs],
+        "device": first.device,
+        "precision": specs[0].precision,
+        "compiled": False,
+        "batch_size": first.batch_size,
+        "jobs": first.n_jobs,
+        "images_per_s": first.images_per_s,
+        "wait": first.wait,
+    }
+
+
+def _line(done: Extraction) -> str:
+    spec = done.codes.spec
+    return (
+        f"{done.given} pictures = {done.computed} computed + {done.cached} cached + "
+        f"{len(done.bad)} bad; {spec.backbone} {spec.layer}, {spec.dim}-D, {done.seconds:.1f} s"
+    )

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from tlfeatures.cli._options import (
+    LAYER_OPTION,
     LIMIT_OPTION,
     NETWORK_OPTIONS,
     OUTPUT_OPTIONS,
@@ -14,8 +15,7 @@ from tlfeatures.cli._options import (
     SEED_OPTION,
     STRICT_OPTION,
     options,
-    take_pictures,
-    take_words,
+    take_both,
 )
 from tlfeatures.cli._output import (
     baseline_table,
@@ -35,8 +35,16 @@ from tlfeatures.cli._output import (
 @click.option("--out", metavar="MODEL", help="Save the chosen head as one file.")
 @click.option("--with-weights", is_flag=True, help="Put the network into the model file.")
 @click.option("--report", metavar="FILE", help="Write the result as one HTML page.")
-@options(LIMIT_OPTION, NETWORK_OPTIONS, RUN_OPTIONS, SEED_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
-def command(images: str, limit: int | None, **given: Any) -> int:
+@options(
+    LIMIT_OPTION,
+    LAYER_OPTION,
+    NETWORK_OPTIONS,
+    RUN_OPTIONS,
+    SEED_OPTION,
+    OUTPUT_OPTIONS,
+    STRICT_OPTION,
+)
+def command(images: str, **given: Any) -> int:
     """Train and score classifiers on the codes of IMAGES, beside controls.
 
     IMAGES is a folder of class folders, train/val/test folders of them, or a CSV manifest with
@@ -45,7 +53,7 @@ def command(images: str, limit: int | None, **given: Any) -> int:
     from tlfeatures.classification import evaluate_baseline
     from tlfeatures.report import make_baseline_page, save_page
 
-    words, pictures = take_words(given), take_pictures(images, limit)
+    words, pictures = take_both(given, images)
     say_plan(pictures, words)
     result = evaluate_baseline(
         pictures,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import click
@@ -18,33 +18,49 @@ from tlfeatures.backbones import (
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction import DEVICES, RunOptions
-from tlfeatures.pictures import Pictures, load_pictures
+from tlfeatures.pictures import DecodeOptions, Pictures, estimate_range, load_pictures
+from tlfeatures.store import RangeMemo
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MAX_PIXELS_OPTION = click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Larger pictures are bad; default: Pillow's limit, about 179 million.",
+)
+LAYER_OPTION = click.option(
+    "--layer",
+    metavar="NAME",
+    help="Name or alias, see 'backbones describe'; default: the input of the last layer with "
+    "weights.",
+)
 NETWORK_OPTIONS = [
-    click.option("--backbone", default="resnet50", show_default=True, help="See 'backbones list'."),
+    click.option(
+        "--backbone",
+        default="resnet50",
+        show_default=True,
+        metavar="NAME",
+        help="See 'backbones list'; or timm:NAME, or package.module:function of your own.",
+    ),
     click.option(
         "--weights",
         metavar="NAME|FILE",
         help="An entry's name, a .safetensors or .pth file, or 'random'.",
     ),
     click.option(
-        "--layer", metavar="NAME", help="Default: the input of the last layer with weights."
-    ),
-    click.option(
         "--pooling",
         type=click.Choice(POOLINGS),
         default="avg",
         show_default=True,
-        help="How maps become codes.",
+        help="How maps and tokens become codes.",
     ),
     click.option(
         "--preprocess",
         type=click.Choice(PREPROCESS_NAMES),
         default="torchvision",
         show_default=True,
-        help="torchvision: the preset of the network's default weights; others for local files.",
+        help="torchvision: the preset of the weights; others for local files.",
     ),
     click.option(
         "--input-size", type=click.IntRange(1), metavar="N", help="Side the network sees, pixels."
@@ -52,7 +68,7 @@ NETWORK_OPTIONS = [
     click.option(
         "--resize", type=click.IntRange(1), metavar="N", help="Short side before the crop, pixels."
     ),
-    click.option("--crop", type=click.Choice(CROPS), help="none: squeezed, not cropped."),
+    click.option("--crop", type=click.Choice(CROPS), help="none, squash: squeezed, not cut."),
     click.option("--interpolation", type=click.Choice(list(INTERPOLATIONS))),
     click.option(
         "--exif",
@@ -61,6 +77,16 @@ NETWORK_OPTIONS = [
         show_default=True,
         help="Turn pictures by their EXIF orientation.",
     ),
+    click.option(
+        "--range",
+        "range_",
+        metavar="full|auto|LO,HI",
+        default="full",
+        show_default=True,
+        help="Of pictures deeper than 8 bits: what becomes black and white; auto: percentiles, "
+        "estimated once a folder.",
+    ),
+    MAX_PIXELS_OPTION,
 ]
 RUN_OPTIONS = [
     click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
@@ -110,7 +136,13 @@ class Words:
         """A `CNNCodes` of these words."""
         from tlfeatures.extraction import CNNCodes
 
-        return CNNCodes(**vars(self.request), **self.code_options(), exif=self.run.exif)
+        decode = self.run.decode
+        return CNNCodes(
+            **vars(self.request),
+            **self.code_options(),
+            exif=decode.exif,
+            range=decode.range or "full",
+        )
 
     def code_options(self) -> dict[str, Any]:
         """How to run, as arguments of `CNNCodes`."""
@@ -120,6 +152,7 @@ class Words:
             "device": run.device,
             "batch_size": run.batch_size,
             "n_jobs": run.n_jobs,
+            "max_pixels": run.decode.max_pixels,
             "progress": self.progress,
         }
 
@@ -137,11 +170,38 @@ def take_words(given: dict[str, Any]) -> Words:
         device=given.get("device", "auto"),
         batch_size=_number("--batch-size", given.get("batch_size", "auto")),
         n_jobs=_number("--jobs", given.get("jobs", "auto")),
-        exif=given.get("exif", "on") == "on",
+        decode=DecodeOptions(
+            exif=given.get("exif", "on") == "on",
+            range=_range(given.get("range_", "full")),
+            max_pixels=given.get("max_pixels"),
+        ),
     )
     names = ("backbone", "weights", "layer", "pooling", "preprocess", "input_size", "resize")
     picked = {n: given[n] for n in (*names, "crop", "interpolation") if n in given}
-    return Words(BackboneRequest(**picked), run, ProgressLine(quiet=bool(given.get("quiet"))))
+    progress = ProgressLine(quiet=bool(given.get("quiet")))
+    progress.listen()
+    return Words(BackboneRequest(**picked), run, progress)
+
+
+def take_both(given: dict[str, Any], source: str) -> tuple[Words, Pictures]:
+    """The shared options and the pictures; --range auto is resolved, once a folder.
+
+    Raises
+    ------
+    UsageError, PicturesError
+    """
+    words, pictures = take_words(given), take_pictures(source, given.get("limit"))
+    if given.get("range_") != "auto":
+        return words, pictures
+    memo = RangeMemo(words.run.cache_dir)
+    found = memo.get(source) or estimate_range(pictures)
+    if found is None:
+        words.progress.say("range: no picture here is deeper than 8 bits")
+        return words, pictures
+    memo.put(source, *found)
+    words.progress.say(f"range of this folder: --range {found[0]:g},{found[1]:g}")
+    decode = replace(words.run.decode, range=found)
+    return replace(words, run=replace(words.run, decode=decode)), pictures
 
 
 def take_pictures(source: str, limit: int | None = None) -> Pictures:
@@ -151,6 +211,16 @@ def take_pictures(source: str, limit: int | None = None) -> Pictures:
         return pictures
     some: Pictures = pictures[[i * len(pictures) // limit for i in range(limit)]]
     return some
+
+
+def _range(word: str) -> tuple[float, float] | None:
+    if word in ("full", "auto"):
+        return None
+    try:
+        low, high = (float(part) for part in word.split(","))
+    except ValueError as error:
+        raise UsageError(f"--range {word!r}: write full, auto, or two numbers LO,HI.") from error
+    return low, high
 
 
 def _number(name: str, word: str) -> int | None:

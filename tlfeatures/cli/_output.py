@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlfeatures.cli._progress import ProgressLine, printable
-from tlfeatures.extraction import spec_of
+from tlfeatures.extraction import specs_of
 from tlfeatures.store import cache_info, cache_totals
 
 if TYPE_CHECKING:
@@ -58,14 +58,14 @@ def say_bad(bad: Sequence[tuple[str, str]], line: ProgressLine) -> None:
         line.say(f"... and {len(bad) - BAD_SHOWN} more bad pictures; --json lists all.")
 
 
-def say_plan(pictures: Pictures, words: Words) -> None:
+def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()) -> None:
     """What was found and what its codes take on the disk, before long work."""
     classes = f" in {len(pictures.classes)} classes" if pictures.labels is not None else ""
     left_out = f"; {pictures.left_out} other files left out" if pictures.left_out else ""
     words.progress.say(f"{len(pictures)} pictures{classes}{left_out}")
-    spec = spec_of(words.request, words.run)
-    size = len(pictures) * spec.dim * 4 / 1e6
-    words.progress.say(f"{spec.backbone} {spec.layer}: {spec.dim} numbers each, {size:.1f} MB")
+    for spec in specs_of(words.request, layers or (words.request.layer,), words.run):
+        size = len(pictures) * spec.dim * 4 / 1e6
+        words.progress.say(f"{spec.backbone} {spec.layer}: {spec.dim} numbers each, {size:.1f} MB")
 
 
 def say_cache(root: Path, line: ProgressLine) -> None:

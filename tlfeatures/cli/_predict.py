@@ -6,7 +6,14 @@ from typing import Any
 
 import click
 
-from tlfeatures.cli._options import OUTPUT_OPTIONS, RUN_OPTIONS, STRICT_OPTION, options, take_words
+from tlfeatures.cli._options import (
+    MAX_PIXELS_OPTION,
+    OUTPUT_OPTIONS,
+    RUN_OPTIONS,
+    STRICT_OPTION,
+    options,
+    take_words,
+)
 from tlfeatures.cli._output import as_bad, exit_code, percent, print_json, say_bad
 from tlfeatures.cli._progress import printable
 
@@ -17,7 +24,7 @@ from tlfeatures.cli._progress import printable
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="K")
 @click.option("--out", metavar="FILE.csv", help="Also write a table.")
 @click.option("--weights", metavar="FILE", help="Where the network's weights are now.")
-@options(RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
+@options(RUN_OPTIONS, MAX_PIXELS_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
 def command(model: str, images: tuple[str, ...], top: int, out: str | None, **given: Any) -> int:
     """Label IMAGES (a folder, a manifest, or pictures) with a saved MODEL."""
     from tlfeatures.classification import TransferClassifier, predict_pictures
@@ -43,6 +50,8 @@ def take_images(images: tuple[str, ...]) -> Any:
 
     from tlfeatures.pictures import Pictures, load_pictures
 
-    if len(images) == 1 and (Path(images[0]).is_dir() or images[0].lower().endswith(".csv")):
+    if len(images) == 1 and (
+        Path(images[0]).is_dir() or images[0].lower().endswith((".csv", ".parquet"))
+    ):
         return load_pictures(images[0])
     return Pictures(list(images))

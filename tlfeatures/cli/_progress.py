@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -35,10 +36,32 @@ class ProgressLine:
             self._bar.close()
             self._bar = None
 
+    def listen(self) -> None:
+        """Say what the package logs, each line once, as notes."""
+        logger = logging.getLogger("tlfeatures")
+        for old in [h for h in logger.handlers if isinstance(h, _Notes)]:
+            logger.removeHandler(old)
+        logger.addHandler(_Notes(self))
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+
     def say(self, words: str) -> None:
         """One line on stderr."""
         if not self.quiet:
             click.echo(printable(words), err=True)
+
+
+class _Notes(logging.Handler):
+    def __init__(self, line: ProgressLine) -> None:
+        super().__init__()
+        self._line = line
+        self._said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        words = record.getMessage()
+        if words not in self._said:
+            self._said.add(words)
+            self._line.say(f"note: {words}")
 
 
 def printable(words: str) -> str:

@@ -8,14 +8,14 @@ from typing import Any
 import click
 
 from tlfeatures.cli._options import (
+    LAYER_OPTION,
     LIMIT_OPTION,
     NETWORK_OPTIONS,
     OUTPUT_OPTIONS,
     RUN_OPTIONS,
     STRICT_OPTION,
     options,
-    take_pictures,
-    take_words,
+    take_both,
 )
 from tlfeatures.cli._output import exit_code, print_json, say_bad, say_cache, say_plan
 from tlfeatures.cli._progress import printable
@@ -28,19 +28,18 @@ from tlfeatures.cli._progress import printable
 )
 @click.option("-k", "k", type=click.IntRange(1), default=5, show_default=True, help="Neighbours.")
 @click.option("--sheet", metavar="FILE.png", help="Also draw queries and neighbours.")
-@options(LIMIT_OPTION, NETWORK_OPTIONS, RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
+@options(LIMIT_OPTION, LAYER_OPTION, NETWORK_OPTIONS, RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
 def command(
     images: str,
     queries: tuple[str, ...],
     k: int,
     sheet: str | None,
-    limit: int | None,
     **given: Any,
 ) -> int:
     """Find the pictures of IMAGES nearest to each query; its own content is left out."""
     from tlfeatures.search import ImageIndex, save_sheet
 
-    words, pictures = take_words(given), take_pictures(images, limit)
+    words, pictures = take_both(given, images)
     say_plan(pictures, words)
     index = ImageIndex(words.make_codes()).fit(pictures)
     found = index.search(list(queries), k)

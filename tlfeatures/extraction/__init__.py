@@ -9,8 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tlfeatures.extraction._extract import Engine, Extraction, Progress, extract_codes
-from tlfeatures.extraction._open import DEVICES, RunOptions, extract, open_engine, spec_of
+from tlfeatures.extraction._extract import Engine, Extraction, Note, Progress, extract_codes
+from tlfeatures.extraction._open import (
+    DEVICES,
+    RunOptions,
+    extract,
+    extract_layers,
+    open_engine,
+    spec_of,
+    specs_of,
+)
 
 if TYPE_CHECKING:
     from tlfeatures.extraction._estimator import CNNCodes
@@ -20,12 +28,15 @@ __all__ = [
     "CNNCodes",
     "Engine",
     "Extraction",
+    "Note",
     "Progress",
     "RunOptions",
     "extract",
     "extract_codes",
+    "extract_layers",
     "open_engine",
     "spec_of",
+    "specs_of",
 ]
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from tlfeatures.backbones import Backbone, BackboneRequest, load_backbone
+from tlfeatures.backbones import Backbone, BackboneRequest, check_layers_of_entry, load_network
 from tlfeatures.errors import UsageError
 from tlfeatures.store import CodeSpec
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from tlfeatures.backbones import Network
+
 CPU_BATCH, GPU_BATCH = 32, 128
 KEPT_OPEN = 2  # a network and its random control
-_open: dict[Any, TorchEngine] = {}
 
 
 class TorchEngine:
@@ -33,35 +35,50 @@ class TorchEngine:
     """
 
     def __init__(self, backbone: Backbone, device: str, batch_size: int) -> None:
-        self.backbone = backbone.to(device)
-        self.backbone.network.to(memory_format=torch.channels_last)
-        self.device, self.batch_size = device, batch_size
-        self.source: Mapping[str, Any] | None = None
-        self.spec = CodeSpec(
-            backbone=backbone.name,
-            weights_id=backbone.weights_id,
-            layer=backbone.layer,
-            pooling=backbone.pooling,
-            dim=backbone.dim,
-            preprocessing=backbone.preprocessing.to_json(),
+        self.backbone, self.device, self.batch_size = backbone, device, batch_size
+        self.specs = tuple(
+            CodeSpec(
+                backbone=backbone.name,
+                weights_id=backbone.weights_id,
+                layer=layer,
+                pooling=backbone.pooling,
+                dim=dim,
+                preprocessing=backbone.preprocessing.to_json(),
+            )
+            for layer, dim in zip(backbone.layers, backbone.dims, strict=True)
         )
 
-    def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
+    def prepare(self, picture: Image.Image) -> NDArray[Any]:
         """Resize and crop one RGB picture."""
         return self.backbone.preprocessing.prepare(picture)
 
-    def codes(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Codes (n, d), float32, of prepared pictures (n, side, side, 3), uint8."""
+    def codes(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Codes (n, d), float32, of each layer, of prepared pictures."""
         return self.backbone.codes(batch)
+
+
+@dataclass
+class _Opened:
+    """A loaded network on its device, and its cuts so far."""
+
+    network: Network
+    tensors: Mapping[str, Any] | None  # kept, so that its id stays taken
+    engines: dict[Any, TorchEngine] = field(default_factory=dict)
+
+
+_open: dict[Any, _Opened] = {}
 
 
 def open_torch_engine(
     request: BackboneRequest,
+    layers: Sequence[str | None],
     device: str = "auto",
     batch_size: int | None = None,
     tensors: Mapping[str, Any] | None = None,
 ) -> TorchEngine:
-    """Load the network, or take one that is still open.
+    """Load the network, or take one that is still open, and cut it at the layers.
+
+    Networks of the user's own are loaded anew each time: they may have changed.
 
     Raises
     ------
@@ -70,14 +87,22 @@ def open_torch_engine(
     """
     device = resolve_device(device)
     batch_size = batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH)
-    key = (request, device, batch_size, _stamp(request), id(tensors))
-    if key not in _open:
-        while len(_open) >= KEPT_OPEN:
-            _open.pop(next(iter(_open)))
-        as_torch = tensors and {k: torch.from_numpy(array.copy()) for k, array in tensors.items()}
-        _open[key] = TorchEngine(load_backbone(request, tensors=as_torch), device, batch_size)
-        _open[key].source = tensors  # kept, so that its id stays taken
-    return _open[key]
+    check_layers_of_entry(request, layers)
+    if request.is_own:
+        opened = _load(request, device, tensors)
+    else:
+        whole = replace(request, layer=None, pooling="avg")
+        key = (whole, device, _stamp(request), id(tensors))
+        if key not in _open:
+            while len(_open) >= KEPT_OPEN:
+                _open.pop(next(iter(_open)))
+            _open[key] = _load(request, device, tensors)
+        opened = _open[key]
+    cut = (tuple(layers), request.pooling, batch_size)
+    if cut not in opened.engines:
+        backbone = Backbone(opened.network, layers, request.pooling)
+        opened.engines[cut] = TorchEngine(backbone, device, batch_size)
+    return opened.engines[cut]
 
 
 def resolve_device(device: str) -> str:
@@ -98,6 +123,13 @@ def resolve_device(device: str) -> str:
     if device not in there:
         raise UsageError(f"device {device!r} is not here; there is {', '.join(there)}. Try 'auto'.")
     return device
+
+
+def _load(request: BackboneRequest, device: str, tensors: Mapping[str, Any] | None) -> _Opened:
+    as_torch = tensors and {k: torch.from_numpy(array.copy()) for k, array in tensors.items()}
+    network = load_network(request, as_torch)
+    network.module.to(device).to(memory_format=torch.channels_last)
+    return _Opened(network, tensors)
 
 
 def _stamp(request: BackboneRequest) -> tuple[int, int] | None:

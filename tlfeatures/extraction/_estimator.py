@@ -3,21 +3,36 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.exceptions import NotFittedError
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import ImageReadError, UsageError
 from tlfeatures.extraction._extract import Extraction, Progress
-from tlfeatures.extraction._open import RunOptions, extract, open_engine, spec_of
-from tlfeatures.pictures import DecodeOptions, Pictures, content_digest, decode, row_key
+from tlfeatures.extraction._open import (
+    RunOptions,
+    extract,
+    extract_layers,
+    open_engine,
+    spec_of,
+)
+from tlfeatures.pictures import (
+    DecodeOptions,
+    Pictures,
+    content_digest,
+    decode,
+    estimate_range,
+    row_key,
+)
 from tlfeatures.store import CodeCache, Codes, CodeSpec
 
 ON_BAD = ("raise", "nan")
+RANGES = ("full", "auto")
 
 
 class CNNCodes(TransformerMixin, BaseEstimator):
@@ -27,19 +42,33 @@ class CNNCodes(TransformerMixin, BaseEstimator):
 
     Parameters
     ----------
-    backbone : str, default="resnet50"
-        A name of `tlfeatures backbones list`.
+    backbone : str, nn.Module or callable, default="resnet50"
+        A name of `tlfeatures backbones list`, "timm:NAME", "package.module:attribute", or a network
+        of your own or a function that makes one. What an own network's `forward` does cannot be
+        hashed: probe pictures are compared with those of the cache whenever it is opened.
     weights : str, path or None
-        An entry's name or a .safetensors or .pth file; None: the default entry.
+        An entry's name, a .safetensors or .pth file, or "random"; None: the default entry.
     layer : str or None
-        None: the input of the last layer with weights.
-    pooling : {"avg", "max", "gem", "flatten"}, default="avg"
-    preprocess : {"torchvision", "imagenet", "caffe", "tf"}, default="torchvision"
+        A layer's name, a module's, or an alias such as fc7, conv5_3, avgpool, block-1; None: the
+        input of the last layer with weights. `tlfeatures backbones describe NAME` lists them.
+    pooling : {"avg", "max", "gem", "flatten", "cls", "cls+avg"}, default="avg"
+        How maps and tokens become a code.
+    preprocess : {"torchvision", "imagenet", "caffe", "tf"}, Preprocessing or callable
+        Default "torchvision": the preset of the weights. A callable takes a PIL picture in mode RGB
+        and gives (3, H, W).
     input_size, resize : int or None
         In pixels.
-    crop : {"center", "none"} or None
+    crop : {"center", "squash", "none"} or None
     interpolation : str or None
+    weights_id : str or None
+        What the weights of an own network are known by; None: a hash of its state dict.
     exif : bool, default=True
+        Turn pictures by their EXIF orientation.
+    range : {"full", "auto"} or (low, high), default="full"
+        Of pictures deeper than 8 bits, the values that become 0 and 255; "auto": percentiles that
+        `fit` estimates.
+    max_pixels : int or None
+        Larger pictures are bad; None: Pillow's limit.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
     batch_size, n_jobs : int or None
     cache : path or None
@@ -53,6 +82,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     ----------
     spec_ : CodeSpec
     n_features_out_ : int
+    range_ : tuple of two float or None
+        With range="auto", after `fit`; None if no picture is deeper than 8 bits.
 
     Examples
     --------
@@ -62,17 +93,20 @@ class CNNCodes(TransformerMixin, BaseEstimator):
 
     def __init__(
         self,
-        backbone: str = "resnet50",
+        backbone: Any = "resnet50",
         *,
         weights: str | os.PathLike[str] | None = None,
         layer: str | None = None,
         pooling: str = "avg",
-        preprocess: str = "torchvision",
+        preprocess: Any = "torchvision",
         input_size: int | None = None,
         resize: int | None = None,
         crop: str | None = None,
         interpolation: str | None = None,
+        weights_id: str | None = None,
         exif: bool = True,
+        range: str | tuple[float, float] = "full",  # noqa: A002  the option's name
+        max_pixels: int | None = None,
         device: str = "auto",
         batch_size: int | None = None,
         n_jobs: int | None = None,
@@ -89,7 +123,10 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self.resize = resize
         self.crop = crop
         self.interpolation = interpolation
+        self.weights_id = weights_id
         self.exif = exif
+        self.range = range
+        self.max_pixels = max_pixels
         self.device = device
         self.batch_size = batch_size
         self.n_jobs = n_jobs
@@ -98,13 +135,15 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self.progress = progress
 
     def fit(self, X: Any, y: Any = None) -> CNNCodes:
-        """Resolve the network; the pictures are not looked at.
+        """Resolve the network; the pictures are looked at only for range="auto".
 
         Raises
         ------
         UsageError, WeightsError
         """
-        Pictures.of(X)
+        pictures = Pictures.of(X)
+        if self.range == "auto":
+            self.range_ = estimate_range(pictures)
         self._resolve()
         return self
 
@@ -147,6 +186,34 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             progress=self.progress,
         )
 
+    def transform_layers(self, X: Any, layers: Sequence[str | None]) -> list[NDArray[np.float32]]:
+        """Codes of several layers in one pass, each cached by itself.
+
+        Parameters
+        ----------
+        X : Pictures, folder, or list of pictures
+        layers : sequence of str or None
+            Instead of `layer`; nothing after the last one is computed.
+
+        Returns
+        -------
+        list of ndarray of shape (n_images, n_features), float32
+
+        Raises
+        ------
+        ImageReadError
+            Naming every bad picture, if `on_bad` is "raise".
+        """
+        done = extract_layers(
+            Pictures.of(X),
+            self.request(),
+            layers,
+            self.run_options(),
+            tensors=self._tensors(),
+            progress=self.progress,
+        )
+        return [self._fill(extraction) for extraction in done]
+
     def query(self, X: Any) -> NDArray[np.float32]:
         """Like `transform`, but fewer pictures than a batch run at their own size, unstored.
 
@@ -157,7 +224,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         pictures = Pictures.of(X)
         store = CodeCache(self.run_options().cache_dir, self._resolve())
         try:
-            options = DecodeOptions(exif=self.exif)
+            options = self.decode_options()
             keys = [row_key(content_digest(item), options) for item in pictures.items]
         except ImageReadError:
             return self.transform(pictures)
@@ -167,7 +234,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         engine = open_engine(self.request(), self.run_options(), tensors=self._tensors())
         if (~present).sum() >= engine.batch_size:
             return self.transform(pictures)
-        codes = np.full((len(pictures), engine.spec.dim), np.nan, np.float32)
+        codes = np.full((len(pictures), store.spec.dim), np.nan, np.float32)
         if present.any():
             codes[present] = store.read(
                 [k for k, there in zip(keys, present, strict=True) if there]
@@ -183,7 +250,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         if bad and self.on_bad == "raise":
             raise bad_pictures_error(bad)
         if rows:
-            codes[rows] = engine.codes(np.stack(prepared))
+            codes[rows] = engine.codes(np.stack(prepared))[0]
         return codes
 
     def request(self) -> BackboneRequest:
@@ -208,11 +275,42 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             resize=self.resize,
             crop=self.crop,
             interpolation=self.interpolation,
+            weights_id=self.weights_id,
         )
 
     def run_options(self) -> RunOptions:
-        """How the run is done."""
-        return RunOptions(self.cache, self.device, self.batch_size, self.n_jobs, self.exif)
+        """How the run is done.
+
+        Raises
+        ------
+        UsageError
+            If a word is impossible.
+        NotFittedError
+            If range is "auto" and `fit` has not estimated it.
+        """
+        return RunOptions(
+            self.cache, self.device, self.batch_size, self.n_jobs, self.decode_options()
+        )
+
+    def decode_options(self) -> DecodeOptions:
+        """How pictures are decoded, the range resolved.
+
+        Raises
+        ------
+        UsageError, NotFittedError
+        """
+        if isinstance(self.range, str):
+            if self.range not in RANGES:
+                raise UsageError(
+                    f"range {self.range!r} is unknown; choose full, auto, or two numbers."
+                )
+            if self.range == "auto" and not hasattr(self, "range_"):
+                raise NotFittedError("range 'auto' is estimated by fit; call fit first.")
+            resolved = self.range_ if self.range == "auto" else None
+        else:
+            low, high = self.range
+            resolved = (float(low), float(high))
+        return DecodeOptions(exif=self.exif, range=resolved, max_pixels=self.max_pixels)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names such as resnet50_flatten_0, shape (n_features,)."""
@@ -221,11 +319,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return True
+        return self.range != "auto" or hasattr(self, "range_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.requires_fit = False
+        tags.requires_fit = self.range == "auto"
         tags.input_tags.two_d_array = False
         return tags
 

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.pictures import DecodeOptions, Pictures, content_digest, decode, row_key
-from tlfeatures.store import CodeCache, Codes, CodeSpec
+from tlfeatures.pictures import (
+    DecodeOptions,
+    Pictures,
+    content_digest,
+    decode_with_notes,
+    row_key,
+)
+from tlfeatures.store import CodeCache, Codes, CodeSpec, ShardWriter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -22,21 +30,23 @@ if TYPE_CHECKING:
 
 A = TypeVar("A")
 B = TypeVar("B")
+_log = logging.getLogger(__name__)
+Row = tuple[bytes, Any, str]  # key, item, path
 AHEAD = 4  # tasks a worker may be ahead of the network; bounds the memory
 
 
 class Engine(Protocol):
     """What the loop needs of a network; a fake one takes ten lines."""
 
-    spec: CodeSpec
+    specs: tuple[CodeSpec, ...]
     batch_size: int
     device: str
 
-    def prepare(self, picture: Image.Image) -> NDArray[np.uint8]:
-        """Resize and crop one RGB picture to (side, side, 3); called in worker threads."""
+    def prepare(self, picture: Image.Image) -> NDArray[Any]:
+        """The network's input for one RGB picture; called in worker threads."""
 
-    def codes(self, batch: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Codes (n, d), float32, of prepared pictures (n, side, side, 3)."""
+    def codes(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Codes (n, d), float32, of prepared pictures, one array a spec."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +68,36 @@ class Progress:
 
 
 @dataclass(frozen=True)
+class _Prepared:
+    """A picture as the network takes it, or the reason why it is bad."""
+
+    key: bytes
+    path: str
+    pixels: NDArray[Any] | str
+    notes: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something done to pictures that a person should know.
+
+    Attributes
+    ----------
+    words : str
+    n_pictures : int
+        Of those decoded in this run.
+    first : str
+        One of them, by path.
+    """
+
+    words: str
+    n_pictures: int
+    first: str
+
+
+@dataclass(frozen=True)
 class Extraction:
-    """What became of the pictures given.
+    """What became of the pictures given, for one layer.
 
     Attributes
     ----------
@@ -70,6 +108,8 @@ class Extraction:
     codes : Codes
         Row i belongs to pictures[i].
     bad : list of (path, reason)
+    notes : list of Note
+        What was done to pictures in decoding, each kind once.
     given, computed, cached : int
         given = computed + cached + len(bad); a copy of a picture already coded counts as cached.
     device : str
@@ -87,6 +127,7 @@ class Extraction:
     rows: NDArray[np.intp]
     codes: Codes
     bad: list[tuple[str, str]]
+    notes: list[Note]
     given: int
     computed: int
     cached: int
@@ -100,23 +141,24 @@ class Extraction:
 
 def extract_codes(
     pictures: Pictures,
-    spec: CodeSpec,
-    make_engine: Callable[[], Engine],
+    specs: Sequence[CodeSpec],
+    make_engine: Callable[[Sequence[CodeSpec]], Engine],
     *,
     cache: str | os.PathLike[str],
     options: DecodeOptions | None = None,
     n_jobs: int | None = None,
     progress: Callable[[Progress], None] | None = None,
-) -> Extraction:
-    """Give every picture its code, from the cache where it is there.
+) -> list[Extraction]:
+    """Give every picture its codes, from the cache where they are there.
 
     Parameters
     ----------
     pictures : Pictures
-    spec : CodeSpec
-        Which codes; `make_engine` must give an engine of this very spec.
+    specs : sequence of CodeSpec
+        Which codes: layers of one network with one preprocessing, computed in one pass.
     make_engine : callable
-        Called only if something must be computed.
+        Called only if something must be computed, with the specs that lack something; gives an
+        engine of exactly these.
     cache : path
         The cache folder.
     options : DecodeOptions, optional
@@ -127,7 +169,8 @@ def extract_codes(
 
     Returns
     -------
-    Extraction
+    list of Extraction
+        One a spec.
 
     Raises
     ------
@@ -136,39 +179,47 @@ def extract_codes(
     """
     started, options = time.perf_counter(), options or DecodeOptions()
     n_jobs = n_jobs or min(16, os.cpu_count() or 1)
-    store = CodeCache(cache, spec)
+    stores = [CodeCache(cache, spec) for spec in specs]
     with ThreadPoolExecutor(n_jobs) as pool:
         try:
             keys, reasons = _make_keys(pool, pictures.items, options)
-            todo = _missing(store, keys)
-            run = _Run(store, options, pool, n_jobs)
+            missing = {id(store): _missing(store, keys) for store in stores}
+            lacking = [store for store in stores if missing[id(store)]]
+            todo = sorted({i for rows in missing.values() for i in rows})
+            run = _Run(lacking, options, pool, n_jobs)
             if todo:
-                bad_keys = run.compute(
-                    [(keys[i], pictures.items[i]) for i in todo], make_engine, progress
-                )
+                rows = [(keys[i], pictures.items[i], pictures.paths[i]) for i in todo]
+                wanted = {id(store): {keys[i] for i in missing[id(store)]} for store in lacking}
+                bad_keys = run.compute(rows, wanted, make_engine, progress)
                 reasons.update({i: bad_keys[k] for i, k in enumerate(keys) if k in bad_keys})
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    rows = np.array([i for i in range(len(pictures)) if i not in reasons], dtype=np.intp)
-    kept: Pictures = pictures[rows]
+    for note in run.notes():
+        _log.info("%s: %d pictures, %s the first", note.words, note.n_pictures, note.first)
+    rows_kept = np.array([i for i in range(len(pictures)) if i not in reasons], dtype=np.intp)
+    kept: Pictures = pictures[rows_kept]
     labels = None if kept.labels is None else kept.labels.tolist()
     seconds = time.perf_counter() - started
-    return Extraction(
-        pictures=kept,
-        rows=rows,
-        codes=Codes(store, [keys[i] for i in rows], kept.paths, labels),
-        bad=[(pictures.paths[i], reasons[i]) for i in sorted(reasons)],
-        given=len(pictures),
-        computed=run.computed,
-        cached=len(rows) - run.computed,
-        device=run.device,
-        batch_size=run.batch_size,
-        n_jobs=n_jobs if run.batch_size else 0,
-        seconds=seconds,
-        images_per_s=run.computed / seconds if run.computed else 0.0,
-        wait=run.wait,
-    )
+    return [
+        Extraction(
+            pictures=kept,
+            rows=rows_kept,
+            codes=Codes(store, [keys[i] for i in rows_kept], kept.paths, labels),
+            bad=[(pictures.paths[i], reasons[i]) for i in sorted(reasons)],
+            notes=run.notes(),
+            given=len(pictures),
+            computed=run.computed.get(id(store), 0),
+            cached=len(rows_kept) - run.computed.get(id(store), 0),
+            device=run.device,
+            batch_size=run.batch_size,
+            n_jobs=n_jobs if run.batch_size else 0,
+            seconds=seconds,
+            images_per_s=run.done / seconds if run.done else 0.0,
+            wait=run.wait,
+        )
+        for store in stores
+    ]
 
 
 def _make_keys(
@@ -201,50 +252,79 @@ class _Run:
     """The part of a run that computes."""
 
     def __init__(
-        self, store: CodeCache, options: DecodeOptions, pool: ThreadPoolExecutor, n_jobs: int
+        self,
+        stores: Sequence[CodeCache],
+        options: DecodeOptions,
+        pool: ThreadPoolExecutor,
+        n_jobs: int,
     ) -> None:
-        self._store, self._options, self._pool, self._n_jobs = store, options, pool, n_jobs
-        self.computed, self.batch_size, self.device = 0, 0, "cached"
+        self._stores, self._options, self._pool, self._n_jobs = stores, options, pool, n_jobs
+        self.computed: dict[int, int] = {id(store): 0 for store in stores}
+        self.done, self.batch_size, self.device = 0, 0, "cached"
         self.wait = {"decode": 0.0, "network": 0.0, "write": 0.0}
+        self._noted: dict[str, list[str]] = {}
+
+    def notes(self) -> list[Note]:
+        """What was done to pictures, each kind once."""
+        return [Note(words, len(paths), paths[0]) for words, paths in self._noted.items()]
 
     def compute(
         self,
-        todo: Sequence[tuple[bytes, Any]],
-        make_engine: Callable[[], Engine],
+        todo: Sequence[Row],
+        wanted: dict[int, set[bytes]],
+        make_engine: Callable[[Sequence[CodeSpec]], Engine],
         progress: Callable[[Progress], None] | None,
     ) -> dict[bytes, str]:
-        """Compute and store the codes of (key, item) pairs; returns the reasons of the bad ones."""
-        engine = make_engine()
+        """Compute and store the codes of the rows; returns the reasons of the bad ones."""
+        engine = make_engine([store.spec for store in self._stores])
         self.batch_size, self.device = engine.batch_size, engine.device
         bad: dict[bytes, str] = {}
         keys: list[bytes] = []
-        batch: list[NDArray[np.uint8]] = []
+        batch: list[NDArray[Any]] = []
         started = time.perf_counter()
         prepared = self._prepared(todo, engine)
-        with self._store.writer() as writer:
-            for done, (key, pixels) in enumerate(prepared, 1):
-                if isinstance(pixels, str):
-                    bad[key] = pixels
+        with ExitStack() as stack:
+            writers = [stack.enter_context(store.writer()) for store in self._stores]
+            for done, answer in enumerate(prepared, 1):
+                if isinstance(answer.pixels, str):
+                    bad[answer.key] = answer.pixels
                 else:
-                    keys.append(key)
-                    batch.append(pixels)
+                    keys.append(answer.key)
+                    batch.append(answer.pixels)
+                for words in answer.notes:
+                    self._noted.setdefault(words, []).append(answer.path)
                 if len(batch) == engine.batch_size or (batch and done == len(todo)):
                     codes = self._timed("network", run_padded, engine, batch)
-                    self._timed("write", writer.append, keys, codes)
-                    self.computed += len(keys)
+                    self._timed("write", self._write, writers, wanted, keys, codes)
+                    self.done += len(keys)
                     keys, batch = [], []
                     _tell(progress, done, len(todo), started)
-            self._timed("write", writer.flush)
+            for writer in writers:
+                self._timed("write", writer.flush)
         return bad
 
-    def _prepared(
-        self, todo: Sequence[tuple[bytes, Any]], engine: Engine
-    ) -> Iterator[tuple[bytes, NDArray[np.uint8] | str]]:
-        def prepare(pair: tuple[bytes, Any]) -> tuple[bytes, NDArray[np.uint8] | str]:
+    def _write(
+        self,
+        writers: Sequence[ShardWriter],
+        wanted: dict[int, set[bytes]],
+        keys: Sequence[bytes],
+        codes: Sequence[NDArray[np.float32]],
+    ) -> None:
+        """Append to each store the rows that it lacks."""
+        for store, writer, rows in zip(self._stores, writers, codes, strict=True):
+            lacking = [i for i, key in enumerate(keys) if key in wanted[id(store)]]
+            if lacking:
+                writer.append([keys[i] for i in lacking], rows[lacking])
+                self.computed[id(store)] += len(lacking)
+
+    def _prepared(self, todo: Sequence[Row], engine: Engine) -> Iterator[_Prepared]:
+        def prepare(row: Row) -> _Prepared:
+            key, item, path = row
             try:
-                return pair[0], engine.prepare(decode(pair[1], self._options))
+                decoded = decode_with_notes(item, self._options)
             except ImageReadError as error:
-                return pair[0], str(error)
+                return _Prepared(key, path, str(error))
+            return _Prepared(key, path, engine.prepare(decoded.picture), decoded.notes)
 
         ahead = max(self._n_jobs * AHEAD, engine.batch_size)
         answers = iter_ahead(self._pool, prepare, todo, ahead)
@@ -258,16 +338,16 @@ class _Run:
         return answer
 
 
-def run_padded(engine: Engine, batch: Sequence[NDArray[np.uint8]]) -> NDArray[np.float32]:
+def run_padded(engine: Engine, batch: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
     """Codes (n, d) of n <= batch_size pictures, computed in a batch of the fixed size.
 
     A row's bits may depend on the size of its batch; stored rows are all computed at one size.
     """
     stacked = np.stack(list(batch))
     if len(batch) < engine.batch_size:
-        padding = ((0, engine.batch_size - len(batch)), (0, 0), (0, 0), (0, 0))
-        stacked = np.pad(stacked, padding)
-    return engine.codes(stacked)[: len(batch)]
+        missing = engine.batch_size - len(batch)
+        stacked = np.pad(stacked, ((0, missing), *((0, 0),) * (stacked.ndim - 1)))
+    return [codes[: len(batch)] for codes in engine.codes(stacked)]
 
 
 def iter_ahead(

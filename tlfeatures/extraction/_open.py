@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,16 +12,17 @@ from typing import Any
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._extract import Engine, Extraction, Progress, extract_codes
+from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import DecodeOptions, Pictures
 from tlfeatures.store import CodeSpec, SpecMemo, default_cache_dir
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
-PACKAGES = ("tlfeatures", "torch", "torchvision", "numpy", "pillow")
+PACKAGES = ("tlfeatures", "torch", "torchvision", "timm", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is done; nothing here changes the numbers beyond 1e-5.
+    """How a run is done; only `decode` changes the numbers beyond 1e-5.
 
     Attributes
     ----------
@@ -32,14 +33,14 @@ class RunOptions:
         None: 32 on a CPU, 128 on a GPU.
     n_jobs : int or None
         Decoder threads; None: one a core.
-    exif : bool
+    decode : DecodeOptions
     """
 
     cache: str | os.PathLike[str] | None = None
     device: str = "auto"
     batch_size: int | None = None
     n_jobs: int | None = None
-    exif: bool = True
+    decode: DecodeOptions = field(default_factory=DecodeOptions)
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
@@ -80,44 +81,116 @@ def extract(
     ------
     UsageError, WeightsError, StoreError
         As the words, the weights and the cache demand.
+    CodesMismatchError
+        If an own network says other things than when the cache was filled.
+    """
+    layers = (request.layer,)
+    return extract_layers(pictures, request, layers, run, tensors=tensors, progress=progress)[0]
+
+
+def extract_layers(
+    pictures: Pictures,
+    request: BackboneRequest,
+    layers: Sequence[str | None],
+    run: RunOptions | None = None,
+    *,
+    tensors: Mapping[str, Any] | None = None,
+    progress: Callable[[Progress], None] | None = None,
+) -> list[Extraction]:
+    """Like `extract`, for several layers in one pass; nothing after the last one is computed.
+
+    Parameters
+    ----------
+    layers : sequence of str or None
+        They stand for the request's layer; two names of one layer are one.
+
+    Returns
+    -------
+    list of Extraction
+        One a layer, in the order given.
     """
     run = run or RunOptions()
-    spec = spec_of(request, run, tensors=tensors)
-    return extract_codes(
+    specs = specs_of(request, layers, run, tensors=tensors)
+    names = dict(zip(specs, layers, strict=True))
+
+    def make_engine(lacking: Sequence[CodeSpec]) -> Engine:
+        return open_engine(request, run, [names[spec] for spec in lacking], tensors=tensors)
+
+    done = extract_codes(
         pictures,
-        spec,
-        lambda: open_engine(request, run, tensors=tensors),
+        list(names),
+        make_engine,
         cache=run.cache_dir,
-        options=DecodeOptions(exif=run.exif),
+        options=run.decode,
         n_jobs=run.n_jobs,
         progress=progress,
     )
+    by_spec = dict(zip(names, done, strict=True))
+    return [by_spec[spec] for spec in specs]
 
 
 def spec_of(
     request: BackboneRequest, run: RunOptions, *, tensors: Mapping[str, Any] | None = None
 ) -> CodeSpec:
-    """The spec that the words mean, remembered so that a cached run imports no torch."""
-    memo, words = SpecMemo(run.cache_dir), _words(request)
-    remembered = memo.get(words) if tensors is None else None
-    if remembered is not None:
-        return remembered
-    spec = open_engine(request, run, tensors=tensors).spec
-    if tensors is None:
-        from tlfeatures.backbones._weights import weights_file
+    """The spec that the words mean."""
+    return specs_of(request, (request.layer,), run, tensors=tensors)[0]
 
-        path = weights_file(request.backbone, request.weights)
-        memo.put(words, spec, [path] if path else [])
-    return spec
+
+def specs_of(
+    request: BackboneRequest,
+    layers: Sequence[str | None],
+    run: RunOptions,
+    *,
+    tensors: Mapping[str, Any] | None = None,
+) -> list[CodeSpec]:
+    """The specs of several layers, remembered so that a cached run imports no torch."""
+    memo = SpecMemo(run.cache_dir)
+    requests = [replace(request, layer=layer) for layer in layers]
+    is_known = tensors is None and request.is_words and not request.is_own
+    words = [_words(each) for each in requests] if is_known else []
+    remembered = [memo.get(each) for each in words]
+    if is_known and None not in remembered:
+        return [spec for spec in remembered if spec is not None]
+    specs = list(open_engine(request, run, layers, tensors=tensors).specs)
+    if is_known and (files := _weights_files(request)) is not None:
+        for each, spec in zip(words, specs, strict=True):
+            memo.put(each, spec, files)
+    return specs
 
 
 def open_engine(
-    request: BackboneRequest, run: RunOptions, *, tensors: Mapping[str, Any] | None = None
+    request: BackboneRequest,
+    run: RunOptions,
+    layers: Sequence[str | None] | None = None,
+    *,
+    tensors: Mapping[str, Any] | None = None,
 ) -> Engine:
-    """The network of these words on its device; the last ones used stay in memory."""
+    """The network of these words on its device; the last ones used stay in memory.
+
+    Raises
+    ------
+    UsageError, WeightsError
+    CodesMismatchError
+        If an own network says other things of the probe pictures than the cache remembers.
+    """
     from tlfeatures.extraction._engine import open_torch_engine
 
-    return open_torch_engine(request, run.device, run.batch_size, tensors)
+    layers = (request.layer,) if layers is None else layers
+    engine = open_torch_engine(request, layers, run.device, run.batch_size, tensors)
+    if request.is_own:
+        check_probes(engine, run.cache_dir)
+    return engine
+
+
+def _weights_files(request: BackboneRequest) -> list[Path] | None:
+    """The files that the memory depends on; None if nothing says whether they change."""
+    from tlfeatures.backbones import weights_file
+
+    path = weights_file(request.backbone, request.weights)
+    if path is not None:
+        return [path]
+    is_random = (request.weights or "").partition(":")[0] == "random"
+    return [] if is_random else None
 
 
 def _words(request: BackboneRequest) -> dict[str, Any]:

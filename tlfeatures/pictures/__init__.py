@@ -5,20 +5,24 @@ Must not know: networks, codes, the cache; torch is never imported.
 """
 
 from tlfeatures.pictures._copies import Copies, find_exact_copies
-from tlfeatures.pictures._decode import DecodeOptions, decode
+from tlfeatures.pictures._decode import Decoded, DecodeOptions, decode, decode_with_notes
 from tlfeatures.pictures._digest import content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
 from tlfeatures.pictures._pictures import Pictures
+from tlfeatures.pictures._range import estimate_range
 from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, thumbnail
 
 __all__ = [
     "Copies",
     "DecodeOptions",
+    "Decoded",
     "Pictures",
     "contact_sheet",
     "content_digest",
     "data_uri",
     "decode",
+    "decode_with_notes",
+    "estimate_range",
     "find_exact_copies",
     "load_pictures",
     "png_bytes",

@@ -2,18 +2,21 @@
 
 Transparency is laid over white. 16-bit grey is divided by 257, 32-bit integers are cut to 16 first.
 Float pixels: values within 0..1 are multiplied by 255, within 0..255 taken as they are, otherwise
-their range is stretched to 0..255; what is not finite is 0. Lab goes through its colour profile to
-sRGB; embedded profiles are not applied. Of several pages or frames the first. The orientation of a
-TIFF belongs to its format: Pillow applies it whatever the options say.
+their range is stretched to 0..255; what is not finite is 0. A range LO,HI replaces both rules: LO
+becomes 0, HI 255, what is outside is cut. Lab goes through its colour profile to sRGB; embedded
+profiles are not applied. Of several pages or frames the first. Colour of 16 bits is read in 8 (the
+high byte): Pillow has no more. The orientation of a TIFF belongs to its format: Pillow applies it
+whatever the options say.
 """
 
 from __future__ import annotations
 
 import io
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -21,11 +24,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from tlfeatures.errors import ImageReadError
+from tlfeatures.errors import ImageReadError, UsageError
 from tlfeatures.pictures._quiet import quiet_pillow
 
 SIXTEEN_TO_EIGHT = 257  # 65535 / 255
 ORIENTATION = 0x0112  # EXIF
+BITS_PER_SAMPLE = 0x0102  # TIFF
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,24 +42,69 @@ TURNS = {
 
 
 # Only these: others (EPS, for one) start programs or read further files.
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "ICO")
+FORMATS = (
+    "JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "ICO", "HEIF",
+)  # fmt: skip
+HEIF_BRAND = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
+AVIF_BRAND = re.compile(rb"....ftypavi[fs]", re.DOTALL)
+FULL, DARK_SHARE = (0.0, 65535.0), 1 / 8
+
+TRANSPARENT = "transparency laid over white"
+FRAMES = "several pages or frames, the first taken"
+DARK = "deeper than 8 bits but nearly black: under an eighth of the range is used; see --range auto"
+STRETCHED = "float values outside 0..255, stretched to it"
+COLOUR16 = "colour of 16 bits read in 8"
 
 
 @dataclass(frozen=True)
 class DecodeOptions:
-    """What changes the pixels of a decoded picture; part of its key.
+    """How a picture is decoded.
 
     Attributes
     ----------
     exif : bool
         Turn the picture as its EXIF orientation says.
+    range : tuple of two float or None
+        Of pictures deeper than 8 bits, the values that become 0 and 255; None: the full range.
+    max_pixels : int or None
+        Larger pictures are bad; None: Pillow's own limit (about 179 million).
+
+    Raises
+    ------
+    UsageError
+        If the range is empty or the limit below 1.
     """
 
     exif: bool = True
+    range: tuple[float, float] | None = None
+    max_pixels: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.range is not None and not self.range[0] < self.range[1]:
+            low, high = self.range
+            raise UsageError(f"range {low:g},{high:g} is empty; the first must be the smaller.")
+        if self.max_pixels is not None and self.max_pixels < 1:
+            raise UsageError(f"max_pixels is {self.max_pixels}; it must be at least 1.")
 
     def to_json(self) -> dict[str, Any]:
-        """As plain data."""
-        return asdict(self)
+        """What changes the pixels, as plain data; part of a picture's key."""
+        return {"exif": self.exif, "range": None if self.range is None else list(self.range)}
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture and what was done to it.
+
+    Attributes
+    ----------
+    picture : PIL.Image.Image
+        In mode RGB, new and without metadata.
+    notes : frozenset of str
+        What a person should know, in words; empty for an ordinary picture.
+    """
+
+    picture: Image.Image
+    notes: frozenset[str]
 
 
 def decode(item: Any, options: DecodeOptions | None = None) -> Image.Image:
@@ -77,27 +126,63 @@ def decode(item: Any, options: DecodeOptions | None = None) -> Image.Image:
     ImageReadError
         For every bad picture; its message is the reason, in one line.
     """
-    options = options or DecodeOptions()
-    if isinstance(item, (str, os.PathLike)):
-        from tlfeatures.pictures._digest import read_bytes
+    return decode_with_notes(item, options).picture
 
-        item = read_bytes(item)
-    with reasons():
-        picture = _open(item)
-        picture.load()
-        if 0 in picture.size:
-            raise ImageReadError(f"no pixels: {picture.width} x {picture.height}")
+
+def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decoded:
+    """Decode one picture as `decode` does, and say what was done to it.
+
+    Raises
+    ------
+    ImageReadError
+    """
+    options = options or DecodeOptions()
+    item = _as_bytes(item)
+    with open_picture(item, options.max_pixels) as picture:
+        notes = _notes(picture, item, options)
         orientation = orientation_of(picture) if options.exif else 1
-        rgb = _to_rgb(picture)
+        rgb = _to_rgb(picture, options.range)
         if orientation in TURNS:
             rgb = rgb.transpose(TURNS[orientation])
         rgb.info = {}  # an EXIF block left here would turn the picture once more
-        return rgb
+        return Decoded(rgb, notes)
 
 
 @contextmanager
-def reasons() -> Iterator[None]:
+def open_picture(item: Any, max_pixels: int | None = None) -> Iterator[Image.Image]:
+    """The picture, loaded, in its own mode.
+
+    Raises
+    ------
+    ImageReadError
+        Also for what Pillow raises inside the block.
+    """
+    with reasons(max_pixels):
+        picture = _open(_as_bytes(item))
+        if max_pixels is not None and picture.width * picture.height > max_pixels:
+            raise ImageReadError(
+                f"too large: {picture.width} x {picture.height}, the limit is {max_pixels} pixels; "
+                "see max_pixels"
+            )
+        picture.load()
+        if 0 in picture.size:
+            raise ImageReadError(f"no pixels: {picture.width} x {picture.height}")
+        yield picture
+
+
+def is_deep(picture: Image.Image) -> bool:
+    """Whether its pixels are integers or floats of more than 8 bits."""
+    return picture.mode.startswith("I") or picture.mode == "F"
+
+
+@contextmanager
+def reasons(max_pixels: int | None = None) -> Iterator[None]:
     """Turn whatever Pillow raises inside the block into an ImageReadError with a reason.
+
+    Parameters
+    ----------
+    max_pixels : int, optional
+        Raises Pillow's own limit for the time being, if it is lower.
 
     Raises
     ------
@@ -105,7 +190,7 @@ def reasons() -> Iterator[None]:
         For every exception but a lack of memory.
     """
     try:
-        with quiet_pillow():
+        with quiet_pillow(max_pixels):
             yield
     except (MemoryError, ImageReadError):
         raise
@@ -128,6 +213,15 @@ def orientation_of(picture: Image.Image) -> int:
     return orientation if isinstance(orientation, int) and orientation in TURNS else 1
 
 
+def _as_bytes(item: Any) -> Any:
+    """A file's bytes for a path; anything else as it is."""
+    if not isinstance(item, (str, os.PathLike)):
+        return item
+    from tlfeatures.pictures._digest import read_bytes
+
+    return read_bytes(item)
+
+
 def _open(item: Any) -> Image.Image:
     if isinstance(item, Image.Image):
         return item
@@ -136,7 +230,58 @@ def _open(item: Any) -> Image.Image:
     if not item:
         raise ImageReadError("empty file")
     Image.init()
+    _need_decoder(item[:12])
     return Image.open(io.BytesIO(item), formats=[name for name in FORMATS if name in Image.OPEN])
+
+
+def _need_decoder(start: bytes) -> None:
+    """Say what to install for formats that the bare library may not know."""
+    if HEIF_BRAND.match(start) and not _has_heif():
+        raise ImageReadError("HEIC needs a decoder: pip install 'tlfeatures[heif]'")
+    if AVIF_BRAND.match(start) and "AVIF" not in Image.OPEN:
+        raise ImageReadError("AVIF needs Pillow 11.3 or later: pip install --upgrade pillow")
+
+
+@lru_cache(maxsize=1)
+def _has_heif() -> bool:
+    """Whether HEIC can be read; makes it known to Pillow."""
+    try:
+        from pillow_heif import register_heif_opener
+    except ImportError:
+        return False
+    register_heif_opener()
+    return True
+
+
+def _notes(picture: Image.Image, item: Any, options: DecodeOptions) -> frozenset[str]:
+    is_file = isinstance(item, bytes)
+    found = {
+        FRAMES: is_file and bool(getattr(picture, "is_animated", False)),
+        TRANSPARENT: picture.has_transparency_data and not is_deep(picture),
+        COLOUR16: _has_deep_colour(picture, item),
+    }
+    if is_deep(picture) and options.range is None:
+        low, high = (float(value) for value in _extrema(picture))
+        is_float = picture.mode == "F"
+        found[STRETCHED] = is_float and (low < 0 or high > 255)
+        found[DARK] = not is_float and 0 < high < FULL[1] * DARK_SHARE
+    return frozenset(words for words, is_so in found.items() if is_so)
+
+
+def _has_deep_colour(picture: Image.Image, data: Any) -> bool:
+    """Whether the file of this colour picture has 16 bits a channel."""
+    if not picture.mode.startswith("RGB") or not isinstance(data, bytes):
+        return False
+    if data.startswith(b"\x89PNG"):
+        return data[24:25] == b"\x10"  # IHDR's bit depth
+    bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
+    return 16 in (bits if isinstance(bits, tuple) else (bits,))
+
+
+def _extrema(picture: Image.Image) -> tuple[float, float]:
+    values = np.asarray(picture)
+    finite = values[np.isfinite(values)]
+    return (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
 
 
 def _from_array(pixels: NDArray[Any]) -> Image.Image:
@@ -148,9 +293,11 @@ def _from_array(pixels: NDArray[Any]) -> Image.Image:
     return Image.fromarray(pixels) if pixels.size else Image.new("L", pixels.shape[1::-1])
 
 
-def _to_rgb(picture: Image.Image) -> Image.Image:
+def _to_rgb(picture: Image.Image, range_: tuple[float, float] | None) -> Image.Image:
     """A new picture in mode RGB."""
     mode = picture.mode
+    if is_deep(picture) and range_ is not None:
+        return Image.fromarray(_scale(picture, *range_)).convert("RGB")
     if mode.startswith("I"):
         return Image.fromarray(_deep_to_eight(picture)).convert("RGB")
     if mode == "F":
@@ -167,13 +314,23 @@ def _to_rgb(picture: Image.Image) -> Image.Image:
     return picture.convert("RGB")
 
 
+def _scale(picture: Image.Image, low: float, high: float) -> NDArray[np.uint8]:
+    values = np.nan_to_num(np.asarray(picture).astype(np.float64), nan=low)
+    eight = np.rint((values - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
+    return _white_where_transparent(picture, eight)
+
+
 def _deep_to_eight(picture: Image.Image) -> NDArray[np.uint8]:
     values = np.asarray(picture).astype(np.int64)
     eight = (values.clip(0, 65535) + SIXTEEN_TO_EIGHT // 2) // SIXTEEN_TO_EIGHT
+    return _white_where_transparent(picture, eight.astype(np.uint8))
+
+
+def _white_where_transparent(picture: Image.Image, eight: NDArray[np.uint8]) -> NDArray[np.uint8]:
     transparent = picture.info.get("transparency")
     if isinstance(transparent, int):  # one grey value of a PNG stands for "nothing here"
-        eight[values == transparent] = 255
-    return eight.astype(np.uint8)
+        eight[np.asarray(picture) == transparent] = 255
+    return eight
 
 
 def _float_to_eight(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:

@@ -9,15 +9,16 @@ from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
 from tlfeatures.errors import PicturesError
-from tlfeatures.pictures._manifest import load_manifest
+from tlfeatures.pictures._manifest import MANIFESTS, load_manifest
 from tlfeatures.pictures._pictures import Pictures
 
 EXTENSIONS = frozenset({
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif",
-    "ppm", "pgm", "pbm", "pnm", "mpo",
+    "ppm", "pgm", "pbm", "pnm", "mpo", "jp2", "j2k", "avif", "heic", "heif", "hif",
 })  # fmt: skip
 MAGIC = re.compile(
     rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|P[1-6][ \t\r\n]"
+    rb"|....ftyp(?:hei[cxms]|hev[cx]|mif1|avi[fs])|\0\0\0\x0cjP  "
     rb"|BM....\0\0\0\0",  # two letters alone also begin words
     re.DOTALL,
 )
@@ -36,7 +37,7 @@ def load_pictures(
     split: Sequence[Any] | None = None,
     groups: Sequence[Any] | None = None,
 ) -> Pictures:
-    """Load a folder, a CSV manifest or a list.
+    """Load a folder, a CSV or Parquet manifest, or a list.
 
     A folder holds class folders, or train, val (valid, validation) and test folders of them, or
     pictures alone. A class is the path of its folder, so that x/cat and y/cat stay two. Sorted by
@@ -86,10 +87,11 @@ def _check_manifest(source: str) -> Path:
     if _extension(source) in EXTENSIONS:
         raise PicturesError(f"{source} is one picture; pass a list: [{source!r}].")
     if not Path(source).exists():
-        raise PicturesError(f"{source} is not there; give a folder of pictures or a CSV file.")
-    if _extension(source) != "csv":
+        raise PicturesError(f"{source} is not there; give a folder of pictures or a manifest.")
+    if _extension(source) not in MANIFESTS:
         raise PicturesError(
-            f"{source} is neither a folder nor a .csv manifest; a single picture goes into a list."
+            f"{source} is neither a folder nor a .csv or .parquet manifest; a single picture goes "
+            "into a list."
         )
     return Path(source)
 

@@ -18,7 +18,6 @@ from tlfeatures.errors import ImageReadError, OutputError, PicturesError
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.neighbors import kneighbors
 from tlfeatures.pictures import (
-    DecodeOptions,
     Pictures,
     contact_sheet,
     content_digest,
@@ -130,7 +129,7 @@ class ImageIndex(BaseEstimator):
         ]
 
     def _key(self, queries: Pictures, i: int) -> bytes:
-        options = DecodeOptions(exif=self.codes_.exif)
+        options = self.codes_.decode_options()
         try:
             return row_key(content_digest(queries.items[i]), options)
         except ImageReadError as error:

@@ -8,7 +8,7 @@ from tlfeatures.store._cache import CodeCache, default_cache_dir
 from tlfeatures.store._codes import Codes
 from tlfeatures.store._export import export_codes
 from tlfeatures.store._info import CacheFolder, cache_info, cache_totals
-from tlfeatures.store._memo import SpecMemo
+from tlfeatures.store._memo import RangeMemo, SpecMemo
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._writer import ShardWriter
 
@@ -17,6 +17,7 @@ __all__ = [
     "CodeCache",
     "CodeSpec",
     "Codes",
+    "RangeMemo",
     "ShardWriter",
     "SpecMemo",
     "cache_info",

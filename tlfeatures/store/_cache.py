@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from tlfeatures.errors import StoreError, StoreFormatError
+from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError
 from tlfeatures.store._files import (
     is_gone,
     publish_bytes,
@@ -39,6 +40,7 @@ from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._writer import ShardWriter
 
 META_NAME = "meta.json"
+PROBES_NAME = "probes.npy"
 _SHARD_BYTES = 64 << 20
 _SHARD_ROWS = 4096
 _TRIES = 5  # how often a folder that others change meanwhile is listed or made again
@@ -123,6 +125,45 @@ class CodeCache:
             If the folder or a file in it cannot be used.
         """
         return self._current().locate(as_keys(keys)) >= 0
+
+    def read_probes(self) -> Float32Array | None:
+        """Return the codes of the probe pictures, None if none are stored.
+
+        Returns
+        -------
+        ndarray of shape (n_probes, d), float32, or None
+
+        Raises
+        ------
+        StoreError
+            If they cannot be read.
+        """
+        path = self.folder / PROBES_NAME
+        try:
+            return np.asarray(np.load(path, allow_pickle=False), np.float32)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError) as error:
+            raise StoreCorruptError(
+                f"{path} cannot be read ({error}); remove it, or choose another --cache."
+            ) from error
+
+    def write_probes(self, codes: Float32Array) -> None:
+        """Store the codes of the probe pictures.
+
+        Raises
+        ------
+        StoreError
+            If they cannot be written.
+        """
+        buffer = io.BytesIO()
+        np.save(buffer, codes)
+        path = self.folder / PROBES_NAME
+        try:
+            self._make_folder()
+            publish_bytes(buffer.getvalue(), path)
+        except OSError as error:
+            raise write_error(path, error) from error
 
     def read(self, keys: Sequence[bytes]) -> Float32Array:
         """Read rows in the given order, each checked against its checksum.

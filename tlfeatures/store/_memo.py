@@ -1,4 +1,4 @@
-"""The spec memo: the spec that the same words gave before, as long as no weights file changed."""
+"""Memories on the disk that only save time: the spec of the same words, the range of a folder."""
 
 from __future__ import annotations
 
@@ -81,6 +81,38 @@ class SpecMemo:
     def _path(self, words: Mapping[str, Any]) -> Path:
         text = canonical_json([_VERSION, platform.node(), dict(words)])
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+class RangeMemo:
+    """The range of values estimated for a folder of pictures, so that it stays when they grow.
+
+    Parameters
+    ----------
+    root : path
+        The cache folder; entries lie in its folder `memo`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._folder = Path(root) / "memo"
+
+    def get(self, source: str | os.PathLike[str]) -> tuple[float, float] | None:
+        """Return (low, high) of that folder or manifest, None if nothing is remembered."""
+        try:
+            entry = json.loads(self._path(source).read_text(encoding="utf-8"))
+            return float(entry["low"]), float(entry["high"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, source: str | os.PathLike[str], low: float, high: float) -> None:
+        """Remember the range; what cannot be written is not remembered."""
+        with contextlib.suppress(OSError):
+            entry = {"source": str(Path(source).absolute()), "low": low, "high": high}
+            self._folder.mkdir(parents=True, exist_ok=True)
+            publish_bytes(json.dumps(entry, indent=1).encode(), self._path(source))
+
+    def _path(self, source: str | os.PathLike[str]) -> Path:
+        text = canonical_json([_VERSION, "range", os.fsdecode(Path(source).absolute())])
+        return self._folder / f"range-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 def _facts(path: Path) -> dict[str, Any]:

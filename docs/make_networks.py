@@ -1,0 +1,86 @@
+"""Writes tlfeatures/backbones/networks.json, what 'backbones list' says of each network.
+
+    python docs/make_networks.py
+
+The facts come from torchvision's weights entries; the widths from the networks themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from torchvision.models import get_model_weights
+
+import tlfeatures.backbones
+from tlfeatures.backbones import (
+    BackboneFacts,
+    BackboneRequest,
+    Description,
+    WeightsFacts,
+    describe_backbone,
+)
+from tlfeatures.backbones._embedded import PREPROCESSING
+from tlfeatures.backbones._listing import EMBEDDED, TABLE
+from tlfeatures.backbones._torchvision import torchvision_names, weights_entry
+
+OUT = Path(tlfeatures.backbones.__file__).parent / TABLE
+
+
+def main() -> None:
+    """Write the table."""
+    rows = [asdict(embedded_facts()), *(asdict(facts(name)) for name in torchvision_names())]
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    OUT.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+
+
+def facts(name: str) -> BackboneFacts:
+    """One network of torchvision's, its default entry first."""
+    default = weights_entry(name, None).name
+    entries = sorted(get_model_weights(name), key=lambda entry: entry.name != default)
+    made = describe_backbone(BackboneRequest(name))
+    return BackboneFacts(
+        name, made.default_layer, made.dim, tuple(entry_facts(entry) for entry in entries)
+    )
+
+
+def entry_facts(entry: Any) -> WeightsFacts:
+    """One weights entry."""
+    meta, transforms = entry.meta, entry.transforms()
+    top1 = meta["_metrics"]["ImageNet-1K"]["acc@1"]
+    return WeightsFacts(
+        name=entry.name,
+        parameters=meta["num_params"],
+        gflop=meta["_ops"],
+        top1=None if math.isnan(top1) else round(top1 / 100, 5),
+        input_size=transforms.crop_size[0],
+        resize=transforms.resize_size[0],
+        licence="swag" if "SWAG" in meta.get("license", "") else "imagenet",
+        size_mb=meta["_file_size"],
+        file=entry.url.rpartition("/")[2],
+    )
+
+
+def embedded_facts() -> BackboneFacts:
+    """The network inside the package."""
+    made: Description = describe_backbone(BackboneRequest(EMBEDDED))
+    file = OUT.parent / "embedded.safetensors"
+    entry = WeightsFacts(
+        name=EMBEDDED,
+        parameters=made.totals.parameters,
+        gflop=round(made.totals.multiply_adds / 1e9, 3),
+        top1=None,
+        input_size=PREPROCESSING.input_size,
+        resize=PREPROCESSING.resize,
+        licence="own",
+        size_mb=round(file.stat().st_size / 2**20, 3),
+        file=file.name,
+    )
+    return BackboneFacts(EMBEDDED, made.default_layer, made.dim, (entry,))
+
+
+if __name__ == "__main__":
+    main()

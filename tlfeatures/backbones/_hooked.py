@@ -1,0 +1,173 @@
+"""Networks that cannot be traced: their modules are layers, heard through forward hooks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from tlfeatures.backbones._aliases import Call
+from tlfeatures.backbones._layers import PRE_LOGITS, Layers, Step
+from tlfeatures.backbones._pooling import count_prefix_tokens, pool_codes
+from tlfeatures.backbones._traced import make_step
+from tlfeatures.errors import UnknownLayerError
+
+
+class HookedLayers(Layers):
+    """The modules that one forward pass calls, in the order in which they end.
+
+    The default layer is called "pre_logits": timm's own where the network has `forward_head`, else
+    the input of the last layer with weights.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode; it is not changed.
+    batch : Tensor of shape (n, 3, H, W)
+        Pictures that the network takes; one forward pass finds the calls.
+    """
+
+    def __init__(self, network: nn.Module, batch: torch.Tensor) -> None:
+        self.network = network
+        self._ended: list[str] = []
+        hooks = [
+            module.register_forward_hook(lambda *_, path=path: self._ended.append(path))
+            for path, module in network.named_modules()
+            if path
+        ]
+        try:
+            with torch.inference_mode():
+                network(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+
+    @property
+    def calls(self) -> list[Call]:
+        """The modules, those that are called more than once as often; then "pre_logits"."""
+        modules = dict(self.network.named_modules())
+        heard = [Call(path, modules[path], type(modules[path]).__name__) for path in self._ended]
+        return [*heard, Call(PRE_LOGITS, None, PRE_LOGITS)]
+
+    def default_layer(self) -> str:
+        """The activations before the classifier."""
+        if not any(True for _ in self.network.parameters()):
+            raise UnknownLayerError(
+                "the network has no layer with weights, so it has no default layer."
+            )
+        return PRE_LOGITS
+
+    def cut(self, layers: Sequence[str], pooling: str) -> nn.Module:
+        """A module that stops the forward pass after the last of `layers`."""
+        return _HookedCut(self.network, layers, pooling, self._ended).eval()
+
+    def steps(self, batch: torch.Tensor) -> list[Step]:
+        """The calls of modules that hold no others, or parameters of their own."""
+        steps: list[Step] = []
+        counted: set[int] = set()
+        paths = {module: path for path, module in self.network.named_modules()}
+
+        def note(module: nn.Module, given: tuple[Any, ...], answer: Any) -> None:
+            is_leaf = not any(True for _ in module.children())
+            used = list(module.parameters(recurse=False))
+            answer = answer[0] if isinstance(answer, tuple) and answer else answer
+            if not isinstance(answer, torch.Tensor) or not (is_leaf or used):
+                return
+            new = sum(p.numel() for p in used if id(p) not in counted)
+            counted.update(id(p) for p in used)
+            sizes = [value.numel() for value in given if isinstance(value, torch.Tensor)]
+            path = paths[module]
+            steps.append(
+                make_step(
+                    path,
+                    type(module).__name__,
+                    answer,
+                    max(sizes, default=0),
+                    sum(counter.get_flop_counts().get(f"{root}.{path}", {}).values()) // 2,
+                    parameters=new,
+                    has_matrix=any(p.ndim > 1 for p in used),
+                )
+            )
+
+        root = type(self.network).__name__
+        counter = FlopCounterMode(display=False)
+        hooks = [m.register_forward_hook(note) for m, path in paths.items() if path]
+        try:
+            with counter, torch.inference_mode():
+                self.network(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return steps
+
+
+class _EnoughError(Exception):
+    """The last layer asked for has been computed."""
+
+
+class _HookedCut(nn.Module):
+    """Gives the pooled codes of some modules; they are registered only while it runs."""
+
+    def __init__(
+        self, network: nn.Module, layers: Sequence[str], pooling: str, ended: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.network: Any = network
+        self._layers, self._pooling = list(layers), pooling
+        self._n_prefix = count_prefix_tokens(network)
+        self._calls = {layer: ended.count(layer) for layer in layers if layer != PRE_LOGITS}
+        self._has_head = hasattr(network, "forward_head") and hasattr(network, "forward_features")
+        get_classifier: Any = getattr(network, "get_classifier", lambda: None)
+        classifier = get_classifier()
+        if not isinstance(classifier, nn.Module):
+            modules = dict(network.named_modules())
+            leaves = [p for p in ended if any(True for _ in modules[p].parameters(recurse=False))]
+            classifier = modules[leaves[-1]]
+        self._classifier = [classifier]  # in a list: it is not a submodule of this one too
+
+    def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """Codes (n, d) of each layer."""
+        heard: dict[str, torch.Tensor] = {}
+        left = dict(self._calls)
+        hooks = [self._listen(layer, heard, left) for layer in self._calls]
+        wants_codes = PRE_LOGITS in self._layers
+        if wants_codes and not self._has_head:
+            hooks.append(self._classifier[0].register_forward_pre_hook(self._before(heard)))
+        try:
+            if wants_codes and self._has_head:
+                features = self.network.forward_features(batch)
+                heard[PRE_LOGITS] = self._pool(self.network.forward_head(features, pre_logits=True))
+            else:
+                self.network(batch)
+        except _EnoughError:
+            pass
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return [heard[layer] for layer in self._layers]
+
+    def _pool(self, output: Any) -> torch.Tensor:
+        return pool_codes(output, self._pooling, self._n_prefix)
+
+    def _listen(self, layer: str, heard: dict[str, torch.Tensor], left: dict[str, int]) -> Any:
+        def hook(*call: Any) -> None:
+            left[layer] -= 1
+            if left[layer] == 0:
+                heard[layer] = self._pool(call[-1])
+                self._stop_if_all(heard)
+
+        return self.network.get_submodule(layer).register_forward_hook(hook)
+
+    def _before(self, heard: dict[str, torch.Tensor]) -> Any:
+        def hook(_: nn.Module, given: tuple[Any, ...]) -> None:
+            heard[PRE_LOGITS] = self._pool(given[0])
+            self._stop_if_all(heard)
+
+        return hook
+
+    def _stop_if_all(self, heard: dict[str, torch.Tensor]) -> None:
+        if len(heard) == len(self._layers):
+            raise _EnoughError

@@ -1,0 +1,260 @@
+"""From the words to a network with its weights, preprocessing and identity, not yet cut."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from tlfeatures.backbones import _embedded
+from tlfeatures.backbones._hooked import HookedLayers
+from tlfeatures.backbones._layers import Layers
+from tlfeatures.backbones._listing import EMBEDDED
+from tlfeatures.backbones._own import (
+    draw_weights,
+    make_own,
+    own_name,
+    own_weights_id,
+    same_answers,
+)
+from tlfeatures.backbones._preprocessing import (
+    AnyPreprocessing,
+    Preprocessing,
+    make_preprocessing,
+)
+from tlfeatures.backbones._request import TIMM, BackboneRequest
+from tlfeatures.backbones._timm import check_timm_name, make_timm, timm_preset
+from tlfeatures.backbones._torchvision import (
+    fit_state,
+    make_network,
+    preset,
+    set_input_transform,
+    torchvision_names,
+    weights_entry,
+)
+from tlfeatures.backbones._traced import TracedLayers
+from tlfeatures.backbones._weights import (
+    assign,
+    download,
+    is_file_name,
+    make_weights_id,
+    random_seed,
+    read_file,
+    weights_file,
+)
+from tlfeatures.errors import UnknownBackboneError, UsageError
+
+EXAMPLE_SIDE = 256  # of the blank picture that tells the shapes
+
+
+@dataclass(frozen=True)
+class Network:
+    """A whole network, ready to be cut.
+
+    Attributes
+    ----------
+    name : str
+        As it stands in the spec.
+    module : nn.Module
+        In eval mode, without gradients.
+    preprocessing : Preprocessing or OwnPreprocessing
+    weights_id : str
+    place : str
+        Where the weights are from, for messages.
+    """
+
+    name: str
+    module: nn.Module
+    preprocessing: AnyPreprocessing
+    weights_id: str
+    place: str = "its weights"
+
+    @cached_property
+    def layers(self) -> Layers:
+        """Its layers: every operation where the forward pass can be traced, else its modules."""
+        return find_layers(self.module, self.example())
+
+    def example(self, n: int = 1) -> torch.Tensor:
+        """A batch of `n` equal pictures as the network takes them, float32."""
+        picture = Image.new("RGB", (EXAMPLE_SIDE, EXAMPLE_SIDE), (120, 110, 100))
+        prepared = self.preprocessing.prepare(picture)
+        device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
+        batch = torch.from_numpy(np.stack([prepared] * n)).to(device)
+        return normalise(batch, self.preprocessing)
+
+
+def normalise(batch: torch.Tensor, preprocessing: AnyPreprocessing) -> torch.Tensor:
+    """The network's input of prepared pictures.
+
+    Parameters
+    ----------
+    batch : Tensor of shape (n, side, side, 3), uint8, RGB; or (n, 3, H, W), float32, as it is
+    preprocessing : Preprocessing or OwnPreprocessing
+
+    Returns
+    -------
+    Tensor of shape (n, 3, H, W), float32
+    """
+    if not isinstance(preprocessing, Preprocessing):
+        return batch
+    mean, std = (
+        torch.tensor(numbers, device=batch.device).view(1, 3, 1, 1)
+        for numbers in (preprocessing.mean, preprocessing.std)
+    )
+    x = batch.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
+    if preprocessing.order == "BGR":
+        x = x.flip(1)
+    return (x / preprocessing.divide_by - mean) / std
+
+
+def find_layers(module: nn.Module, batch: torch.Tensor) -> Layers:
+    """Traced where that says the same as the network itself, else hooked."""
+    if not hasattr(module, "forward_head"):  # timm's way to ask for the pre-logits
+        try:
+            layers = TracedLayers(module)
+            last = layers.calls[-1].name
+            is_known = type(module).__module__.startswith(("torchvision.", "tlfeatures."))
+            if is_known or same_answers(_First(layers.cut([last], "flatten")), module, batch):
+                return layers
+        except Exception:  # torch.fx raises whatever the network's own code does
+            return HookedLayers(module, batch)
+    return HookedLayers(module, batch)
+
+
+class _First(nn.Module):
+    def __init__(self, cut: nn.Module) -> None:
+        super().__init__()
+        self.cut = cut
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.cut(batch)[0]
+        return answer
+
+
+def check_name(name: str) -> str:
+    """Return `name` if it is known, or points to an own network.
+
+    Raises
+    ------
+    UnknownBackboneError
+        With the nearest name, where one is near.
+    UsageError
+        If an extra is missing.
+    """
+    if name.startswith(TIMM):
+        check_timm_name(name)
+        return name
+    names = [EMBEDDED, *torchvision_names()]
+    if name in names or ":" in name:
+        return name
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise UnknownBackboneError(
+        f"backbone {name!r} is unknown; {hint}'tlfeatures backbones list' names all {len(names)}."
+    )
+
+
+def load_network(
+    request: BackboneRequest, tensors: Mapping[str, torch.Tensor] | None = None
+) -> Network:
+    """Build the network that the words ask for, with its weights.
+
+    Parameters
+    ----------
+    request : BackboneRequest
+        Its layer and pooling play no part.
+    tensors : mapping of name to tensor, optional
+        Weights carried by a saved model; used instead of those that the words name.
+
+    Raises
+    ------
+    UnknownBackboneError, UsageError
+        If a word is wrong.
+    WeightsError
+        If the weights cannot be had.
+    """
+    if isinstance(request.backbone, str):
+        check_name(request.backbone)
+    if request.weights_id is not None and not request.is_own:
+        raise UsageError("weights_id is for networks of your own; leave it out.")
+    seed = random_seed(request.weights)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed or 0)
+        module, default = _build(request, has_tensors=tensors is not None)
+        if request.is_own and seed is not None:
+            draw_weights(module)
+    name = request.backbone if not request.is_own else own_name(module)
+    place = _load_weights(module, request, name, tensors)
+    module.requires_grad_(False).eval()
+    preprocessing = make_preprocessing(
+        request.preprocess,
+        default,
+        input_size=request.input_size,
+        resize=request.resize,
+        crop=request.crop,
+        interpolation=request.interpolation,
+    )
+    identity = request.weights_id or make_weights_id(module)
+    if request.is_own:
+        identity = own_weights_id(module, identity)
+    return Network(name, module, preprocessing, identity, place)
+
+
+def _build(
+    request: BackboneRequest, *, has_tensors: bool
+) -> tuple[nn.Module, AnyPreprocessing | None]:
+    """The network and the preprocessing of its weights; the weights themselves come later."""
+    name, weights = request.backbone, request.weights
+    is_entry = not is_file_name(weights) and random_seed(weights) is None
+    if request.is_own:
+        if is_entry and weights is not None:
+            raise UsageError(
+                f"weights {weights!r}: an own network has no entries; give a file, or 'random'."
+            )
+        return make_own(name), None
+    if name == EMBEDDED:
+        if is_entry and weights is not None:
+            raise UsageError(
+                f"weights {weights!r}: the embedded network has its own; leave it out."
+            )
+        return _embedded.make_embedded().eval(), _embedded.PREPROCESSING
+    if name.startswith(TIMM):
+        if is_entry and weights is not None:
+            raise UsageError(f"weights {weights!r}: timm's are part of the name, {name}.TAG.")
+        module = make_timm(check_timm_name(name), pretrained=is_entry and not has_tensors)
+        return module, timm_preset(module)
+    default = preset(name, weights if is_entry else None)
+    module = make_network(name, image_size=request.input_size or default.input_size)
+    if random_seed(weights) is None and request.preprocess == "torchvision":
+        set_input_transform(module)
+    return module, default
+
+
+def _load_weights(
+    module: nn.Module,
+    request: BackboneRequest,
+    name: str,
+    tensors: Mapping[str, torch.Tensor] | None,
+) -> str:
+    """Put the weights in; returns where they are from."""
+    weights = request.weights
+    if tensors is not None:
+        assign(module, tensors, "the network inside the model", name)
+        return "the model file"
+    if random_seed(weights) is not None:
+        return "random weights"
+    if is_file_name(weights) or name == EMBEDDED:
+        path = weights_file(name, weights)
+        state = read_file(path) if path is not None else {}
+        assign(module, fit_state(module, state), path, name)
+        return str(path)
+    if name in torchvision_names():
+        module.load_state_dict(fit_state(module, download(name, weights)))
+        return str(weights_entry(name, weights).name)
+    return "its weights"

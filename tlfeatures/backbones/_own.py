@@ -1,0 +1,99 @@
+"""A user's own network: a module, a function that makes one, or where to import it from."""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tlfeatures.backbones._preprocessing import stable_repr
+from tlfeatures.errors import UnknownBackboneError, UsageError
+
+STD_WITHOUT_RESET = 0.02  # of parameters that no module knows how to draw (class tokens, positions)
+
+
+def make_own(backbone: Any) -> nn.Module:
+    """The network, in eval mode; a module given itself is copied, never changed.
+
+    Parameters
+    ----------
+    backbone : nn.Module, callable, or str "package.module:attribute"
+
+    Raises
+    ------
+    UnknownBackboneError
+        If there is no such attribute.
+    UsageError
+        If it is, or makes, no network.
+    """
+    thing = _import(backbone) if isinstance(backbone, str) else backbone
+    if isinstance(thing, nn.Module):
+        network = copy.deepcopy(thing)
+    elif callable(thing):
+        network = thing()
+    else:
+        raise UsageError(f"{backbone!r} is neither a network nor a function that makes one.")
+    if not isinstance(network, nn.Module):
+        raise UsageError(
+            f"{stable_repr(thing)} gave {type(network).__name__}, no torch.nn.Module; "
+            "it must make a network."
+        )
+    return network.eval()
+
+
+def own_name(network: nn.Module) -> str:
+    """The qualified name of its class."""
+    return f"{type(network).__module__}.{type(network).__qualname__}"
+
+
+def own_weights_id(network: nn.Module, weights_id: str) -> str:
+    """Identity: the weights, the class and the repr; what `forward` does is for the probes."""
+    words = (weights_id, own_name(network), stable_repr(network))
+    return hashlib.sha256("\n".join(words).encode()).hexdigest()
+
+
+def draw_weights(network: nn.Module) -> None:
+    """Give it untrained weights, by each module's own way of drawing them."""
+    drawn: set[int] = set()
+    for module in network.modules():
+        reset = getattr(module, "reset_parameters", None) or getattr(
+            module, "_reset_parameters", None
+        )
+        if reset is not None:
+            reset()
+            drawn |= {id(p) for p in module.parameters(recurse=False)}
+    for parameter in network.parameters():
+        if id(parameter) not in drawn:
+            nn.init.normal_(parameter, std=STD_WITHOUT_RESET)
+
+
+def _import(backbone: str) -> Any:
+    module, _, attribute = backbone.partition(":")
+    here = str(Path.cwd())
+    added = here not in sys.path
+    if added:
+        sys.path.insert(0, here)
+    try:
+        return getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UnknownBackboneError(
+            f"backbone {backbone!r} cannot be imported ({error}); write package.module:attribute."
+        ) from error
+    finally:
+        if added:
+            sys.path.remove(here)
+
+
+def same_answers(one: nn.Module, other: nn.Module, batch: torch.Tensor) -> bool:
+    """Whether two networks say the same of a batch, to 1e-5."""
+    with torch.inference_mode():
+        a, b = one(batch), other(batch)
+    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor) or a.shape != b.shape:
+        return False
+    return bool(torch.linalg.vector_norm(a - b) <= 1e-5 * torch.linalg.vector_norm(b) + 1e-12)

@@ -1,0 +1,77 @@
+"""How a layer's output becomes a code: maps and tokens are pooled, vectors stay as they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from tlfeatures.errors import UsageError
+
+GEM_POWER = 3.0  # Radenovic, Tolias, Chum: Fine-tuning CNN image retrieval (2018), their default
+GEM_FLOOR = 1e-6
+
+
+def pool_codes(output: Any, pooling: str, n_prefix: int = 0) -> torch.Tensor:
+    """Turn a layer's output into codes of shape (n, d).
+
+    Parameters
+    ----------
+    output : Tensor
+        A vector (n, d), a map (n, C, H, W) or (n, H, W, C), or tokens (n, T, C). The pictures are
+        square, so the two equal sides of a map are H and W.
+    pooling : {"avg", "max", "gem", "flatten", "cls", "cls+avg"}
+        "cls" is the class token; the others leave the first `n_prefix` tokens out.
+    n_prefix : int, default=0
+        Tokens that stand for no place of the picture; the first is the class token.
+
+    Returns
+    -------
+    Tensor of shape (n, d)
+        With memory of its own: layers that work in place do not change it later.
+
+    Raises
+    ------
+    UsageError
+        If the output has no such shape, or no class token where one is asked for.
+    """
+    if not isinstance(output, torch.Tensor):
+        kind = type(output).__name__
+        raise UsageError(f"this layer gives a {kind}, no tensor; choose another layer.")
+    if output.ndim == 2 or pooling == "flatten":
+        return output.flatten(1).clone()
+    places = _as_places(output)
+    rest = places[:, n_prefix:] if output.ndim == 3 else places
+    if pooling in ("cls", "cls+avg"):
+        if output.ndim != 3 or not n_prefix:
+            raise UsageError(
+                f"this layer has no class token; use another pooling than {pooling!r}."
+            )
+        first = places[:, 0]
+        return first.clone() if pooling == "cls" else torch.cat([first, rest.mean(1)], 1)
+    if pooling == "max":
+        return rest.amax(1)
+    if pooling == "gem":
+        return (rest.clamp(min=GEM_FLOOR) ** GEM_POWER).mean(1) ** (1.0 / GEM_POWER)
+    return rest.mean(1)
+
+
+def count_prefix_tokens(network: nn.Module) -> int:
+    """Tokens before those of the picture: timm says how many, a class token alone is one."""
+    said = getattr(network, "num_prefix_tokens", None)
+    if isinstance(said, int):
+        return said
+    return int(any(hasattr(network, name) for name in ("class_token", "cls_token")))
+
+
+def _as_places(output: torch.Tensor) -> torch.Tensor:
+    """A view (n, places, C)."""
+    if output.ndim == 3:
+        return output
+    if output.ndim != 4:
+        shape = tuple(output.shape[1:])
+        raise UsageError(f"this layer gives {shape} a picture, no map; use pooling 'flatten'.")
+    _, a, b, c = output.shape
+    is_channels_last = a == b and b != c
+    return output.flatten(1, 2) if is_channels_last else output.flatten(2).transpose(1, 2)

@@ -1,0 +1,116 @@
+"""Torchvision's 80 classification networks: how they are built, their weights entries, presets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torch.overrides import TorchFunctionMode
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
+
+from tlfeatures.backbones._preprocessing import Preprocessing, from_torchvision
+from tlfeatures.errors import UsageError
+
+DEFAULT_ENTRY = "IMAGENET1K_V1"
+POSITIONS = "encoder.pos_embedding"
+AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+_SLOW_INIT = (
+    "googlenet",
+    "inception_v3",
+)  # they warn unless it is said; their scheme takes minutes
+
+
+def torchvision_names() -> list[str]:
+    """Names of torchvision's classification networks."""
+    return list(torchvision.models.list_models(module=torchvision.models))
+
+
+def make_network(name: str, *, image_size: int | None = None, n_classes: int = 1000) -> nn.Module:
+    """The network of that name with untrained weights, in eval mode.
+
+    Parameters
+    ----------
+    name : str
+    image_size : int, optional
+        In pixels, for the transformers whose parameters depend on it; others take any.
+    n_classes : int, default=1000
+    """
+    more: dict[str, Any] = {"init_weights": False} if name in _SLOW_INIT else {}
+    if image_size is not None and name.startswith("vit_"):
+        more["image_size"] = image_size
+    builder = torchvision.models.get_model_builder(name)
+    network: nn.Module = builder(weights=None, num_classes=n_classes, **more)
+    return network.eval()
+
+
+def weights_entry(name: str, entry: str | None) -> Any:
+    """Torchvision's weights entry of that name; None asks for the default one.
+
+    Raises
+    ------
+    UsageError
+        If the network has no such entry; the message lists those it has.
+    """
+    entries = torchvision.models.get_model_weights(name).__members__
+    wanted = entry or (DEFAULT_ENTRY if DEFAULT_ENTRY in entries else next(iter(entries)))
+    if wanted not in entries:
+        raise UsageError(
+            f"weights {wanted!r} are neither a file nor an entry of {name}; "
+            f"its entries are {', '.join(entries)}."
+        )
+    return entries[wanted]
+
+
+def preset(name: str, entry: str | None = None) -> Preprocessing:
+    """The preprocessing that belongs to the weights; for local files that of the default entry."""
+    return from_torchvision(weights_entry(name, entry).transforms())
+
+
+def fit_state(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Fit published weights to the network's picture size, and the network to what they lack.
+
+    Position embeddings of a vision transformer are interpolated to its size (as torchvision does);
+    auxiliary heads, which evaluation never computes, are dropped from the network if the weights
+    have none.
+    """
+    for head in AUXILIARY:
+        name = head.rstrip(".")
+        if hasattr(network, name) and not any(key.startswith(head) for key in state):
+            setattr(network, name, None)
+    if not isinstance(network, VisionTransformer) or POSITIONS not in state:
+        return state
+    if state[POSITIONS].shape == network.state_dict()[POSITIONS].shape:
+        return state
+    with torch.no_grad():
+        return dict(interpolate_embeddings(network.image_size, network.patch_size, {**state}))
+
+
+def set_input_transform(network: Any) -> None:
+    """GoogLeNet and Inception v3 with weights rescale their input, as torchvision's builders say.
+
+    Their weights come from TensorFlow (inputs -1..1), while their presets normalise as all others.
+    """
+    if hasattr(network, "transform_input"):
+        network.transform_input = True
+
+
+@contextmanager
+def without_memory() -> Iterator[None]:
+    """Networks built inside have the shapes of their parameters but no values: fast, no memory.
+
+    Not `torch.device("meta")`, under which networks that compute their widths cannot be built.
+    """
+    with _EmptyOnMeta():
+        yield
+
+
+class _EmptyOnMeta(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func is torch.empty:
+            kwargs["device"] = "meta"
+        return func(*args, **kwargs)
