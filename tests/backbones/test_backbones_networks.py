@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 from PIL import Image
-from safetensors.torch import save_file
 
+from tests.backbones.conftest import noise
 from tlfeatures.backbones import Backbone, BackboneRequest, Network, Preprocessing, load_backbone
 from tlfeatures.backbones._preprocessing import make_preprocessing
-from tlfeatures.backbones._torchvision import preset, weights_entry
-from tlfeatures.errors import UnknownBackboneError, UnknownLayerError, UsageError, WeightsError
-
-SIZES = [(500, 375), (333, 500), (224, 224), (100, 80), (257, 255), (640, 123), (37, 300)]
-
-
-def noise(size: tuple[int, int], seed: int = 0) -> Image.Image:
-    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), np.uint8)
-    return Image.fromarray(pixels)
+from tlfeatures.backbones._torchvision import weights_entry
+from tlfeatures.errors import UnknownBackboneError, UsageError
 
 
 @pytest.fixture(scope="module")
@@ -57,21 +48,6 @@ def test_codes_equal_torchvisions_own_transforms_and_forward(resnet18: Backbone)
             expected = plain(transforms(picture)[None]).numpy()[0]
         found = resnet18.codes(resnet18.preprocessing.prepare(picture)[None])[0][0]
         assert np.linalg.norm(found - expected) <= 1e-4 * np.linalg.norm(expected)
-
-
-@pytest.mark.parametrize("size", SIZES)
-@pytest.mark.parametrize(
-    ("name", "entry"),
-    [("resnet50", "IMAGENET1K_V1"), ("resnet50", "IMAGENET1K_V2"), ("vgg16", None)],
-)
-def test_prepared_pixels_equal_the_presets(
-    name: str, entry: str | None, size: tuple[int, int]
-) -> None:
-    picture, prep = noise(size), preset(name, entry)
-    expected = weights_entry(name, entry).transforms()(picture).numpy()
-    pixels = prep.prepare(picture).astype(np.float32) / 255
-    found = ((pixels - np.float32(prep.mean)) / np.float32(prep.std)).transpose(2, 0, 1)
-    np.testing.assert_allclose(found, expected, atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +100,6 @@ def test_a_module_name_means_its_last_node_and_maps_are_pooled() -> None:
     np.testing.assert_allclose(gem.codes(batch)[0][0], expected, rtol=1e-3)
 
 
-def test_an_unknown_layer_names_near_ones() -> None:
-    with pytest.raises(UnknownLayerError, match="layer4"):
-        load_backbone(BackboneRequest("embedded", layer="layr4"))
-
-
 def test_an_unknown_backbone_is_answered_with_the_nearest_name() -> None:
     with pytest.raises(UnknownBackboneError, match="did you mean 'resnet50'"):
         load_backbone(BackboneRequest("resnet5O"))
@@ -148,67 +119,6 @@ def test_random_weights_follow_from_their_seed_and_leave_the_generator_alone() -
     )
     assert one == same != other
     assert torch.equal(torch.get_rng_state(), state)
-
-
-def test_a_local_file_in_half_or_full_precision_is_the_same_weights(tmp_path: Path) -> None:
-    state = load_backbone(BackboneRequest("embedded")).network.state_dict()
-    half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
-    save_file(half, tmp_path / "half.safetensors")
-    full = {k: v.float() if v.is_floating_point() else v for k, v in half.items()}
-    torch.save(full, tmp_path / "full.pth")
-    ids = {
-        load_backbone(BackboneRequest("embedded", str(tmp_path / name))).weights_id
-        for name in ("half.safetensors", "full.pth")
-    }
-    assert len(ids) == 1
-
-
-def test_weights_of_another_network_are_refused_naming_parameters(tmp_path: Path) -> None:
-    state = load_backbone(BackboneRequest("embedded")).network.state_dict()
-    save_file(state, tmp_path / "w.safetensors")
-    with pytest.raises(WeightsError, match=r"missing \(.*unexpected"):
-        load_backbone(BackboneRequest("squeezenet1_0", str(tmp_path / "w.safetensors")))
-
-
-class Evil:
-    def __reduce__(self) -> tuple[object, ...]:
-        return (Path("executed").touch, ())
-
-
-@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
-@pytest.mark.parametrize("content", [b"", b"not weights at all" * 9])
-def test_a_corrupt_weights_file_is_one_clear_error(
-    tmp_path: Path, suffix: str, content: bytes
-) -> None:
-    path = tmp_path / f"w{suffix}"
-    path.write_bytes(content)
-    with pytest.raises(WeightsError, match=str(path)):
-        load_backbone(BackboneRequest("embedded", str(path)))
-
-
-def test_code_in_a_pth_file_is_not_executed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    torch.save({"conv1.weight": Evil()}, "evil.pth")
-    with pytest.raises(WeightsError, match="evil"):
-        load_backbone(BackboneRequest("embedded", "evil.pth"))
-    assert not Path("executed").exists()
-
-
-def test_a_failed_download_names_three_ways_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-
-    def fail(*args: object, **kwargs: object) -> None:
-        raise OSError("no route to host")
-
-    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", fail)
-    with pytest.raises(WeightsError) as caught:
-        load_backbone(BackboneRequest("resnet18"))
-    for words in ("resnet18-f37072fd.pth", str(tmp_path), "--weights FILE", "--backbone embedded"):
-        assert words in str(caught.value)
 
 
 def test_importing_the_room_does_not_import_torch() -> None:

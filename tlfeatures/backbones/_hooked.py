@@ -15,6 +15,7 @@ from tlfeatures.backbones._pooling import count_prefix_tokens, pool_codes
 from tlfeatures.backbones._traced import make_step
 from tlfeatures.errors import UnknownLayerError
 
+OWN_PARAMETERS = "(the network's own)"
 
 class HookedLayers(Layers):
     """The modules that one forward pass calls, in the order in which they end.
@@ -101,7 +102,15 @@ class HookedLayers(Layers):
         finally:
             for hook in hooks:
                 hook.remove()
-        return steps
+        return [*self._own_parameters(batch), *steps]
+
+    def _own_parameters(self, batch: torch.Tensor) -> list[Step]:
+        """A row for the parameters of no module inside: class tokens, position embeddings."""
+        count = sum(p.numel() for p in self.network.parameters(recurse=False))
+        if not count:
+            return []
+        kind = type(self.network).__name__
+        return [Step(OWN_PARAMETERS, kind, tuple(batch.shape[1:]), 0, count, 0)]
 
 
 class _EnoughError(Exception):

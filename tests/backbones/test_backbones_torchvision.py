@@ -1,0 +1,142 @@
+"""All 80 networks of torchvision, against torchvision's own words; a tenth of them in a usual run.
+
+One network of a family runs always, the others by `make torture`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from torch import nn
+from torchvision.models import get_model_weights, list_models
+
+from tests.backbones.conftest import AWKWARD_SIZES, noise, relative
+from tlfeatures.backbones import (
+    Backbone,
+    BackboneRequest,
+    describe_backbone,
+    list_backbones,
+    load_backbone,
+    load_network,
+)
+from tlfeatures.backbones._network import normalise
+from tlfeatures.backbones._torchvision import preset
+
+NAMES = list_models(module=torchvision.models)
+ALWAYS = {
+    "resnet18", "squeezenet1_1", "mobilenet_v3_small", "densenet121", "googlenet", "swin_v2_t",
+    "vit_b_32", "regnet_y_400mf", "shufflenet_v2_x0_5", "vgg11_bn", "mnasnet0_5",
+}  # fmt: skip
+FACTS = {facts.name: facts for facts in list_backbones()}
+
+
+def a_tenth_always(names: list[str]) -> list[Any]:
+    return [pytest.param(n, marks=() if n in ALWAYS else pytest.mark.slow) for n in names]
+
+
+every_network = pytest.mark.parametrize("name", a_tenth_always(NAMES))
+
+
+def input_of_the_last_layer(network: nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """What torchvision's own forward hands to its last layer with weights."""
+    heard: list[torch.Tensor] = []
+    layers = [m for m in network.modules() if isinstance(m, (nn.Linear, nn.Conv2d))]
+    hook = layers[-1].register_forward_pre_hook(lambda _, given: heard.append(given[0].clone()))
+    with torch.inference_mode():
+        network(batch)
+    hook.remove()
+    return heard[0].mean((2, 3)) if heard[0].ndim == 4 else heard[0]
+
+
+@pytest.mark.filterwarnings("ignore:The inception_v3|GoogleNet::FutureWarning")
+@every_network
+def test_codes_equal_torchvisions_own_forward_up_to_its_last_layer(name: str) -> None:
+    backbone = load_backbone(BackboneRequest(name, "random:1"))
+    assert not any(module.training for module in backbone.modules())
+    assert not any(parameter.requires_grad for parameter in backbone.parameters())
+    transforms = next(iter(get_model_weights(name))).transforms()
+    pictures = [noise((300, 411), 0), noise((260, 250), 1)]
+    expected = input_of_the_last_layer(
+        backbone.network, torch.stack([transforms(picture) for picture in pictures])
+    )
+    prepared = [backbone.preprocessing.prepare(picture) for picture in pictures]
+    for row, pixels in zip(expected, prepared, strict=True):
+        found = backbone.codes(pixels[None])[0]
+        assert found.shape == (1, FACTS[name].dim)
+        assert relative(found[0], row) <= 1e-4
+
+
+@every_network
+def test_the_description_adds_up_to_the_networks_own_parameters(name: str) -> None:
+    network = load_network(BackboneRequest(name, "random")).module
+    total = sum(p.numel() for p in network.parameters())
+    made = describe_backbone(BackboneRequest(name))
+    assert made.totals.parameters == total
+    assert sum(step.parameters for step in made.layers) + made.unused == total
+    assert made.totals.values == sum(step.values for step in made.layers)
+    assert made.dim == FACTS[name].dim
+    assert made.default_layer == FACTS[name].layer
+    assert {"block-1", "block-2"} <= set(made.aliases)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry"),
+    [
+        pytest.param(name, entry.name, marks=() if name in ALWAYS else pytest.mark.slow)
+        for name in NAMES
+        for entry in get_model_weights(name)
+    ],
+)
+def test_the_preset_of_every_weights_entry_is_that_of_its_transforms(name: str, entry: str) -> None:
+    ours, theirs = preset(name, entry), get_model_weights(name)[entry].transforms()
+    for seed, size in enumerate(AWKWARD_SIZES):
+        picture = noise(size, seed)
+        found = normalise(torch.from_numpy(ours.prepare(picture)[None]), ours)[0]
+        torch.testing.assert_close(found, theirs(picture), rtol=0, atol=1e-6)
+
+
+def test_the_table_in_the_package_says_what_torchvision_says() -> None:
+    assert [facts.name for facts in list_backbones()] == ["embedded", *NAMES]
+    for name in NAMES:
+        entries = get_model_weights(name)
+        found = {entry.name: entry for entry in FACTS[name].entries}
+        assert set(found) == {entry.name for entry in entries}
+        assert FACTS[name].entries[0].name == (
+            "IMAGENET1K_V1" if "IMAGENET1K_V1" in found else next(iter(entries)).name
+        )
+        for entry in entries:
+            facts, meta = found[entry.name], entry.meta
+            top1 = meta["_metrics"]["ImageNet-1K"]["acc@1"]
+            assert facts.parameters == meta["num_params"]
+            assert (facts.gflop, facts.size_mb) == (meta["_ops"], meta["_file_size"])
+            assert facts.top1 is None or facts.top1 == pytest.approx(top1 / 100, abs=1e-5)
+            assert (facts.top1 is None) == (top1 != top1)
+            assert facts.file == entry.url.rpartition("/")[2]
+            assert facts.input_size == entry.transforms().crop_size[0]
+            assert facts.licence == ("swag" if "SWAG" in entry.name else "imagenet")
+
+
+@pytest.mark.parametrize("name", ["vgg16", "resnet50"])
+def test_five_layers_in_one_pass_are_those_of_five_passes(name: str) -> None:
+    layers = {
+        "vgg16": ("pool1", "conv3_3", "pool5", "fc6", "fc7"),
+        "resnet50": ("conv2_x", "layer2", "block-2", "layer4", "avgpool"),
+    }[name]
+    network = load_network(BackboneRequest(name, "random"))
+    batch = network.preprocessing.prepare(noise((300, 280)))[None]
+    for layer, found in zip(layers, Backbone(network, layers).codes(batch), strict=True):
+        alone = Backbone(network, [layer])
+        assert relative(found, alone.codes(batch)[0]) <= 1e-6
+
+
+def test_nothing_is_computed_after_the_last_layer_asked_for() -> None:
+    backbone = load_backbone(BackboneRequest("resnet18", "random"), layers=("layer1", "layer2"))
+    heard: list[str] = []
+    for path, module in backbone.cut.named_modules():
+        module.register_forward_hook(lambda *_, path=path: heard.append(path))
+    backbone.codes(backbone.preprocessing.prepare(noise((224, 224)))[None])
+    assert "layer2.1.conv2" in heard
+    assert not any(path.startswith(("layer3", "layer4", "fc")) for path in heard)
