@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -48,3 +50,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A cache folder that the session's tests share."""
     return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def shared_weights(shared: Path) -> Path:
+    """The folder of real weights, unpacked once; the test is skipped where they are absent."""
+    script = shared / "unpack_weights.py"
+    if not script.is_file():
+        pytest.skip(f"{script} is absent: real weights are not part of the repository")
+    words = [sys.executable, str(script)]
+    answer = subprocess.run(words, check=True, capture_output=True, text=True)
+    return Path(answer.stdout.strip())

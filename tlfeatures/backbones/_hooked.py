@@ -17,6 +17,7 @@ from tlfeatures.errors import UnknownLayerError
 
 OWN_PARAMETERS = "(the network's own)"
 
+
 class HookedLayers(Layers):
     """The modules that one forward pass calls, in the order in which they end.
 
