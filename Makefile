@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test check format torture bench docs build clean
+.PHONY: install demo test test-oldest-pillow check format torture bench docs build clean
 .DELETE_ON_ERROR:
 
 install: $(READY)
@@ -20,6 +20,13 @@ demo: $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest
+
+# The pixel checks on the oldest Pillow that pyproject.toml allows; `make test` has the newest.
+OLDEST := $(shell sed -n 's/.*"pillow>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+test-oldest-pillow: $(READY)
+	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target build/pillow-oldest 'pillow==$(OLDEST).*'
+	PYTHONPATH=build/pillow-oldest $(BIN)/python -c 'import PIL; assert PIL.__version__.startswith("$(OLDEST).")'
+	PYTHONPATH=build/pillow-oldest $(BIN)/python -m pytest tests/pictures
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -1,12 +1,13 @@
 """Bytes -> right RGB, by stated rules; whatever cannot be decoded is a bad picture with a reason.
 
-Transparency is laid over white. 16-bit grey is divided by 257, 32-bit integers are cut to 16 first.
-Float pixels: values within 0..1 are multiplied by 255, within 0..255 taken as they are, otherwise
-their range is stretched to 0..255; what is not finite is 0. A range LO,HI replaces both rules: LO
-becomes 0, HI 255, what is outside is cut. Lab goes through its colour profile to sRGB; embedded
-profiles are not applied. Of several pages or frames the first. Colour of 16 bits is read in 8 (the
-high byte): Pillow has no more. The orientation of a TIFF belongs to its format: Pillow applies it
-whatever the options say.
+Transparency is laid over white. Grey and colour of 16 bits are divided by 257, 32-bit integers are
+cut to 16 first. Float pixels: values within 0..1 are multiplied by 255, within 0..255 taken as they
+are, otherwise their range is stretched to 0..255; what is not finite is 0. A range LO,HI replaces
+these rules: LO becomes 0, HI 255, what is outside is cut. CMYK in a JPEG is taken as inverted, as
+Adobe writes it, with or without its marker (so do browsers); in a TIFF as it stands. Lab goes
+through its colour profile to sRGB; embedded profiles are not applied. Of several pages or frames
+the first. Grey with transparency of 16 bits is read in 8 (the high byte): Pillow has no more. The
+orientation of a TIFF belongs to its format: Pillow applies it whatever the options say.
 """
 
 from __future__ import annotations
@@ -25,11 +26,11 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from tlfeatures.errors import ImageReadError, UsageError
+from tlfeatures.pictures._depth import deep_values, has_sixteen_bits, to_eight
 from tlfeatures.pictures._quiet import quiet_pillow
 
-SIXTEEN_TO_EIGHT = 257  # 65535 / 255
 ORIENTATION = 0x0112  # EXIF
-BITS_PER_SAMPLE = 0x0102  # TIFF
+RULES = 1  # raised when the same bytes come out as other pixels
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -47,13 +48,13 @@ FORMATS = (
 )  # fmt: skip
 HEIF_BRAND = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
 AVIF_BRAND = re.compile(rb"....ftypavi[fs]", re.DOTALL)
-FULL, DARK_SHARE = (0.0, 65535.0), 1 / 8
+DARKEST = 65536 / 8  # a picture of 16 bits that uses less comes out nearly black
 
 TRANSPARENT = "transparency laid over white"
 FRAMES = "several pages or frames, the first taken"
 DARK = "deeper than 8 bits but nearly black: under an eighth of the range is used; see --range auto"
 STRETCHED = "float values outside 0..255, stretched to it"
-COLOUR16 = "colour of 16 bits read in 8"
+COLOUR16 = "16 bits a channel read in 8"
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,11 @@ class DecodeOptions:
     max_pixels: int | None = None
 
     def __post_init__(self) -> None:
-        if self.range is not None and not self.range[0] < self.range[1]:
+        if self.range is not None and not -np.inf < self.range[0] < self.range[1] < np.inf:
             low, high = self.range
-            raise UsageError(f"range {low:g},{high:g} is empty; the first must be the smaller.")
+            raise UsageError(
+                f"range {low:g},{high:g} is empty; give two numbers, the smaller one first."
+            )
         if self.max_pixels is not None and self.max_pixels < 1:
             raise UsageError(f"max_pixels is {self.max_pixels}; it must be at least 1.")
 
@@ -137,11 +140,12 @@ def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decode
     ImageReadError
     """
     options = options or DecodeOptions()
-    item = _as_bytes(item)
+    item = as_bytes(item)
     with open_picture(item, options.max_pixels) as picture:
-        notes = _notes(picture, item, options)
+        deep = deep_values(picture, item)
+        notes = _notes(picture, item, options, deep)
         orientation = orientation_of(picture) if options.exif else 1
-        rgb = _to_rgb(picture, options.range)
+        rgb = _to_rgb(picture, options.range, deep)
         if orientation in TURNS:
             rgb = rgb.transpose(TURNS[orientation])
         rgb.info = {}  # an EXIF block left here would turn the picture once more
@@ -158,7 +162,7 @@ def open_picture(item: Any, max_pixels: int | None = None) -> Iterator[Image.Ima
         Also for what Pillow raises inside the block.
     """
     with reasons(max_pixels):
-        picture = _open(_as_bytes(item))
+        picture = _open(as_bytes(item))
         if max_pixels is not None and picture.width * picture.height > max_pixels:
             raise ImageReadError(
                 f"too large: {picture.width} x {picture.height}, the limit is {max_pixels} pixels; "
@@ -168,11 +172,6 @@ def open_picture(item: Any, max_pixels: int | None = None) -> Iterator[Image.Ima
         if 0 in picture.size:
             raise ImageReadError(f"no pixels: {picture.width} x {picture.height}")
         yield picture
-
-
-def is_deep(picture: Image.Image) -> bool:
-    """Whether its pixels are integers or floats of more than 8 bits."""
-    return picture.mode.startswith("I") or picture.mode == "F"
 
 
 @contextmanager
@@ -200,8 +199,8 @@ def reasons(max_pixels: int | None = None) -> Iterator[None]:
         raise ImageReadError(f"too large: {_first_line(error)}") from error
     except Exception as error:  # Pillow raises almost anything on hostile bytes
         line = _first_line(error)
-        kind = "truncated" if "truncated" in line.lower() else "cannot be decoded"
-        raise ImageReadError(f"{kind}: {line}") from error
+        known = (word for word in ("truncated", "too large") if word in line.lower())
+        raise ImageReadError(f"{next(known, 'cannot be decoded')}: {line}") from error
 
 
 def orientation_of(picture: Image.Image) -> int:
@@ -213,7 +212,7 @@ def orientation_of(picture: Image.Image) -> int:
     return orientation if isinstance(orientation, int) and orientation in TURNS else 1
 
 
-def _as_bytes(item: Any) -> Any:
+def as_bytes(item: Any) -> Any:
     """A file's bytes for a path; anything else as it is."""
     if not isinstance(item, (str, os.PathLike)):
         return item
@@ -253,35 +252,25 @@ def _has_heif() -> bool:
     return True
 
 
-def _notes(picture: Image.Image, item: Any, options: DecodeOptions) -> frozenset[str]:
-    is_file = isinstance(item, bytes)
+def _notes(
+    picture: Image.Image, item: Any, options: DecodeOptions, deep: NDArray[Any] | None
+) -> frozenset[str]:
     found = {
-        FRAMES: is_file and bool(getattr(picture, "is_animated", False)),
-        TRANSPARENT: picture.has_transparency_data and not is_deep(picture),
-        COLOUR16: _has_deep_colour(picture, item),
+        FRAMES: isinstance(item, bytes) and bool(getattr(picture, "is_animated", False)),
+        TRANSPARENT: picture.has_transparency_data and (deep is None or deep.ndim == 3),
+        COLOUR16: deep is None and has_sixteen_bits(picture, item),
     }
-    if is_deep(picture) and options.range is None:
-        low, high = (float(value) for value in _extrema(picture))
-        is_float = picture.mode == "F"
+    if deep is not None and options.range is None:
+        low, high = _extrema(deep[..., :3] if deep.ndim == 3 else deep)
+        is_float = deep.dtype.kind == "f"
         found[STRETCHED] = is_float and (low < 0 or high > 255)
-        found[DARK] = not is_float and 0 < high < FULL[1] * DARK_SHARE
+        found[DARK] = not is_float and 0 < high < DARKEST
     return frozenset(words for words, is_so in found.items() if is_so)
 
 
-def _has_deep_colour(picture: Image.Image, data: Any) -> bool:
-    """Whether the file of this colour picture has 16 bits a channel."""
-    if not picture.mode.startswith("RGB") or not isinstance(data, bytes):
-        return False
-    if data.startswith(b"\x89PNG"):
-        return data[24:25] == b"\x10"  # IHDR's bit depth
-    bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
-    return 16 in (bits if isinstance(bits, tuple) else (bits,))
-
-
-def _extrema(picture: Image.Image) -> tuple[float, float]:
-    values = np.asarray(picture)
+def _extrema(values: NDArray[Any]) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
-    return (finite.min(), finite.max()) if finite.size else (0.0, 0.0)
+    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
 
 
 def _from_array(pixels: NDArray[Any]) -> Image.Image:
@@ -293,15 +282,14 @@ def _from_array(pixels: NDArray[Any]) -> Image.Image:
     return Image.fromarray(pixels) if pixels.size else Image.new("L", pixels.shape[1::-1])
 
 
-def _to_rgb(picture: Image.Image, range_: tuple[float, float] | None) -> Image.Image:
+def _to_rgb(
+    picture: Image.Image, range_: tuple[float, float] | None, deep: NDArray[Any] | None
+) -> Image.Image:
     """A new picture in mode RGB."""
     mode = picture.mode
-    if is_deep(picture) and range_ is not None:
-        return Image.fromarray(_scale(picture, *range_)).convert("RGB")
-    if mode.startswith("I"):
-        return Image.fromarray(_deep_to_eight(picture)).convert("RGB")
-    if mode == "F":
-        return Image.fromarray(_float_to_eight(np.asarray(picture))).convert("RGB")
+    if deep is not None:
+        eight = to_eight(deep, range_, picture.info.get("transparency"))
+        return Image.fromarray(eight).convert("RGB")
     if mode == "LAB":
         converted = ImageCms.applyTransform(picture, _lab_to_srgb())
         if converted is None:
@@ -312,35 +300,6 @@ def _to_rgb(picture: Image.Image, range_: tuple[float, float] | None) -> Image.I
         white = Image.new("RGBA", picture.size, "white")
         return Image.alpha_composite(white, layered).convert("RGB")
     return picture.convert("RGB")
-
-
-def _scale(picture: Image.Image, low: float, high: float) -> NDArray[np.uint8]:
-    values = np.nan_to_num(np.asarray(picture).astype(np.float64), nan=low)
-    eight = np.rint((values - low) * (255 / (high - low))).clip(0, 255).astype(np.uint8)
-    return _white_where_transparent(picture, eight)
-
-
-def _deep_to_eight(picture: Image.Image) -> NDArray[np.uint8]:
-    values = np.asarray(picture).astype(np.int64)
-    eight = (values.clip(0, 65535) + SIXTEEN_TO_EIGHT // 2) // SIXTEEN_TO_EIGHT
-    return _white_where_transparent(picture, eight.astype(np.uint8))
-
-
-def _white_where_transparent(picture: Image.Image, eight: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    transparent = picture.info.get("transparency")
-    if isinstance(transparent, int):  # one grey value of a PNG stands for "nothing here"
-        eight[np.asarray(picture) == transparent] = 255
-    return eight
-
-
-def _float_to_eight(pixels: NDArray[np.float32]) -> NDArray[np.uint8]:
-    values = np.where(np.isfinite(pixels), pixels, 0).astype(np.float64)
-    low, high = float(values.min()), float(values.max())
-    if low >= 0 and high <= 1:
-        values = values * 255
-    elif low < 0 or high > 255:
-        values = (values - low) * (255 / (high - low) if high > low else 0)
-    return np.rint(values).clip(0, 255).astype(np.uint8)
 
 
 @lru_cache(maxsize=1)

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.pictures._decode import DecodeOptions, orientation_of, reasons
+from tlfeatures.pictures._decode import RULES, DecodeOptions, orientation_of, reasons
 
 DIGEST_SIZE = 16
 
@@ -63,5 +63,5 @@ def content_digest(item: Any) -> bytes:
 
 def row_key(digest: bytes, options: DecodeOptions) -> bytes:
     """The key of a picture's rows, 16 bytes: its content together with how it is decoded."""
-    words = json.dumps(options.to_json(), sort_keys=True).encode()
+    words = json.dumps({"rules": RULES, **options.to_json()}, sort_keys=True).encode()
     return hashlib.blake2b(digest + words, digest_size=DIGEST_SIZE, person=b"row").digest()

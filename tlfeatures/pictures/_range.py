@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.pictures._decode import is_deep, open_picture
+from tlfeatures.pictures._decode import as_bytes, open_picture
+from tlfeatures.pictures._depth import deep_values
 from tlfeatures.pictures._pictures import Pictures
 
 PERCENTILES = (0.1, 99.9)  # a hot pixel or a dead one decides nothing
@@ -43,11 +44,13 @@ def estimate_range(pictures: Pictures, *, n: int = SAMPLED) -> tuple[float, floa
 def _sample(item: Any) -> NDArray[np.float64]:
     """Finite values of a deep picture, at most `VALUES_EACH`; none of any other."""
     try:
-        with open_picture(item) as picture:
-            if not is_deep(picture):
-                return np.zeros(0)
-            values = np.asarray(picture).ravel()
+        data = as_bytes(item)
+        with open_picture(data) as picture:
+            values = deep_values(picture, data)
     except ImageReadError:
         return np.zeros(0)
+    if values is None:
+        return np.zeros(0)
+    values = (values[..., :3] if values.ndim == 3 else values).ravel()
     some = values[:: -(-values.size // VALUES_EACH)].astype(np.float64)
     return some[np.isfinite(some)]

@@ -1,0 +1,135 @@
+"""Pixels of more than 8 bits: their values, and how they become 8 bits.
+
+Pillow reads colour of 16 bits a channel as its high bytes. The low bytes are had by reading once
+more with the byte order swapped; both together are the values.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIXTEEN_TO_EIGHT = 257  # 65535 / 255
+BITS_PER_SAMPLE = 0x0102  # TIFF
+NATIVE_SWAPPED = ";16B" if sys.byteorder == "little" else ";16L"
+SWAPPED = {";16L": ";16B", ";16B": ";16L", ";16N": NATIVE_SWAPPED}
+WHOLE = ("RGB;16", "RGBA;16")  # the raw modes that Pillow knows in both byte orders
+
+
+def deep_values(picture: Image.Image, item: Any) -> NDArray[Any] | None:
+    """Its pixels, if they have more than 8 bits.
+
+    Parameters
+    ----------
+    picture : PIL.Image.Image
+        Loaded.
+    item : bytes or any
+        The file that it is from, if it is from one.
+
+    Returns
+    -------
+    ndarray of shape (H, W), (H, W, 3) or (H, W, 4), or None
+        Grey, RGB or RGBA; colours in 0..65535.
+    """
+    if picture.mode.startswith("I") or picture.mode == "F":
+        return np.asarray(picture)
+    if not has_sixteen_bits(picture, item):
+        return None
+    low = _low_bytes(item)
+    return None if low is None else np.asarray(picture).astype(np.int64) * 256 + low
+
+
+def has_sixteen_bits(picture: Image.Image, item: Any) -> bool:
+    """Whether the file of this colour picture has 16 bits a channel."""
+    if not picture.mode.startswith("RGB") or not isinstance(item, bytes):
+        return False
+    if item.startswith(b"\x89PNG"):
+        return item[24:25] == b"\x10"  # IHDR's bit depth
+    bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
+    return 16 in (bits if isinstance(bits, tuple) else (bits,))
+
+
+def to_eight(
+    values: NDArray[Any], range_: tuple[float, float] | None, transparent: Any = None
+) -> NDArray[np.uint8]:
+    """Values in 8 bits, what is transparent white.
+
+    Parameters
+    ----------
+    values : ndarray of shape (H, W), (H, W, 3) or (H, W, 4)
+        As `deep_values` gives them.
+    range_ : tuple of two float or None
+        The values that become 0 and 255; None: the rules of the module `_decode`.
+    transparent : int, tuple of three int, or None
+        The one value that stands for "nothing here".
+
+    Returns
+    -------
+    ndarray of shape (H, W) or (H, W, 3), uint8
+    """
+    has_alpha = values.shape[2:] == (4,)
+    colours = values[..., :3] if has_alpha else values
+    eight = _in_range(colours, *range_) if range_ is not None else _in_full_range(colours)
+    if has_alpha:
+        alpha = values[..., 3:] / 65535
+        return np.rint(eight * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    if isinstance(transparent, (int, tuple)) and values.dtype.kind != "f":
+        same = colours == np.asarray(transparent)
+        eight[same.all(-1) if colours.ndim == 3 else same] = 255
+    return eight
+
+
+def _in_full_range(values: NDArray[Any]) -> NDArray[np.uint8]:
+    if values.dtype.kind == "f":
+        return _float_to_eight(values)
+    whole = values.astype(np.int64).clip(0, 65535)
+    return ((whole + SIXTEEN_TO_EIGHT // 2) // SIXTEEN_TO_EIGHT).astype(np.uint8)
+
+
+def _low_bytes(data: bytes) -> NDArray[np.uint8] | None:
+    """The picture read with swapped bytes; None where its layout cannot be."""
+    picture: Any = Image.open(io.BytesIO(data))
+    arguments = [_swap(tile[3]) for tile in picture.tile]
+    if None in arguments:
+        return None
+    pairs = zip(picture.tile, arguments, strict=True)
+    picture.tile = [_make_tile(old, given) for old, given in pairs]
+    return np.asarray(picture)
+
+
+def _make_tile(tile: Any, arguments: Any) -> Any:
+    """The tile with other arguments; Pillow before 11 has plain tuples."""
+    if hasattr(tile, "_replace"):
+        return tile._replace(args=arguments)
+    return (*tile[:3], arguments)
+
+
+def _swap(arguments: Any) -> Any:
+    """A decoder's arguments, whose first is the raw mode, for the other byte order; or None."""
+    mode, rest = (arguments, ()) if isinstance(arguments, str) else (arguments[0], arguments[1:])
+    if not isinstance(mode, str) or mode[:-1] not in WHOLE:
+        return None
+    swapped = mode[:-4] + SWAPPED[mode[-4:]]
+    return (swapped, *rest) if rest else swapped
+
+
+def _in_range(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
+    floats = values.astype(np.float64)
+    inside = np.where(np.isnan(floats), low, floats.clip(low, high))
+    eight: NDArray[np.uint8] = np.rint((inside - low) / (high - low) * 255).astype(np.uint8)
+    return eight
+
+
+def _float_to_eight(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    values = np.where(np.isfinite(pixels), pixels, 0).astype(np.float64)
+    low, high = float(values.min()), float(values.max())
+    if low >= 0 and high <= 1:
+        values = values * 255
+    elif low < 0 or high > 255:
+        values = (values - low) * (255 / (high - low) if high > low else 0)
+    return np.rint(values).clip(0, 255).astype(np.uint8)
