@@ -232,3 +232,73 @@ def test_the_hymenoptera_folder_is_read_as_two_classes_in_two_splits() -> None:
     assert pictures.split is not None
     assert set(pictures.split.tolist()) == {"train", "val"}
     assert pictures.left_out == 1
+
+
+def parquet(tmp_path: Path, **columns: list[object]) -> Path:
+    arrow = pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
+    import pyarrow.parquet
+
+    pyarrow.parquet.write_table(arrow.table(columns), tmp_path / "list.parquet")
+    return tmp_path / "list.parquet"
+
+
+def test_a_parquet_manifest_is_read_as_a_csv_one(tmp_path: Path) -> None:
+    columns = {"Path": ["b.jpg", "/a.jpg"], "label": ["dog", "猫"], "note": [1.5, None]}
+    found = load_pictures(parquet(tmp_path, **columns, split=["train", "valid"], group=["g", None]))
+    assert found.paths == [str(tmp_path / "b.jpg"), "/a.jpg"]
+    assert labels(found) == ["dog", "猫"]
+    assert found.split is not None
+    assert found.split.tolist() == ["train", "val"]
+    assert found.groups is not None
+    assert found.groups.tolist() == ["g", "row 1"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"file": ["a.jpg"]}, "no column 'path' among file"),
+        ({"path": ["a.jpg", None]}, "row 1: the path is empty"),
+        ({"path": ["a.jpg"], "label": [""]}, "row 0: the label is empty"),
+        ({"path": ["a.jpg"], "split": ["dev"]}, "row 0: split 'dev'; use train"),
+        ({"path": []}, "names no pictures"),
+        ({"path": ["a"], "Label": ["x"], "label": ["y"]}, "two columns 'label'"),
+    ],
+)
+def test_what_is_wrong_in_a_parquet_manifest_is_named(
+    tmp_path: Path, columns: dict[str, list[object]], message: str
+) -> None:
+    with pytest.raises(PicturesError, match=message):
+        load_pictures(parquet(tmp_path, **columns))
+
+
+def test_a_broken_parquet_file_and_a_missing_extra_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "list.parquet"
+    path.write_bytes(b"PAR1 and nothing more")
+    pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
+    with pytest.raises(PicturesError, match="no Parquet file that can be read"):
+        load_pictures(path)
+    for name in ("pyarrow", "pyarrow.parquet"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(PicturesError, match=r"pip install 'tlfeatures\[parquet\]'"):
+        load_pictures(path)
+
+
+def test_files_listed_twice_and_links_to_files_are_pictures_of_their_own(tmp_path: Path) -> None:
+    fill(tmp_path, "cat/a.png")
+    (tmp_path / "cat/link.png").symlink_to(tmp_path / "cat/a.png")
+    assert len(load_pictures(tmp_path)) == 2
+    twice = load_pictures(manifest(tmp_path, "path\ncat/a.png\ncat/a.png\n"))
+    assert twice.paths == [str(tmp_path / "cat/a.png")] * 2
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_files_are_listed(tmp_path: Path) -> None:
+    for i in range(100):
+        (tmp_path / f"{i:03}").mkdir()
+        for j in range(1000):
+            (tmp_path / f"{i:03}" / f"{j:04}.jpg").touch()
+    found = load_pictures(tmp_path)
+    assert (len(found), len(found.classes)) == (100_000, 100)
+    assert found.paths == sorted(found.paths, key=os.fsencode)

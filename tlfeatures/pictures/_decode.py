@@ -296,9 +296,10 @@ def _to_rgb(
             raise ValueError("no colour transform")
         return converted
     if picture.has_transparency_data:
-        layered = picture.convert("RGBA")
-        white = Image.new("RGBA", picture.size, "white")
-        return Image.alpha_composite(white, layered).convert("RGB")
+        layered = picture if mode == "RGBA" else picture.convert("RGBA")
+        white = Image.new("RGB", picture.size, "white")
+        white.paste(layered, mask=layered)
+        return white
     return picture.convert("RGB")
 
 

@@ -41,7 +41,7 @@ def deep_values(picture: Image.Image, item: Any) -> NDArray[Any] | None:
     if not has_sixteen_bits(picture, item):
         return None
     low = _low_bytes(item)
-    return None if low is None else np.asarray(picture).astype(np.int64) * 256 + low
+    return None if low is None else np.asarray(picture).astype(np.uint16) << 8 | low
 
 
 def has_sixteen_bits(picture: Image.Image, item: Any) -> bool:
@@ -76,8 +76,8 @@ def to_eight(
     colours = values[..., :3] if has_alpha else values
     eight = _in_range(colours, *range_) if range_ is not None else _in_full_range(colours)
     if has_alpha:
-        alpha = values[..., 3:] / 65535
-        return np.rint(eight * alpha + 255 * (1 - alpha)).astype(np.uint8)
+        alpha = values[..., 3:] / np.float32(65535)
+        return np.rint(255 - alpha * (255 - eight)).astype(np.uint8)
     if isinstance(transparent, (int, tuple)) and values.dtype.kind != "f":
         same = colours == np.asarray(transparent)
         eight[same.all(-1) if colours.ndim == 3 else same] = 255
@@ -87,8 +87,10 @@ def to_eight(
 def _in_full_range(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.dtype.kind == "f":
         return _float_to_eight(values)
-    whole = values.astype(np.int64).clip(0, 65535)
-    return ((whole + SIXTEEN_TO_EIGHT // 2) // SIXTEEN_TO_EIGHT).astype(np.uint8)
+    whole = values.clip(0, 65535).astype(np.uint32)
+    whole += SIXTEEN_TO_EIGHT // 2
+    whole //= SIXTEEN_TO_EIGHT
+    return whole.astype(np.uint8)
 
 
 def _low_bytes(data: bytes) -> NDArray[np.uint8] | None:
@@ -119,17 +121,22 @@ def _swap(arguments: Any) -> Any:
 
 
 def _in_range(values: NDArray[Any], low: float, high: float) -> NDArray[np.uint8]:
-    floats = values.astype(np.float64)
-    inside = np.where(np.isnan(floats), low, floats.clip(low, high))
-    eight: NDArray[np.uint8] = np.rint((inside - low) / (high - low) * 255).astype(np.uint8)
-    return eight
+    inside = values.astype(np.float64)
+    inside[np.isnan(inside)] = low
+    np.clip(inside, low, high, out=inside)
+    inside -= low
+    inside /= high - low
+    inside *= 255
+    return np.rint(inside, out=inside).astype(np.uint8)
 
 
 def _float_to_eight(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    values = np.where(np.isfinite(pixels), pixels, 0).astype(np.float64)
+    values = pixels.astype(np.float64)
+    values[~np.isfinite(values)] = 0
     low, high = float(values.min()), float(values.max())
     if low >= 0 and high <= 1:
-        values = values * 255
+        values *= 255
     elif low < 0 or high > 255:
-        values = (values - low) * (255 / (high - low) if high > low else 0)
-    return np.rint(values).clip(0, 255).astype(np.uint8)
+        values -= low
+        values *= 255 / (high - low) if high > low else 0
+    return np.rint(values, out=values).clip(0, 255).astype(np.uint8)
