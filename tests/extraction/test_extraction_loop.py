@@ -81,12 +81,14 @@ def test_bad_pictures_are_named_and_the_others_keep_their_labels(
 ) -> None:
     for i in bad_rows:
         Path(paths[i]).write_bytes(b"text %d" % i)
-    labels = [f"label {i}" for i in range(10)]
-    done = run(Pictures(paths, labels), tmp_path / "c")
+    labels, groups = [f"label {i}" for i in range(10)], [f"group {i}" for i in range(10)]
+    done = run(Pictures(paths, labels, groups=groups), tmp_path / "c")
     assert [path for path, _ in done.bad] == [paths[i] for i in bad_rows]
     assert done.given == done.computed + done.cached + len(done.bad)
     kept = [i for i in range(10) if i not in bad_rows]
     assert list(done.codes.labels or []) == [labels[i] for i in kept]
+    assert done.pictures.paths == [paths[i] for i in kept]
+    assert done.pictures.groups.tolist() == [groups[i] for i in kept]
     assert np.asarray(done.codes)[:, 0].tolist() == [10.0 * i for i in kept]
 
 

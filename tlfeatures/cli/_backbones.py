@@ -41,7 +41,7 @@ def list_(every: bool, as_json: bool) -> None:
         return
     click.echo(
         f"{'name':<20}{'weights':<27}{'code':>6}{'side':>5}{'M param':>9}{'GFLOP':>8}"
-        f"{'top-1 %':>9}  {'on disk':<16}licence"
+        f"{'top-1 %':>9}  {'on disk':<18}licence"
     )
     for row in rows:
         for entry in row.entries if every else row.entries[:1]:
@@ -83,7 +83,7 @@ def _list_line(row: BackboneFacts, entry: WeightsFacts) -> str:
     place = "yes" if entry.is_on_disk else f"{entry.size_mb:.0f} MB to fetch"
     return (
         f"{row.name:<20}{entry.name:<27}{row.dim:>6}{entry.input_size:>5}"
-        f"{entry.parameters / 1e6:>9.1f}{entry.gflop:>8.2f}{share:>9}  {place:<16}"
+        f"{entry.parameters / 1e6:>9.1f}{entry.gflop:>8.2f}{share:>9}  {place:<18}"
         f"{LICENCE_WORDS[entry.licence]}"
     )
 

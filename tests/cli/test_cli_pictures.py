@@ -1,0 +1,120 @@
+"""What the command line says and does about deep, odd and bad pictures."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlfeatures.cli._app import run
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def microscope(tmp_path: Path) -> Path:
+    """Four pictures of 12 bits in files of 16."""
+    folder = tmp_path / "microscope"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        pixels = rng.integers(0, 4096, (80, 90)).astype(np.uint16)
+        Image.fromarray(pixels).save(folder / f"{i}.tif")
+    return folder
+
+
+def extract(capsys: Capture, folder: Path, *more: object) -> tuple[dict[str, Any], str]:
+    capsys.readouterr()
+    words = ["extract", folder, "--backbone", "embedded", "--cache", folder.parent / "cache", *more]
+    assert run([*map(str, words), "--json"]) == 0
+    answer = capsys.readouterr()
+    return json.loads(answer.out), answer.err
+
+
+def test_pictures_that_would_come_out_black_are_said_once_with_the_way_out(
+    microscope: Path, capsys: Capture
+) -> None:
+    data, said = extract(capsys, microscope)
+    assert said.count("nearly black") == 1
+    assert "--range auto" in said
+    assert "4 pictures" in said
+    (note,) = data["notes"]
+    assert note["n_pictures"] == 4
+    assert Path(note["first"]).name == "0.tif"
+
+
+def test_an_estimated_range_is_said_remembered_and_another_key(
+    microscope: Path, capsys: Capture
+) -> None:
+    extract(capsys, microscope)
+    data, said = extract(capsys, microscope, "--range", "auto")
+    assert "range of this folder: --range" in said
+    assert not data["notes"]
+    assert data["computed"] == 4
+    Image.fromarray(np.full((80, 90), 60000, np.uint16)).save(microscope / "bright.tif")
+    again, said_again = extract(capsys, microscope, "--range", "auto")
+    assert (again["computed"], again["cached"]) == (1, 4)
+    line = next(line for line in said.splitlines() if "range of this folder" in line)
+    assert line in said_again.splitlines()
+
+
+def test_a_stated_range_is_taken_as_it_is(microscope: Path, capsys: Capture) -> None:
+    data, _ = extract(capsys, microscope, "--range", "0,4095")
+    assert data["computed"] == 4
+    assert not data["notes"]
+    assert extract(capsys, microscope, "--range", "0,4095")[0]["cached"] == 4
+    assert extract(capsys, microscope, "--range", "0,4096")[0]["computed"] == 4
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("dark", "full, auto, or two numbers"), ("9,3", "the smaller one first")]
+)
+def test_an_impossible_range_is_refused(
+    word: str, said: str, microscope: Path, capsys: Capture
+) -> None:
+    assert run(["extract", str(microscope), "--backbone", "embedded", "--range", word]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_folder_without_deep_pictures_has_no_range(folder: Path, capsys: Capture) -> None:
+    words = ["extract", str(folder), "--backbone", "embedded", "--range", "auto"]
+    assert run([*words, "--limit", "3"]) == 0
+    assert "no picture here is deeper than 8 bits" in capsys.readouterr().err
+
+
+def test_the_limit_of_pixels_is_an_option(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "p").mkdir()
+    for side in (20, 40):
+        Image.new("RGB", (side, side)).save(tmp_path / "p" / f"{side}.png")
+    data, _ = extract(capsys, tmp_path / "p", "--max-pixels", 900)
+    (bad,) = data["bad"]
+    assert Path(bad["path"]).name == "40.png"
+    assert "the limit is 900 pixels" in bad["reason"]
+
+
+def test_names_that_are_not_utf8_survive_from_folder_to_output(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    name = os.fsencode(tmp_path) + b"/caf\xe9.png"
+    (tmp_path / "p").mkdir()
+    Image.new("RGB", (30, 30)).save(tmp_path / "p/a.png")
+    Path(os.fsdecode(name)).write_bytes(b"text")
+    Path(os.fsdecode(name)).rename(os.fsdecode(os.fsencode(tmp_path / "p") + b"/caf\xe9.png"))
+    data, _ = extract(capsys, tmp_path / "p")
+    assert data["pictures"] == 2
+    assert "caf" in data["bad"][0]["path"]
+
+
+def test_a_manifest_in_parquet_is_a_source(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    arrow = pytest.importorskip("pyarrow", reason="the extra 'parquet' is not installed")
+    import pyarrow.parquet
+
+    paths = [str(path) for path in sorted(folder.glob("disks/*.png"))]
+    table = arrow.table({"path": paths, "label": ["disk"] * len(paths)})
+    pyarrow.parquet.write_table(table, tmp_path / "list.parquet")
+    assert extract(capsys, tmp_path / "list.parquet")[0]["pictures"] == 12
