@@ -48,13 +48,44 @@ def test_the_python_lines_run_as_they_stand(my_pictures: Path) -> None:
 def test_the_shell_lines_for_ones_own_pictures_run(
     my_pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = [line for line in "".join(blocks("sh")).splitlines() if line.startswith("tlfeatures ")]
+    lines = [line for line in shell_lines() if "extract" not in line]
     assert [line.split()[1] for line in lines] == ["fit", "predict", "search"]
     for line in lines:
         words = line.replace("resnet18", "embedded").split()[1:]
         assert run(words) == 0, capsys.readouterr().err
     assert (my_pictures / "my.html").is_file()
     assert (my_pictures / "neighbours.png").is_file()
+
+
+def test_the_shell_lines_for_other_networks_run(
+    my_pictures: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("timm", reason="the extra 'timm' is not installed")
+    import torch
+
+    (my_pictures / "my_package").mkdir()
+    (my_pictures / "my_package/networks.py").write_text(
+        "from torch import nn\n\ndef make():\n    return nn.Sequential(nn.Conv2d(3, 4, 9, 9), "
+        "nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2))\n"
+    )
+    monkeypatch.syspath_prepend(my_pictures)
+    from my_package.networks import make  # type: ignore[import-not-found]
+
+    torch.save(make().state_dict(), "trained.pth")
+    untrained = {
+        "vgg16": "vgg16 --weights random",
+        "timm:vit_small_patch14_dinov2.lvd142m": "timm:vit_tiny_patch16_224 --weights random",
+    }
+    lines = [line.partition("#")[0] for line in shell_lines() if "extract" in line]
+    assert len(lines) == 3
+    for line in lines:
+        for trained, words in untrained.items():
+            line = line.replace(trained, words)
+        assert run([*line.split()[1:], "--limit", "2"]) == 0, capsys.readouterr().err
+
+
+def shell_lines() -> list[str]:
+    return [line for line in "".join(blocks("sh")).splitlines() if line.startswith("tlfeatures ")]
 
 
 def test_every_make_target_that_the_readme_names_exists() -> None:
