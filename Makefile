@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: install demo test test-oldest-pillow check format torture bench docs build clean
+.PHONY: install demo test test-oldest-pillow check format torture bench docs networks build clean
 .DELETE_ON_ERROR:
 
 install: $(READY)
@@ -46,6 +46,10 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/make_cli.py
+
+# What 'backbones list' says, from torchvision: two minutes, after torchvision has changed.
+networks: $(READY)
+	$(BIN)/python docs/make_networks.py
 
 # The wheel alone, in a clean environment, from another folder: the demo must run.
 build: $(READY)

@@ -18,6 +18,7 @@ from tlfeatures.backbones import (
     Backbone,
     BackboneRequest,
     describe_backbone,
+    licence_note,
     list_backbones,
     load_backbone,
     load_network,
@@ -117,6 +118,25 @@ def test_the_table_in_the_package_says_what_torchvision_says() -> None:
             assert facts.file == entry.url.rpartition("/")[2]
             assert facts.input_size == entry.transforms().crop_size[0]
             assert facts.licence == ("swag" if "SWAG" in entry.name else "imagenet")
+
+
+@pytest.mark.parametrize(
+    ("backbone", "weights", "said"),
+    [
+        ("resnet50", None, "weights IMAGENET1K_V1 of resnet50: trained on ImageNet"),
+        ("resnet50", "IMAGENET1K_V2", "weights IMAGENET1K_V2 of resnet50: trained on ImageNet"),
+        ("vit_b_16", "IMAGENET1K_SWAG_LINEAR_V1", "CC-BY-NC"),
+        ("embedded", None, None),
+        ("resnet50", "my.pth", None),
+        ("resnet50", "random", None),
+        ("timm:resnet50", None, None),
+    ],
+)
+def test_the_licence_is_that_of_the_weights_entry(
+    backbone: str, weights: str | None, said: str | None
+) -> None:
+    note = licence_note(backbone, weights)
+    assert (said is None and note is None) or (note is not None and said in note)
 
 
 @pytest.mark.parametrize("name", ["vgg16", "resnet50"])

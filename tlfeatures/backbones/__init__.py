@@ -12,6 +12,7 @@ from tlfeatures.backbones._listing import (
     LICENCES,
     BackboneFacts,
     WeightsFacts,
+    licence_note,
     list_backbones,
 )
 from tlfeatures.backbones._preprocessing import (
@@ -46,6 +47,7 @@ __all__ = [
     "WeightsFacts",
     "check_layers_of_entry",
     "describe_backbone",
+    "licence_note",
     "list_backbones",
     "load_backbone",
     "load_network",

@@ -92,6 +92,23 @@ def facts_from_json(row: dict[str, Any]) -> BackboneFacts:
     return BackboneFacts(**{**row, "entries": tuple(WeightsFacts(**e) for e in row["entries"])})
 
 
+def licence_note(backbone: Any, weights: str | None) -> str | None:
+    """What restricts the use of these weights, in words; None where nothing known does.
+
+    Parameters
+    ----------
+    backbone : str, nn.Module or callable
+    weights : str or None
+        As in `BackboneRequest`; of a file or of another library's weights nothing is known.
+    """
+    facts = next((facts for facts in list_backbones() if facts.name == backbone), None)
+    if facts is None:
+        return None
+    wanted = weights or facts.entries[0].name
+    licence = next((e.licence for e in facts.entries if e.name == wanted), "own")
+    return None if licence == "own" else f"weights {wanted} of {facts.name}: {LICENCES[licence]}"
+
+
 def weights_place(url: str) -> Path:
     """Where torchvision keeps the file of this address; torch is not imported for it."""
     return _hub_folder() / "checkpoints" / url.rpartition("/")[2]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlfeatures.backbones import licence_note
 from tlfeatures.cli._progress import ProgressLine, printable
 from tlfeatures.extraction import specs_of
 from tlfeatures.store import cache_info, cache_totals
@@ -59,13 +60,15 @@ def say_bad(bad: Sequence[tuple[str, str]], line: ProgressLine) -> None:
 
 
 def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()) -> None:
-    """What was found and what its codes take on the disk, before long work."""
+    """What was found, what its codes take on the disk and the licence, before long work."""
     classes = f" in {len(pictures.classes)} classes" if pictures.labels is not None else ""
     left_out = f"; {pictures.left_out} other files left out" if pictures.left_out else ""
     words.progress.say(f"{len(pictures)} pictures{classes}{left_out}")
     for spec in specs_of(words.request, layers or (words.request.layer,), words.run):
         size = len(pictures) * spec.dim * 4 / 1e6
         words.progress.say(f"{spec.backbone} {spec.layer}: {spec.dim} numbers each, {size:.1f} MB")
+    if note := licence_note(words.request.backbone, words.request.weights):
+        words.progress.say(f"note: {note}")
 
 
 def say_cache(root: Path, line: ProgressLine) -> None:
