@@ -54,11 +54,17 @@ class ImageReadError(TlfeaturesError, OSError):
     ----------
     bad : list of (path, reason)
         Every bad picture with its reason.
+    is_lasting : bool
+        Whether the reason lies in the picture; False for errors of the system (permission, too many
+        open files), which may be gone the next time.
     """
 
-    def __init__(self, message: str, bad: Sequence[tuple[str, str]] = ()) -> None:
+    def __init__(
+        self, message: str, bad: Sequence[tuple[str, str]] = (), *, is_lasting: bool = True
+    ) -> None:
         super().__init__(message)
         self.bad = list(bad)
+        self.is_lasting = is_lasting
 
 
 class WeightsError(TlfeaturesError, OSError):

@@ -19,7 +19,7 @@ from tlfeatures.cli._app import run
 Capture = pytest.CaptureFixture[str]
 EXTRACT_KEYS = {
     "pictures", "computed", "cached", "bad", "specs", "device", "precision", "compiled",
-    "batch_size", "jobs", "images_per_s", "wait", "notes",
+    "batch_size", "jobs", "images_per_s", "wait", "notes", "remembered",
 }  # fmt: skip
 
 

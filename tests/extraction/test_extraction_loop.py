@@ -23,7 +23,7 @@ class FakeEngine:
 
     def __init__(self, stop_at: int | None = None) -> None:
         self.specs = (CodeSpec("fake", "0" * 64, "mean", "avg", 3, {"side": 4}),)
-        self.batch_size, self.device = 4, "cpu"
+        self.batch_size, self.device, self.made_with = 4, "cpu", {"fake": "1"}
         self.shapes: list[tuple[int, ...]] = []
         self.stop_at = stop_at
 
@@ -60,7 +60,7 @@ def test_every_batch_has_the_fixed_size_and_there_are_ceil_n_over_size(
 ) -> None:
     engine = FakeEngine()
     done = run(Pictures(paths), tmp_path / "c", engine)
-    assert engine.shapes == [(4, 4, 4, 3)] * 3
+    assert engine.shapes == [(3, 4, 4, 3), *[(4, 4, 4, 3)] * 3]  # the probes come first
     np.testing.assert_array_equal(np.asarray(done.codes)[:, 0], np.arange(10) * 10)
 
 
@@ -102,7 +102,7 @@ def test_an_interrupted_run_keeps_its_rows_and_the_next_one_goes_on(
     paths: list[str], tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt):
-        run(Pictures(paths), tmp_path / "c", FakeEngine(stop_at=3))
+        run(Pictures(paths), tmp_path / "c", FakeEngine(stop_at=4))
     done = run(Pictures(paths), tmp_path / "c")
     assert (done.computed, done.cached) == (2, 8)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,15 @@ from torch import nn
 
 from tlfeatures import CNNCodes
 from tlfeatures.backbones import Preprocessing
+from tlfeatures.cli._app import run
 from tlfeatures.errors import CodesMismatchError
-from tlfeatures.extraction._probes import probe_pictures
+from tlfeatures.extraction import _engine, _probes
+from tlfeatures.extraction._engine import TorchEngine
+from tlfeatures.extraction._probes import probe_files
+from tlfeatures.pictures import decode, load_pictures
+from tlfeatures.store import cache_info
 
+DIGESTS = ["ef9ef61a75c5", "d0d6883e6855", "f9db78f8be0a"]
 SMALL = Preprocessing(resize=20, input_size=16)
 
 
@@ -47,7 +54,7 @@ def test_a_changed_forward_is_caught_even_if_all_is_cached(
 ) -> None:
     codes(tmp_path).extract(folder)
     monkeypatch.setattr(Net, "power", 2.0)
-    with pytest.raises(CodesMismatchError, match="forward or its preprocessing has changed"):
+    with pytest.raises(CodesMismatchError, match="own network's forward or preprocessing"):
         codes(tmp_path).extract(folder)
     assert codes(tmp_path, weights_id="squared").extract(folder).computed == 36
 
@@ -60,14 +67,72 @@ def test_a_changed_preprocess_function_is_caught(folder: Path, tmp_path: Path) -
 
     CNNCodes(Net, preprocess=prepare, cache=tmp_path).extract(folder)
     scale[0] = 1 / 255
-    with pytest.raises(CodesMismatchError, match="another --cache"):
+    with pytest.raises(CodesMismatchError, match="another weights_id"):
         CNNCodes(Net, preprocess=prepare, cache=tmp_path).extract(folder)
 
 
 def test_the_probes_are_three_pictures_in_colour_that_never_change() -> None:
-    pictures = [np.asarray(picture) for picture in probe_pictures()]
+    pictures = [np.asarray(decode(data)) for data in probe_files()]
     assert [picture.shape for picture in pictures] == [(240, 320, 3), (320, 240, 3), (300, 300, 3)]
     assert all(picture.std((0, 1)).min() > 20 for picture in pictures)
-    # Their codes are stored in caches; other pictures would make every one of them invalid.
-    sums = [int(picture.sum()) for picture in pictures]
-    assert sums == pytest.approx([32_325_460, 32_138_214, 37_646_882], abs=100)
+    # Their codes are stored in caches; other files would make every one of them invalid.
+    digests = [hashlib.sha256(data).hexdigest()[:12] for data in probe_files()]
+    assert digests == DIGESTS
+
+
+@pytest.fixture
+def changed_network(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of the embedded network whose numbers have changed since by a thousandth."""
+    monkeypatch.setattr(_engine, "_open", {})
+    CNNCodes("embedded", cache=tmp_path).extract(load_pictures(folder)[:20])
+    codes = TorchEngine.codes
+    monkeypatch.setattr(
+        TorchEngine, "codes", lambda self, batch: [x * 1.001 for x in codes(self, batch)]
+    )
+    monkeypatch.setattr(_engine, "made_with", lambda device: {"torch": "99.0", "device": device})
+    monkeypatch.setattr(_engine, "_open", {})
+    return tmp_path
+
+
+def test_extending_a_cache_whose_numbers_have_changed_is_refused_naming_what_changed(
+    folder: Path, changed_network: Path
+) -> None:
+    with pytest.raises(CodesMismatchError, match=r"torch .* -> 99\.0.*--new-contract"):
+        CNNCodes("embedded", cache=changed_network).extract(folder)
+    cached = CNNCodes("embedded", cache=changed_network).extract(load_pictures(folder)[:20])
+    assert cached.computed == 0
+
+
+def test_a_new_contract_starts_a_folder_of_its_own_that_is_used_from_then_on(
+    folder: Path, changed_network: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["extract", str(folder), "--backbone", "embedded", "--cache", str(changed_network)]
+    assert run(words) == 1
+    assert "99.0" in capsys.readouterr().err
+    assert run([*words, "--new-contract"]) == 0
+    assert "contract 1001" in capsys.readouterr().err
+    done = CNNCodes("embedded", cache=changed_network).extract(folder)
+    assert (done.computed, done.cached) == (0, 36)
+    assert done.codes.spec.contract == 1001
+    assert len(cache_info(changed_network)) == 2
+
+
+def test_differences_below_the_tolerance_are_no_change(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CNNCodes("embedded", cache=tmp_path).extract(load_pictures(folder)[:20])
+    codes = TorchEngine.codes
+    monkeypatch.setattr(
+        TorchEngine, "codes", lambda self, batch: [x * 1.00005 for x in codes(self, batch)]
+    )
+    assert CNNCodes("embedded", cache=tmp_path).extract(folder).computed == 16
+
+
+def test_a_changed_decoder_is_seen(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    CNNCodes("embedded", cache=tmp_path).extract(load_pictures(folder)[:20])
+    monkeypatch.setattr(_probes, "decode", lambda data, options: decode(data).rotate(180))
+    monkeypatch.setattr(_probes, "decoder_versions", lambda: {"Pillow": "77"})
+    with pytest.raises(CodesMismatchError, match=r"Pillow .* -> 77"):
+        CNNCodes("embedded", cache=tmp_path).extract(folder)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from tlfeatures.modelfile import load_model, save_model
 from tlfeatures.pictures import Pictures
 from tlfeatures.store import CodeSpec
 
+_log = logging.getLogger(__name__)
 NETWORK, HEAD = "network.", "head."
 
 
@@ -186,12 +188,16 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             raise WeightsError(
                 f"{path} needs its network: {error} A model saved with --with-weights needs none."
             ) from error
-        if found.key != self.spec_.key:
-            differences = "; ".join(self.spec_.diff(found))
-            raise CodesMismatchError(
-                f"{path} was fitted on other codes ({differences}); use the weights and options of "
-                f"its fit."
-            )
+        if replace(found, contract=self.spec_.contract).key == self.spec_.key:
+            if found != self.spec_:
+                words = (path, self.spec_.contract, found.contract)
+                _log.info("%s was fitted on codes of contract %d, these are of %d", *words)
+            return
+        differences = "; ".join(self.spec_.diff(found))
+        raise CodesMismatchError(
+            f"{path} was fitted on other codes ({differences}); use the weights and options of "
+            f"its fit."
+        )
 
     def _network_tensors(self) -> dict[str, NDArray[Any]]:
         codes = self.codes_

@@ -2,20 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from tlfeatures.cli._output import print_json
-from tlfeatures.store import cache_info, cache_totals, default_cache_dir
+from tlfeatures.errors import UsageError
+from tlfeatures.store import (
+    cache_info,
+    cache_totals,
+    default_cache_dir,
+    export_folder,
+    find_folder,
+    gc_cache,
+    merge_caches,
+    repair_cache,
+    verify_cache,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tlfeatures.store import CacheFolder, Problem
 
 CACHE = click.option("--cache", metavar="DIR", help="Default: $TLFEATURES_CACHE, else the user's.")
 JSON = click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @click.group("cache")
 def command() -> None:
-    """Where the cache is and what is in it."""
+    """Look at the cache, check it, mend it, make room in it."""
 
 
 @command.command("where")
@@ -23,7 +43,7 @@ def command() -> None:
 @JSON
 def where(cache: str | None, as_json: bool) -> None:
     """Print the cache folder."""
-    root = Path(cache) if cache else default_cache_dir()
+    root = _root(cache)
     if as_json:
         print_json({"cache": str(root), "exists": root.is_dir()})
     else:
@@ -35,30 +55,191 @@ def where(cache: str | None, as_json: bool) -> None:
 @JSON
 def info(cache: str | None, as_json: bool) -> None:
     """List the codes that are kept, each spec in words."""
-    root = Path(cache) if cache else default_cache_dir()
+    root = _root(cache)
     folders = cache_info(root)
     rows, size = cache_totals(folders)
     if as_json:
-        print_json(
-            {
-                "cache": str(root),
-                "rows": rows,
-                "bytes": size,
-                "folders": [
-                    {
-                        "folder": f.folder.name,
-                        "rows": f.rows,
-                        "shards": f.shards,
-                        "bytes": f.bytes,
-                        "key": f.spec.key if f.spec else None,
-                        "spec": f.spec.to_json() if f.spec else None,
-                    }
-                    for f in folders
-                ],
-            }
-        )
+        entries = [_folder_json(entry) for entry in folders]
+        print_json({"cache": str(root), "rows": rows, "bytes": size, "folders": entries})
         return
-    for f in folders:
-        click.echo(f"{f.folder.name}: {f.rows} rows, {f.shards} shards, {f.bytes / 1e6:.1f} MB")
-        click.echo(f"  {f.spec.describe() if f.spec else 'spec cannot be read'}")
+    for entry in folders:
+        click.echo(_folder_line(entry))
+        click.echo(f"  {entry.spec.describe() if entry.spec else 'spec cannot be read'}")
     click.echo(f"{root}: {rows} rows, {size / 1e6:.1f} MB")
+
+
+@command.command("diff")
+@click.argument("a")
+@click.argument("b")
+@CACHE
+@JSON
+def diff(a: str, b: str, cache: str | None, as_json: bool) -> None:
+    """Say what differs between the specs of two folders, A and B.
+
+    Each is named by its folder, or by the beginning of its folder's name or key.
+    """
+    root = _root(cache)
+    (_, one), (_, other) = find_folder(root, a), find_folder(root, b)
+    differences = one.diff(other)
+    if as_json:
+        print_json({"a": one.to_json(), "b": other.to_json(), "differences": differences})
+    else:
+        click.echo("\n".join(differences) or "nothing differs: they are the same folder.")
+
+
+@command.command("verify")
+@CACHE
+@JSON
+def verify(cache: str | None, as_json: bool) -> int:
+    """Read everything and check it; exit 1 if anything is not as it was written."""
+    root = _root(cache)
+    found = verify_cache(root)
+    if as_json:
+        print_json({"cache": str(root), **asdict(found), "problems": _problems(found.problems)})
+    else:
+        _say_problems(found.problems)
+        click.echo(
+            f"{root}: {found.rows} whole rows in {found.shards} shards of {found.folders} folders, "
+            f"{found.bytes / 1e6:.1f} MB read, {len(found.problems)} problems"
+        )
+        if found.problems:
+            click.echo("'tlfeatures cache repair' moves what is broken aside and keeps the rest.")
+    return 1 if found.problems else 0
+
+
+@command.command("repair")
+@CACHE
+@JSON
+def repair(cache: str | None, as_json: bool) -> None:
+    """Move what is broken aside, keep every whole row, say what must be computed again."""
+    root = _root(cache)
+    done = repair_cache(root)
+    if as_json:
+        print_json({"cache": str(root), **asdict(done), "moved": _problems(done.moved)})
+        return
+    _say_problems(done.moved)
+    click.echo(
+        f"{root}: {len(done.moved)} broken files moved into folders 'broken', {done.rescued} of "
+        f"their rows kept, {done.lost} must be computed again: run the same extraction."
+    )
+
+
+@command.command("gc")
+@click.option(
+    "--keep-days", type=click.FloatRange(0), metavar="N", help="Keep what was used in N days."
+)
+@click.option("--max-size", metavar="SIZE", help="Keep the last used ones up to, say, 20G.")
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@CACHE
+@JSON
+def gc(
+    keep_days: float | None, max_size: str | None, dry_run: bool, cache: str | None, as_json: bool
+) -> None:
+    """Make room: take away folders of codes that were not used for long."""
+    if keep_days is None and max_size is None:
+        raise UsageError("say what may go: --keep-days N, or --max-size SIZE, or both.")
+    root = _root(cache)
+    size = None if max_size is None else parse_size(max_size)
+    done = gc_cache(root, keep_days=keep_days, max_bytes=size, dry_run=dry_run)
+    if as_json:
+        groups = {name: getattr(done, name) for name in ("removed", "kept", "in_use")}
+        lists = {name: [_folder_json(entry) for entry in group] for name, group in groups.items()}
+        print_json({"cache": str(root), "dry_run": dry_run, **lists})
+        return
+    for entry in done.removed:
+        click.echo(f"{'would go' if dry_run else 'gone'}: {_folder_line(entry)}")
+    for entry in done.in_use:
+        click.echo(f"kept, used within the last hour: {entry.folder.name}")
+    freed, left = cache_totals(done.removed)[1], cache_totals(done.kept)[1]
+    click.echo(
+        f"{root}: {freed / 1e6:.1f} MB {'would be ' if dry_run else ''}freed, "
+        f"{left / 1e6:.1f} MB left"
+    )
+
+
+@command.command("merge")
+@click.argument("other")
+@CACHE
+@JSON
+def merge(other: str, cache: str | None, as_json: bool) -> int:
+    """Take the codes of OTHER, another cache folder, which is not changed."""
+    root = _root(cache)
+    if not Path(other).is_dir():
+        raise click.BadParameter(f"{other} is no folder; give the other cache folder.")
+    done = merge_caches(root, other)
+    if as_json:
+        print_json({"cache": str(root), **asdict(done), "refused": _problems(done.refused)})
+    else:
+        _say_problems(done.refused)
+        click.echo(
+            f"{root}: {done.shards} shards with {done.rows} rows taken, {done.present} were here "
+            f"already, {len(done.refused)} refused"
+        )
+    return 1 if done.refused else 0
+
+
+@command.command("export")
+@click.argument("key")
+@click.argument("out", metavar="OUT.h5")
+@click.option("--images", metavar="IMAGES", help="Only these pictures, with paths and labels.")
+@CACHE
+@JSON
+def export(key: str, out: str, images: str | None, cache: str | None, as_json: bool) -> None:
+    """Write the codes of one folder to one plain HDF5 file, OUT.h5.
+
+    KEY is the folder's name, or the beginning of its name or key; see 'cache info'.
+    """
+    root = _root(cache)
+    if images is None:
+        shape = export_folder(root, key, out)
+    else:
+        from tlfeatures.extraction import export_pictures
+        from tlfeatures.pictures import load_pictures
+
+        shape = export_pictures(root, key, load_pictures(images), out)
+    if as_json:
+        print_json({"out": str(out), "rows": shape[0], "dim": shape[1]})
+    else:
+        click.echo(f"{out}: {shape[0]} rows of {shape[1]} values")
+
+
+def parse_size(text: str) -> int:
+    """Bytes of 20G, 500M, 1.5T or a plain number.
+
+    Raises
+    ------
+    UsageError
+    """
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)B?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise UsageError(f"--max-size {text!r}: write a size such as 500M, 20G or 1T.")
+    return int(float(found[1]) * UNITS[found[2].upper()])
+
+
+def _root(cache: str | None) -> Path:
+    return Path(cache) if cache else default_cache_dir()
+
+
+def _folder_line(entry: CacheFolder) -> str:
+    size = f"{entry.bytes / 1e6:.1f} MB"
+    return f"{entry.folder.name}: {entry.rows} rows, {entry.shards} shards, {size}"
+
+
+def _folder_json(entry: CacheFolder) -> dict[str, Any]:
+    return {
+        "folder": entry.folder.name,
+        "rows": entry.rows,
+        "shards": entry.shards,
+        "bytes": entry.bytes,
+        "key": entry.spec.key if entry.spec else None,
+        "spec": entry.spec.to_json() if entry.spec else None,
+    }
+
+
+def _problems(problems: Iterable[Problem]) -> list[dict[str, str]]:
+    return [{"path": str(problem.path), "reason": problem.reason} for problem in problems]
+
+
+def _say_problems(problems: Iterable[Problem]) -> None:
+    for problem in problems:
+        click.echo(f"{problem.path}: {problem.reason}", err=True)

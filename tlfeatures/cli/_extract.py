@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from tlfeatures.cli._output import as_bad, exit_code, print_json, say_bad, say_c
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tlfeatures.cli._options import Words
     from tlfeatures.extraction import Extraction
 
 
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Repeatable: several layers in one pass. See 'backbones describe'.",
 )
+@click.option("--retry-bad", is_flag=True, help="Try pictures again that are known to be bad.")
+@click.option(
+    "--new-contract",
+    is_flag=True,
+    help="Start a folder of its own: after versions have changed the numbers.",
+)
 def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any) -> int:
     """Fill the cache with the codes of IMAGES: a folder or a manifest (CSV, Parquet)."""
     from tlfeatures.extraction import extract_layers
@@ -44,6 +51,7 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
 
     words, pictures = take_both(given, images)
     wanted = layers or (None,)
+    words = _with_contract(words, wanted, given)
     say_plan(pictures, words, wanted)
     done = extract_layers(pictures, words.request, wanted, words.run, progress=words.progress)
     for each, path in zip(done, _out_files(out, done), strict=False):
@@ -56,6 +64,16 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
     say_bad(done[0].bad, words.progress)
     say_cache(words.run.cache_dir, words.progress)
     return exit_code(done[0].bad, given["strict"])
+
+
+def _with_contract(words: Words, layers: Sequence[str | None], given: dict[str, Any]) -> Words:
+    from tlfeatures.extraction import next_contract
+
+    run = replace(words.run, retry_bad=given["retry_bad"])
+    if given["new_contract"]:
+        run = replace(run, contract=next_contract(words.request, layers, run))
+        words.progress.say(f"contract {run.contract}: a folder of its own, used from now on")
+    return replace(words, run=run)
 
 
 def _out_files(out: str | None, done: Sequence[Extraction]) -> list[str]:
@@ -73,6 +91,7 @@ def _as_json(done: Sequence[Extraction]) -> dict[str, Any]:
         "computed": max(each.computed for each in done),
         "cached": min(each.cached for each in done),
         "bad": as_bad(first.bad),
+        "remembered": first.remembered,
         "notes": [asdict(note) for note in first.notes],
         "specs": [{"layer": spec.layer, "dim": spec.dim, "key": spec.key} for spec in specs],
         "device": first.device,

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import Engine, Extraction, Note, Progress, extract_codes
 from tlfeatures.extraction._open import (
     DEVICES,
     RunOptions,
     extract,
     extract_layers,
+    next_contract,
     open_engine,
     spec_of,
     specs_of,
@@ -31,9 +33,11 @@ __all__ = [
     "Note",
     "Progress",
     "RunOptions",
+    "export_pictures",
     "extract",
     "extract_codes",
     "extract_layers",
+    "next_contract",
     "open_engine",
     "spec_of",
     "specs_of",

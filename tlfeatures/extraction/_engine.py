@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from tlfeatures.backbones import Backbone, BackboneRequest, check_layers_of_entry, load_network
@@ -14,7 +15,6 @@ from tlfeatures.errors import UsageError
 from tlfeatures.store import CodeSpec
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from PIL import Image
 
@@ -36,6 +36,7 @@ class TorchEngine:
 
     def __init__(self, backbone: Backbone, device: str, batch_size: int) -> None:
         self.backbone, self.device, self.batch_size = backbone, device, batch_size
+        self.made_with = made_with(device)
         self.specs = tuple(
             CodeSpec(
                 backbone=backbone.name,
@@ -103,6 +104,16 @@ def open_torch_engine(
         backbone = Backbone(opened.network, layers, request.pooling)
         opened.engines[cut] = TorchEngine(backbone, device, batch_size)
     return opened.engines[cut]
+
+
+def made_with(device: str) -> dict[str, str]:
+    """What the numbers may depend on beyond 1e-4, if anything goes wrong: versions, the device."""
+    found = {"torch": str(torch.__version__), "numpy": np.__version__, "device": device}
+    if device == "cuda":
+        found["device"] = torch.cuda.get_device_name()
+        found["CUDA"] = str(torch.version.cuda)
+        found["cuDNN"] = str(torch.backends.cudnn.version())
+    return found
 
 
 def resolve_device(device: str) -> str:

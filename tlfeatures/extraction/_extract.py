@@ -6,7 +6,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from tlfeatures.errors import ImageReadError
+from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import (
     DecodeOptions,
     Pictures,
+    bad_key,
     content_digest,
     decode_with_notes,
     row_key,
 )
-from tlfeatures.store import CodeCache, Codes, CodeSpec, ShardWriter
+from tlfeatures.store import CodeCache, Codes, CodeSpec, FileMemo, ShardWriter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,15 +40,15 @@ AHEAD = 4  # tasks a worker may be ahead of the network; bounds the memory
 class Engine(Protocol):
     """What the loop needs of a network; a fake one takes ten lines."""
 
-    specs: tuple[CodeSpec, ...]
     batch_size: int
     device: str
+    made_with: dict[str, str]
 
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
         """The network's input for one RGB picture; called in worker threads."""
 
     def codes(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Codes (n, d), float32, of prepared pictures, one array a spec."""
+        """Codes (n, d), float32, of prepared pictures, one array a spec that it was made for."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class _Prepared:
     path: str
     pixels: NDArray[Any] | str
     notes: frozenset[str] = frozenset()
+    is_lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ class Extraction:
     codes : Codes
         Row i belongs to pictures[i].
     bad : list of (path, reason)
+    remembered : int
+        How many of the bad ones are known from earlier runs and were not tried again.
     notes : list of Note
         What was done to pictures in decoding, each kind once.
     given, computed, cached : int
@@ -127,6 +132,7 @@ class Extraction:
     rows: NDArray[np.intp]
     codes: Codes
     bad: list[tuple[str, str]]
+    remembered: int
     notes: list[Note]
     given: int
     computed: int
@@ -147,6 +153,7 @@ def extract_codes(
     cache: str | os.PathLike[str],
     options: DecodeOptions | None = None,
     n_jobs: int | None = None,
+    retry_bad: bool = False,
     progress: Callable[[Progress], None] | None = None,
 ) -> list[Extraction]:
     """Give every picture its codes, from the cache where they are there.
@@ -164,6 +171,8 @@ def extract_codes(
     options : DecodeOptions, optional
     n_jobs : int, optional
         Decoder threads; default: one a core, at most 16.
+    retry_bad : bool, default=False
+        Decode pictures again that the cache remembers as bad.
     progress : callable, optional
         Called after each batch.
 
@@ -176,14 +185,18 @@ def extract_codes(
     ------
     StoreError
         If the cache cannot be read or written; what was stored before stays.
+    CodesMismatchError
+        If the network says other things of the probe pictures than when the cache was filled.
     """
     started, options = time.perf_counter(), options or DecodeOptions()
     n_jobs = n_jobs or min(16, os.cpu_count() or 1)
     stores = [CodeCache(cache, spec) for spec in specs]
     with ThreadPoolExecutor(n_jobs) as pool:
         try:
-            keys, reasons = _make_keys(pool, pictures.items, options)
-            missing = {id(store): _missing(store, keys) for store in stores}
+            keys, reasons = _make_keys(pool, pictures.items, options, FileMemo(cache))
+            remembered = {} if retry_bad else remembered_bad(stores, keys, options)
+            reasons.update(remembered)
+            missing = {id(store): _missing(store, keys, reasons) for store in stores}
             lacking = [store for store in stores if missing[id(store)]]
             todo = sorted({i for rows in missing.values() for i in rows})
             run = _Run(lacking, options, pool, n_jobs)
@@ -197,6 +210,11 @@ def extract_codes(
             raise
     for note in run.notes():
         _log.info("%s: %d pictures, %s the first", note.words, note.n_pictures, note.first)
+    if remembered:
+        _log.info(
+            "%d bad pictures are known from earlier runs, not tried again; --retry-bad tries them",
+            len(remembered),
+        )
     rows_kept = np.array([i for i in range(len(pictures)) if i not in reasons], dtype=np.intp)
     kept: Pictures = pictures[rows_kept]
     labels = None if kept.labels is None else kept.labels.tolist()
@@ -207,6 +225,7 @@ def extract_codes(
             rows=rows_kept,
             codes=Codes(store, [keys[i] for i in rows_kept], kept.paths, labels),
             bad=[(pictures.paths[i], reasons[i]) for i in sorted(reasons)],
+            remembered=len(remembered),
             notes=run.notes(),
             given=len(pictures),
             computed=run.computed.get(id(store), 0),
@@ -223,26 +242,53 @@ def extract_codes(
 
 
 def _make_keys(
-    pool: ThreadPoolExecutor, items: Sequence[Any], options: DecodeOptions
+    pool: ThreadPoolExecutor, items: Sequence[Any], options: DecodeOptions, memo: FileMemo
 ) -> tuple[list[bytes], dict[int, str]]:
     """Row keys, and the reasons of those that cannot be read (their key is empty)."""
+    files = [i for i, item in enumerate(items) if isinstance(item, (str, os.PathLike))]
+    paths = [os.fspath(items[i]) for i in files]
+    known, facts = memo.look_up(paths)
+    digests = [b""] * len(items)
+    for i, digest in zip(files, known, strict=True):
+        digests[i] = digest
+    unknown = [i for i, digest in enumerate(digests) if not digest]
 
-    def key_of(item: Any) -> tuple[bytes, str]:
+    def digest_of(item: Any) -> tuple[bytes, str]:
         try:
-            return row_key(content_digest(item), options), ""
+            return content_digest(item), ""
         except ImageReadError as error:
             return b"", str(error)
 
-    answers = list(iter_ahead(pool, key_of, items, 64))
-    return [key for key, _ in answers], {i: why for i, (_, why) in enumerate(answers) if why}
+    answers = iter_ahead(pool, digest_of, [items[i] for i in unknown], 64)
+    reasons: dict[int, str] = {}
+    for i, (digest, reason) in zip(unknown, answers, strict=True):
+        digests[i] = digest
+        if reason:
+            reasons[i] = reason
+    new = [j for j, i in enumerate(files) if not known[j] and digests[i]]
+    memo.remember([paths[j] for j in new], facts[new], [digests[files[j]] for j in new])
+    return [row_key(digest, options) if digest else b"" for digest in digests], reasons
 
 
-def _missing(store: CodeCache, keys: Sequence[bytes]) -> list[int]:
-    """The first position of each key that is not stored."""
-    readable = [i for i, key in enumerate(keys) if key]
-    present = store.find([keys[i] for i in readable])
+def remembered_bad(
+    stores: Sequence[CodeCache], keys: Sequence[bytes], options: DecodeOptions
+) -> dict[int, str]:
+    """The reasons of pictures that one of the caches knows to be bad, by position."""
+    known: dict[bytes, str] = {}
+    for store in stores:
+        known |= store.read_bad()
+    if not known:
+        return {}
+    bad = {i: known.get(bad_key(key, options)) for i, key in enumerate(keys) if key}
+    return {i: reason for i, reason in bad.items() if reason is not None}
+
+
+def _missing(store: CodeCache, keys: Sequence[bytes], reasons: Mapping[int, str]) -> list[int]:
+    """The first position of each key that is not stored, bad pictures left out."""
+    wanted = [i for i, key in enumerate(keys) if key and i not in reasons]
+    present = store.find([keys[i] for i in wanted])
     first: dict[bytes, int] = {}
-    for i, is_there in zip(readable, present, strict=True):
+    for i, is_there in zip(wanted, present, strict=True):
         if not is_there:
             first.setdefault(keys[i], i)
     return list(first.values())
@@ -277,8 +323,10 @@ class _Run:
     ) -> dict[bytes, str]:
         """Compute and store the codes of the rows; returns the reasons of the bad ones."""
         engine = make_engine([store.spec for store in self._stores])
+        check_probes(engine, self._stores)
         self.batch_size, self.device = engine.batch_size, engine.device
         bad: dict[bytes, str] = {}
+        lasting: dict[bytes, str] = {}
         keys: list[bytes] = []
         batch: list[NDArray[Any]] = []
         started = time.perf_counter()
@@ -288,6 +336,8 @@ class _Run:
             for done, answer in enumerate(prepared, 1):
                 if isinstance(answer.pixels, str):
                     bad[answer.key] = answer.pixels
+                    if answer.is_lasting:
+                        lasting[bad_key(answer.key, self._options)] = answer.pixels
                 else:
                     keys.append(answer.key)
                     batch.append(answer.pixels)
@@ -301,6 +351,8 @@ class _Run:
                     _tell(progress, done, len(todo), started)
             for writer in writers:
                 self._timed("write", writer.flush)
+        for store in self._stores:
+            store.remember_bad(lasting)
         return bad
 
     def _write(
@@ -323,7 +375,7 @@ class _Run:
             try:
                 decoded = decode_with_notes(item, self._options)
             except ImageReadError as error:
-                return _Prepared(key, path, str(error))
+                return _Prepared(key, path, str(error), is_lasting=error.is_lasting)
             return _Prepared(key, path, engine.prepare(decoded.picture), decoded.notes)
 
         ahead = max(self._n_jobs * AHEAD, engine.batch_size)

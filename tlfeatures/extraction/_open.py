@@ -7,14 +7,24 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._extract import Engine, Extraction, Progress, extract_codes
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import DecodeOptions, Pictures
-from tlfeatures.store import CodeSpec, SpecMemo, default_cache_dir
+from tlfeatures.store import (
+    OWN_CONTRACTS,
+    CodeCache,
+    CodeSpec,
+    SpecMemo,
+    default_cache_dir,
+    newest_contract,
+)
+
+if TYPE_CHECKING:
+    from tlfeatures.extraction._engine import TorchEngine
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PACKAGES = ("tlfeatures", "torch", "torchvision", "timm", "numpy", "pillow")
@@ -34,6 +44,10 @@ class RunOptions:
     n_jobs : int or None
         Decoder threads; None: one a core.
     decode : DecodeOptions
+    retry_bad : bool
+        Decode pictures again that the cache remembers as bad.
+    contract : int or None
+        Which of the cache's contracts is extended; None: the newest; see `next_contract`.
     """
 
     cache: str | os.PathLike[str] | None = None
@@ -41,6 +55,8 @@ class RunOptions:
     batch_size: int | None = None
     n_jobs: int | None = None
     decode: DecodeOptions = field(default_factory=DecodeOptions)
+    retry_bad: bool = False
+    contract: int | None = None
 
     def __post_init__(self) -> None:
         if self.device not in DEVICES:
@@ -123,6 +139,7 @@ def extract_layers(
         cache=run.cache_dir,
         options=run.decode,
         n_jobs=run.n_jobs,
+        retry_bad=run.retry_bad,
         progress=progress,
     )
     by_spec = dict(zip(names, done, strict=True))
@@ -143,7 +160,40 @@ def specs_of(
     *,
     tensors: Mapping[str, Any] | None = None,
 ) -> list[CodeSpec]:
-    """The specs of several layers, remembered so that a cached run imports no torch."""
+    """The specs of several layers, remembered so that a cached run imports no torch.
+
+    Raises
+    ------
+    UsageError, WeightsError
+    CodesMismatchError
+        If an own network says other things of the probe pictures than the cache remembers.
+    """
+    specs = [_with_contract(spec, run) for spec in _base_specs(request, layers, run, tensors)]
+    if request.is_own:  # its forward cannot be hashed
+        engine = open_engine(request, run, layers, tensors=tensors)
+        check_probes(engine, [CodeCache(run.cache_dir, spec) for spec in specs])
+    return specs
+
+
+def next_contract(request: BackboneRequest, layers: Sequence[str | None], run: RunOptions) -> int:
+    """A contract that the cache has for none of these layers yet; `--new-contract`."""
+    specs = _base_specs(request, layers, run, None)
+    newest = max(newest_contract(run.cache_dir, spec) for spec in specs)
+    return max(newest, OWN_CONTRACTS * specs[0].contract) + 1
+
+
+def _with_contract(spec: CodeSpec, run: RunOptions) -> CodeSpec:
+    contract = run.contract or newest_contract(run.cache_dir, spec) or spec.contract
+    return replace(spec, contract=contract)
+
+
+def _base_specs(
+    request: BackboneRequest,
+    layers: Sequence[str | None],
+    run: RunOptions,
+    tensors: Mapping[str, Any] | None,
+) -> list[CodeSpec]:
+    """The specs under the program's own contract."""
     memo = SpecMemo(run.cache_dir)
     requests = [replace(request, layer=layer) for layer in layers]
     is_known = tensors is None and request.is_words and not request.is_own
@@ -164,22 +214,17 @@ def open_engine(
     layers: Sequence[str | None] | None = None,
     *,
     tensors: Mapping[str, Any] | None = None,
-) -> Engine:
+) -> TorchEngine:
     """The network of these words on its device; the last ones used stay in memory.
 
     Raises
     ------
     UsageError, WeightsError
-    CodesMismatchError
-        If an own network says other things of the probe pictures than the cache remembers.
     """
     from tlfeatures.extraction._engine import open_torch_engine
 
     layers = (request.layer,) if layers is None else layers
-    engine = open_torch_engine(request, layers, run.device, run.batch_size, tensors)
-    if request.is_own:
-        check_probes(engine, run.cache_dir)
-    return engine
+    return open_torch_engine(request, layers, run.device, run.batch_size, tensors)
 
 
 def _weights_files(request: BackboneRequest) -> list[Path] | None:

@@ -1,66 +1,78 @@
-"""Probe pictures: what a network says of them tells whether it is still the same network."""
+"""Probe pictures: what a network says of them tells whether its numbers are still the same."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
+from importlib.resources import files
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from tlfeatures.errors import CodesMismatchError
-from tlfeatures.store import CodeCache
+from tlfeatures.pictures import DecodeOptions, decode, decoder_versions
+from tlfeatures.store import TOLERANCE, CodeCache, Probes, relative_difference
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from tlfeatures.extraction._extract import Engine
 
-TOLERANCE = 1e-4  # of float32, relative to the code's length
-SIZES = ((320, 240), (240, 320), (300, 300))
+NAMES = ("0.jpg", "1.jpg", "2.jpg")  # waves of all directions over a grid of edges, in colour
 
 
-def probe_pictures() -> list[Image.Image]:
-    """Three pictures drawn by formula: waves of all directions and a grid of edges, in colour."""
-    return [_draw(width, height, i) for i, (width, height) in enumerate(SIZES)]
+def probe_files() -> list[bytes]:
+    """The three JPEG files of the probe pictures; they are part of the package and never change."""
+    folder = files("tlfeatures.extraction") / "probes"
+    return [(folder / name).read_bytes() for name in NAMES]
 
 
-def check_probes(engine: Engine, cache: str | os.PathLike[str]) -> None:
+def check_probes(engine: Engine, caches: Sequence[CodeCache]) -> None:
     """Compare the network's codes of the probes with those stored; store them the first time.
+
+    The pictures are decoded as all others, so that a changed decoder is seen too.
+
+    Parameters
+    ----------
+    engine : Engine
+    caches : sequence of CodeCache
+        One for each of the engine's arrays of codes.
 
     Raises
     ------
     CodesMismatchError
-        If they differ: the rows of this cache are of another network.
+        If they differ by more than 1e-4: other rows would be mixed into this cache.
     StoreError
         If the cache cannot be read or written.
     """
-    from tlfeatures.extraction._extract import run_padded
-
-    prepared = [engine.prepare(picture) for picture in probe_pictures()]
-    for spec, codes in zip(engine.specs, run_padded(engine, prepared), strict=True):
-        store = CodeCache(cache, spec)
-        stored = store.read_probes()
+    prepared = [engine.prepare(decode(data, DecodeOptions())) for data in probe_files()]
+    made_with = {**engine.made_with, **decoder_versions()}
+    for cache, codes in zip(caches, engine.codes(np.stack(prepared)), strict=True):
+        stored = cache.read_probes()
         if stored is None:
-            store.write_probes(codes)
-        elif (difference := _difference(codes, stored)) > TOLERANCE:
-            raise CodesMismatchError(
-                f"{spec.backbone} gives other codes of the probe pictures than those in "
-                f"{store.folder} (relative difference {difference:.2g}): its forward or its "
-                "preprocessing has changed; give it another weights_id, or choose another --cache."
-            )
+            cache.write_probes(Probes(codes, made_with))
+            continue
+        difference = relative_difference(codes, stored.codes)
+        if difference > TOLERANCE:
+            raise CodesMismatchError(_mismatch(cache, difference, stored, made_with))
 
 
-def _difference(codes: NDArray[np.float32], stored: NDArray[np.float32]) -> float:
-    if codes.shape != stored.shape:
-        return float("inf")
-    lengths = np.maximum(np.linalg.norm(stored, axis=1), 1e-12)
-    return float((np.linalg.norm(codes - stored, axis=1) / lengths).max())
+def _mismatch(
+    cache: CodeCache, difference: float, stored: Probes, made_with: dict[str, str]
+) -> str:
+    before = stored.made_with
+    changed = [
+        f"{name} {before.get(name, 'none')} -> {made_with.get(name, 'none')}"
+        for name in sorted({*before, *made_with})
+        if before.get(name) != made_with.get(name)
+    ]
+    reason = f"changed since: {', '.join(changed)}" if changed else _UNEXPLAINED
+    return (
+        f"{cache.spec.backbone} gives other codes of the probe pictures than those in "
+        f"{cache.folder} (relative difference {difference:.2g}); {reason}. Rows of both must not "
+        "be mixed: go back to what was, or start a folder of its own with 'tlfeatures extract "
+        "IMAGES --new-contract'."
+    )
 
 
-def _draw(width: int, height: int, i: int) -> Image.Image:
-    y, x = np.mgrid[:height, :width]
-    waves = [np.sin((x * (k + 1) + y * (5 * i - 3 * k)) / (9.0 + 4 * k)) for k in range(3)]
-    edges = ((x // 24 + y // (16 + 8 * i)) % 2) * 60.0
-    pixels = np.stack([110 + 60 * wave + edges for wave in waves], axis=-1)
-    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+_UNEXPLAINED = (
+    "no version has changed, so an own network's forward or preprocessing has (another weights_id "
+    "would keep them apart too)"
+)

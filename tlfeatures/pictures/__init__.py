@@ -5,8 +5,14 @@ Must not know: networks, codes, the cache; torch is never imported.
 """
 
 from tlfeatures.pictures._copies import Copies, find_exact_copies
-from tlfeatures.pictures._decode import Decoded, DecodeOptions, decode, decode_with_notes
-from tlfeatures.pictures._digest import content_digest, read_bytes, row_key
+from tlfeatures.pictures._decode import (
+    Decoded,
+    DecodeOptions,
+    decode,
+    decode_with_notes,
+    decoder_versions,
+)
+from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
 from tlfeatures.pictures._pictures import Pictures
 from tlfeatures.pictures._range import estimate_range
@@ -17,11 +23,13 @@ __all__ = [
     "DecodeOptions",
     "Decoded",
     "Pictures",
+    "bad_key",
     "contact_sheet",
     "content_digest",
     "data_uri",
     "decode",
     "decode_with_notes",
+    "decoder_versions",
     "estimate_range",
     "find_exact_copies",
     "load_pictures",

@@ -22,8 +22,9 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import PIL
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from tlfeatures.errors import ImageReadError, UsageError
 from tlfeatures.pictures._depth import deep_values, has_sixteen_bits, to_eight
@@ -200,7 +201,24 @@ def reasons(max_pixels: int | None = None) -> Iterator[None]:
     except Exception as error:  # Pillow raises almost anything on hostile bytes
         line = _first_line(error)
         known = (word for word in ("truncated", "too large") if word in line.lower())
-        raise ImageReadError(f"{next(known, 'cannot be decoded')}: {line}") from error
+        # Pillow's own OSErrors have no number; one with a number is of the system.
+        is_lasting = not (isinstance(error, OSError) and error.errno)
+        raise ImageReadError(
+            f"{next(known, 'cannot be decoded')}: {line}", is_lasting=is_lasting
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def decoder_versions() -> dict[str, str]:
+    """The libraries that decode, with their versions; "none" where one is absent."""
+    libraries = {"jpeg": "jpg", "libjpeg-turbo": "libjpeg_turbo", "zlib": "zlib", "webp": "webp"}
+    found = {name: str(features.version(part) or "none") for name, part in libraries.items()}
+    heif = "none"
+    if _has_heif():
+        import pillow_heif
+
+        heif = str(pillow_heif.__version__)
+    return {"rules": str(RULES), "Pillow": PIL.__version__, "pillow-heif": heif, **found}
 
 
 def orientation_of(picture: Image.Image) -> int:

@@ -12,7 +12,13 @@ import numpy as np
 from PIL import Image
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.pictures._decode import RULES, DecodeOptions, orientation_of, reasons
+from tlfeatures.pictures._decode import (
+    RULES,
+    DecodeOptions,
+    decoder_versions,
+    orientation_of,
+    reasons,
+)
 
 DIGEST_SIZE = 16
 
@@ -28,13 +34,13 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     file = Path(path)
     try:
         if file.exists() and not file.is_file():  # reading a pipe would never end
-            raise ImageReadError("cannot be read: not a regular file")
+            raise ImageReadError("cannot be read: not a regular file", is_lasting=False)
         return file.read_bytes()
     except ImageReadError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
         reason = getattr(error, "strerror", None) or str(error)
-        raise ImageReadError(f"cannot be read: {reason}") from error
+        raise ImageReadError(f"cannot be read: {reason}", is_lasting=False) from error
 
 
 def content_digest(item: Any) -> bytes:
@@ -65,3 +71,13 @@ def row_key(digest: bytes, options: DecodeOptions) -> bytes:
     """The key of a picture's rows, 16 bytes: its content together with how it is decoded."""
     words = json.dumps({"rules": RULES, **options.to_json()}, sort_keys=True).encode()
     return hashlib.blake2b(digest + words, digest_size=DIGEST_SIZE, person=b"row").digest()
+
+
+def bad_key(key: bytes, options: DecodeOptions) -> bytes:
+    """The key under which a bad picture is remembered, 16 bytes: its row key and the decoder.
+
+    Another version of a decoder, an extra installed meanwhile, or another limit of pixels makes
+    another key, so that the picture is tried again.
+    """
+    words = json.dumps({"max_pixels": options.max_pixels, **decoder_versions()}, sort_keys=True)
+    return hashlib.blake2b(key + words.encode(), digest_size=DIGEST_SIZE, person=b"bad").digest()

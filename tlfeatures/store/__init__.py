@@ -6,22 +6,51 @@ Must not know: pictures, networks, torch, scikit-learn; a row is 16 bytes of key
 
 from tlfeatures.store._cache import CodeCache, default_cache_dir
 from tlfeatures.store._codes import Codes
-from tlfeatures.store._export import export_codes
-from tlfeatures.store._info import CacheFolder, cache_info, cache_totals
+from tlfeatures.store._export import export_codes, export_folder
+from tlfeatures.store._file_memo import FileMemo
+from tlfeatures.store._gc import Collection, gc_cache
+from tlfeatures.store._info import (
+    OWN_CONTRACTS,
+    CacheFolder,
+    cache_info,
+    cache_totals,
+    find_folder,
+    newest_contract,
+)
 from tlfeatures.store._memo import RangeMemo, SpecMemo
+from tlfeatures.store._probes import TOLERANCE, Probes, relative_difference
 from tlfeatures.store._spec import CodeSpec
+from tlfeatures.store._take import Taken, merge_caches
+from tlfeatures.store._verify import Problem, Repair, Verification, repair_cache, verify_cache
 from tlfeatures.store._writer import ShardWriter
 
 __all__ = [
+    "OWN_CONTRACTS",
+    "TOLERANCE",
     "CacheFolder",
     "CodeCache",
     "CodeSpec",
     "Codes",
+    "Collection",
+    "FileMemo",
+    "Probes",
+    "Problem",
     "RangeMemo",
+    "Repair",
     "ShardWriter",
     "SpecMemo",
+    "Taken",
+    "Verification",
     "cache_info",
     "cache_totals",
     "default_cache_dir",
     "export_codes",
+    "export_folder",
+    "find_folder",
+    "gc_cache",
+    "merge_caches",
+    "newest_contract",
+    "relative_difference",
+    "repair_cache",
+    "verify_cache",
 ]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import io
 import json
 import os
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
-from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError
+from tlfeatures.errors import StoreError
+from tlfeatures.store._bad import publish_bad, read_bad
 from tlfeatures.store._files import (
     is_gone,
     publish_bytes,
@@ -23,7 +24,11 @@ from tlfeatures.store._files import (
     sync_folder,
     write_error,
 )
+from tlfeatures.store._merge import merge_small
+from tlfeatures.store._probes import PROBES_NAME, Probes, read_probes, write_probes
+from tlfeatures.store._rows import read_rows
 from tlfeatures.store._shard import (
+    DTYPES,
     FORMAT,
     FORMAT_VERSION,
     KEY_BYTES,
@@ -31,8 +36,8 @@ from tlfeatures.store._shard import (
     Keys,
     ShardTable,
     as_keys,
+    check_version,
     load_table,
-    read_rows,
     shard_bytes,
     shard_name,
 )
@@ -40,9 +45,9 @@ from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._writer import ShardWriter
 
 META_NAME = "meta.json"
-PROBES_NAME = "probes.npy"
 _SHARD_BYTES = 64 << 20
 _SHARD_ROWS = 4096
+_MARK_EVERY_S = 60.0
 _TRIES = 5  # how often a folder that others change meanwhile is listed or made again
 
 
@@ -63,17 +68,30 @@ class CodeCache:
         The cache folder that holds one folder a spec.
     spec : CodeSpec
         Which numbers these are.
+    store_dtype : {"float32", "float16"}, optional
+        How new rows are stored. Default: float16 for half-precision classes, float32 else. Rows
+        that do not fit float16's range are stored as float32; reading gives float32 always.
 
     Attributes
     ----------
     folder : Path
         Where this spec's shards lie.
+
+    Raises
+    ------
+    ValueError
+        If `store_dtype` is none of these.
     """
 
-    def __init__(self, root: str | os.PathLike[str], spec: CodeSpec) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], spec: CodeSpec, store_dtype: str | None = None
+    ) -> None:
+        if store_dtype not in (None, *DTYPES):
+            raise ValueError(f"store_dtype is {store_dtype!r}; choose one of {', '.join(DTYPES)}.")
         self.root = Path(root)
         self.spec = spec
         self.folder = self.root / spec.folder_name
+        self.store_dtype = store_dtype or ("float32" if spec.precision == "float32" else "float16")
         self._index: _Index | None = None
         self._is_stale = True
 
@@ -126,44 +144,65 @@ class CodeCache:
         """
         return self._current().locate(as_keys(keys)) >= 0
 
-    def read_probes(self) -> Float32Array | None:
-        """Return the codes of the probe pictures, None if none are stored.
+    def mark_used(self) -> None:
+        """Note the time for `gc_cache`, at most once a minute; a read-only cache stays as it is."""
+        path = self.folder / META_NAME
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _MARK_EVERY_S:
+                os.utime(path)
 
-        Returns
-        -------
-        ndarray of shape (n_probes, d), float32, or None
+    def read_probes(self) -> Probes | None:
+        """Return what the network said of the probe pictures, None if that is not stored.
 
         Raises
         ------
         StoreError
-            If they cannot be read.
+            If it cannot be read.
         """
-        path = self.folder / PROBES_NAME
         try:
-            return np.asarray(np.load(path, allow_pickle=False), np.float32)
+            return read_probes(self.folder / PROBES_NAME)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, EOFError) as error:
-            raise StoreCorruptError(
-                f"{path} cannot be read ({error}); remove it, or choose another --cache."
-            ) from error
 
-    def write_probes(self, codes: Float32Array) -> None:
-        """Store the codes of the probe pictures.
+    def write_probes(self, probes: Probes) -> None:
+        """Store what the network says of the probe pictures.
 
         Raises
         ------
         StoreError
-            If they cannot be written.
+            If that is not possible.
         """
-        buffer = io.BytesIO()
-        np.save(buffer, codes)
         path = self.folder / PROBES_NAME
         try:
-            self._make_folder()
-            publish_bytes(buffer.getvalue(), path)
+            self.make_folder()
+            write_probes(path, probes)
         except OSError as error:
             raise write_error(path, error) from error
+
+    def read_bad(self) -> dict[bytes, str]:
+        """Return the keys of pictures that are known to be bad, with their reasons."""
+        return read_bad(self.folder)
+
+    def remember_bad(self, reasons: Mapping[bytes, str]) -> None:
+        """Remember bad pictures; nothing is written for none.
+
+        Parameters
+        ----------
+        reasons : mapping of keys of 16 bytes to reasons
+            The keys say content and decoder; no row has such a key.
+
+        Raises
+        ------
+        StoreError
+            If that is not possible.
+        """
+        if not reasons:
+            return
+        try:
+            self.make_folder()
+            publish_bad(self.folder, reasons)
+        except OSError as error:
+            raise write_error(self.folder, error) from error
 
     def read(self, keys: Sequence[bytes]) -> Float32Array:
         """Read rows in the given order, each checked against its checksum.
@@ -225,20 +264,51 @@ class CodeCache:
         ValueError
             If `rows_per_shard` is below 1.
         """
-        rows = rows_per_shard
-        if rows is None:
-            rows = max(1, min(_SHARD_ROWS, _SHARD_BYTES // (4 * self.spec.dim)))
+        rows = self.rows_per_shard if rows_per_shard is None else rows_per_shard
         if rows < 1:
             raise ValueError(f"rows_per_shard is {rows}; a shard has at least one row.")
         return ShardWriter(self, rows, seconds_per_shard, announce)
 
-    def publish(self, keys: Keys, codes: Float32Array) -> Path:
+    @property
+    def rows_per_shard(self) -> int:
+        """The rows of a full shard: at most 4096, fewer where it would exceed 64 MB."""
+        return max(1, min(_SHARD_ROWS, _SHARD_BYTES // (4 * self.spec.dim)))
+
+    def merge_small_shards(self) -> int:
+        """Merge small shards if there are more than 32; see `_merge.merge_small`.
+
+        Returns
+        -------
+        int
+            How many were replaced.
+
+        Raises
+        ------
+        StoreError
+            If the merged shard cannot be written; nothing is then lost.
+        """
+        n_replaced = merge_small(self)
+        self._is_stale = True
+        return n_replaced
+
+    def publish(
+        self,
+        keys: Keys,
+        codes: Float32Array,
+        *,
+        dtype: str | None = None,
+        replaces: Sequence[str] = (),
+    ) -> Path:
         """Write one shard; when this returns, its rows are on the disk.
 
         Parameters
         ----------
         keys : ndarray of shape (n,), dtype S16
         codes : ndarray of shape (n, d), float32
+        dtype : {"float32", "float16"}, optional
+            Instead of the cache's own.
+        replaces : sequence of str
+            Names of the shards whose rows these are.
 
         Returns
         -------
@@ -250,12 +320,13 @@ class CodeCache:
         StoreError
             If it cannot be written (full disk, no permission ...); nothing is left behind.
         """
-        data = shard_bytes(self.spec, keys, codes)
+        data = shard_bytes(self.spec, keys, codes, dtype or self.store_dtype, replaces)
         path = self.folder / shard_name(data)
         for attempt in range(_TRIES):
             try:
-                self._make_folder()
+                self.make_folder()
                 publish_bytes(data, path)
+                self.mark_used()
                 self._is_stale = True
                 break
             except OSError as error:
@@ -266,6 +337,7 @@ class CodeCache:
 
     def _current(self) -> _Index:
         index = self._index
+        self.mark_used()
         return self._list_again() if index is None or self._is_stale else index
 
     def _list_again(self) -> _Index:
@@ -274,7 +346,7 @@ class CodeCache:
             with contextlib.suppress(FileNotFoundError):  # merged or deleted meanwhile
                 self._is_stale = False
                 self._check_meta()
-                paths = self._list_shards()
+                paths = self.list_shards()
                 tables = {p.name: known.get(p.name) or load_table(p, self.spec) for p in paths}
                 self._index = _Index.over(tables)
                 return self._index
@@ -286,7 +358,14 @@ class CodeCache:
             "deletes there."
         )
 
-    def _list_shards(self) -> list[Path]:
+    def list_shards(self) -> list[Path]:
+        """Return the shard files that are there now, sorted by name.
+
+        Raises
+        ------
+        StoreError
+            If the folder cannot be read.
+        """
         try:
             names = os.listdir(self.folder)
         except OSError as error:
@@ -298,14 +377,16 @@ class CodeCache:
 
     def _check_meta(self) -> None:
         meta = read_meta(self.folder)
-        version = meta.get("format_version", FORMAT_VERSION)
-        if version != FORMAT_VERSION:
-            raise StoreFormatError(
-                f"{self.folder / META_NAME} has format version {version}, this tlfeatures knows "
-                f"{FORMAT_VERSION}; update tlfeatures, or choose another folder with --cache."
-            )
+        check_version(meta.get("format_version", FORMAT_VERSION), self.folder / META_NAME)
 
-    def _make_folder(self) -> None:
+    def make_folder(self) -> None:
+        """Make the folder and its meta.json, where they are not there.
+
+        Raises
+        ------
+        OSError
+            If that is not possible.
+        """
         if not self.folder.is_dir():
             self.folder.mkdir(parents=True, exist_ok=True)
             sync_folder(self.root)

@@ -22,7 +22,7 @@ class Codes:
         Where the rows are.
     keys : sequence of n keys of 16 bytes
         Which rows, in which order; duplicates are allowed.
-    paths : sequence of n str
+    paths : sequence of n str, optional
         The picture each row belongs to.
     labels : sequence of n str, optional
         Its label.
@@ -39,18 +39,18 @@ class Codes:
         self,
         cache: CodeCache,
         keys: Sequence[bytes],
-        paths: Sequence[str],
+        paths: Sequence[str] | None = None,
         labels: Sequence[str | None] | None = None,
     ) -> None:
         self.cache = cache
         self.keys = list(keys)
-        self.paths = list(paths)
+        self.paths = None if paths is None else list(paths)
         self.labels = None if labels is None else list(labels)
-        lengths = {len(self.keys), len(self.paths), len(self.keys if labels is None else labels)}
-        if len(lengths) > 1:
+        counts = {"paths": paths, "labels": labels}
+        if any(texts is not None and len(texts) != len(self.keys) for texts in counts.values()):
+            shown = (f"{'no' if t is None else len(t)} {name}" for name, t in counts.items())
             raise ValueError(
-                f"{len(self.keys)} keys, {len(self.paths)} paths and "
-                f"{'no' if labels is None else len(labels)} labels; pass one of each a row."
+                f"{len(self.keys)} keys, {' and '.join(shown)}; pass one of each a row."
             )
 
     @property

@@ -12,8 +12,10 @@ import h5py
 import numpy as np
 
 from tlfeatures.errors import StoreError
+from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._codes import Codes
 from tlfeatures.store._files import replacing, write_error
+from tlfeatures.store._info import find_folder
 from tlfeatures.store._shard import KEY_BYTES
 
 EXPORT_FORMAT = "tlfeatures-export"
@@ -23,8 +25,8 @@ EXPORT_VERSION = 1
 def export_codes(codes: Codes, out: str | os.PathLike[str], *, rows_per_chunk: int = 4096) -> Path:
     """Write codes, keys, paths and labels to one HDF5 file, chunk by chunk.
 
-    Datasets: `codes` of shape (n, d), float32; `keys` of shape (n, 16), uint8; `paths` and,
-    where there are any, `labels` of shape (n,), UTF-8 text (bytes of a file name that are not
+    Datasets: `codes` of shape (n, d), float32; `keys` of shape (n, 16), uint8; where there are
+    any, `paths` and `labels` of shape (n,), UTF-8 text (bytes of a file name that are not
     UTF-8 stay as they are: read them with `asstr(errors="surrogateescape")`). Attributes:
     `format`, `format_version`, `spec` (JSON).
 
@@ -61,6 +63,31 @@ def export_codes(codes: Codes, out: str | os.PathLike[str], *, rows_per_chunk: i
     except OSError as error:
         raise write_error(path, error) from error
     return path
+
+
+def export_folder(
+    root: str | os.PathLike[str], words: str, out: str | os.PathLike[str]
+) -> tuple[int, int]:
+    """Write all codes of one spec to one HDF5 file, sorted by key; returns their shape.
+
+    Parameters
+    ----------
+    root : path
+        The cache folder.
+    words : str
+        Which codes; see `find_folder`.
+    out : path
+
+    Raises
+    ------
+    StoreError
+        If there is no such folder, a row is damaged, or the file cannot be written.
+    """
+    _, spec = find_folder(root, words)
+    cache = CodeCache(root, spec)
+    codes = Codes(cache, cache.index())
+    export_codes(codes, out)
+    return codes.shape
 
 
 class _SparseFile(io.RawIOBase):
@@ -128,7 +155,8 @@ def _make_skeleton(codes: Codes) -> tuple[_SparseFile, int]:
         file.attrs["spec"] = codes.spec.text
         keys = np.frombuffer(b"".join(codes.keys), dtype=np.uint8)
         file["keys"] = keys.reshape(len(codes), KEY_BYTES)
-        _write_texts(file, "paths", codes.paths)
+        if codes.paths is not None:
+            _write_texts(file, "paths", codes.paths)
         if codes.labels is not None:
             _write_texts(file, "labels", ["" if name is None else name for name in codes.labels])
         offset = _reserve_codes(file, codes.shape)

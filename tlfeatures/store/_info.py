@@ -14,6 +14,8 @@ from tlfeatures.store._files import read_error
 from tlfeatures.store._shard import count_rows, read_spec
 from tlfeatures.store._spec import CodeSpec
 
+OWN_CONTRACTS = 1000
+
 
 @dataclasses.dataclass(frozen=True)
 class CacheFolder:
@@ -48,14 +50,80 @@ def cache_info(root: str | os.PathLike[str]) -> list[CacheFolder]:
     StoreError
         If the cache folder cannot be read.
     """
+    return [_folder_info(path, spec) for path, spec in spec_folders(root)]
+
+
+def spec_folders(
+    root: str | os.PathLike[str], beginning: str = ""
+) -> list[tuple[Path, CodeSpec | None]]:
+    """List the spec folders of a cache with their specs, sorted; none if there is no cache yet.
+
+    Parameters
+    ----------
+    root : path
+    beginning : str
+        Only folders whose names begin so.
+
+    Raises
+    ------
+    StoreError
+        If the cache folder cannot be read.
+    """
     try:
         folders = sorted(path for path in Path(root).iterdir() if path.is_dir())
     except FileNotFoundError:
         return []
     except OSError as error:
         raise read_error(Path(root), error) from error
-    entries = (_folder_info(path) for path in folders if not path.name.startswith("."))
-    return [entry for entry in entries if entry is not None]
+    chosen = (p for p in folders if p.name.startswith(beginning) and not p.name.startswith("."))
+    listed = ((path, _shards(path)) for path in chosen)
+    return [
+        (path, _spec(path, shards))
+        for path, shards in listed
+        if shards or (path / META_NAME).exists()
+    ]
+
+
+def find_folder(root: str | os.PathLike[str], words: str) -> tuple[Path, CodeSpec]:
+    """Find a spec's folder by its name, or by the beginning of its name or key.
+
+    Raises
+    ------
+    StoreError
+        If none, or more than one, begins so; the message names them.
+    """
+    known = [(folder, spec) for folder, spec in spec_folders(root) if spec is not None]
+    exact = [pair for pair in known if words in (pair[0].name, pair[1].key)]
+    begun = [p for p in known if p[0].name.startswith(words) or p[1].key.startswith(words)]
+    found = exact or (begun if words else [])
+    if len(found) != 1:
+        names = ", ".join(folder.name for folder, _ in found or known) or "none"
+        what = "more than one folder of codes begins" if found else "no folder of codes begins"
+        raise StoreError(f"{what} with {words!r} in {root}; there are {names}.")
+    return found[0]
+
+
+def newest_contract(root: str | os.PathLike[str], spec: CodeSpec) -> int:
+    """The highest contract that this cache has for a spec, 0 if it has none of it.
+
+    A cache's own contracts are numbered from `OWN_CONTRACTS` times the program's, so that those of
+    different programs are kept apart.
+
+    Raises
+    ------
+    StoreError
+        If the cache folder cannot be read.
+    """
+    alike = dataclasses.replace(spec, contract=1)
+    beginning = spec.folder_name.rpartition("-")[0]
+    contracts = [
+        found.contract
+        for folder, found in spec_folders(root, beginning)
+        if found is not None
+        and dataclasses.replace(found, contract=1) == alike
+        and spec.contract in (found.contract, found.contract // OWN_CONTRACTS)
+    ]
+    return max(contracts, default=0)
 
 
 def cache_totals(folders: Iterable[CacheFolder]) -> tuple[int, int]:
@@ -64,17 +132,20 @@ def cache_totals(folders: Iterable[CacheFolder]) -> tuple[int, int]:
     return sum(entry.rows for entry in chosen), sum(entry.bytes for entry in chosen)
 
 
-def _folder_info(folder: Path) -> CacheFolder | None:
-    sizes: dict[Path, int] = {}
+def _folder_info(folder: Path, spec: CodeSpec | None) -> CacheFolder:
+    shards = _shards(folder)
+    size = 0
     with contextlib.suppress(OSError):
-        for path in sorted(folder.iterdir()):
+        for path in folder.rglob("*"):
             with contextlib.suppress(OSError):
-                sizes[path] = path.stat().st_size
-    shards = [path for path in sizes if path.suffix == ".h5" and not path.name.startswith(".")]
-    if not shards and folder / META_NAME not in sizes:
-        return None
-    rows = sum(_rows(path) for path in shards)
-    return CacheFolder(folder, _spec(folder, shards), rows, len(shards), sum(sizes.values()))
+                size += path.stat().st_size if path.is_file() else 0
+    return CacheFolder(folder, spec, sum(_rows(path) for path in shards), len(shards), size)
+
+
+def _shards(folder: Path) -> list[Path]:
+    with contextlib.suppress(OSError):
+        return sorted(p for p in folder.glob("*.h5") if not p.name.startswith("."))
+    return []
 
 
 def _rows(path: Path) -> int:
@@ -85,9 +156,14 @@ def _rows(path: Path) -> int:
 
 
 def _spec(folder: Path, shards: list[Path]) -> CodeSpec | None:
+    """What meta.json or else a shard says, if it fits the folder's name."""
     with contextlib.suppress(StoreError, KeyError, TypeError):
-        return CodeSpec.from_json(read_meta(folder)["spec"])
-    for path in shards[:1]:
+        spec = CodeSpec.from_json(read_meta(folder)["spec"])
+        if spec.folder_name == folder.name:
+            return spec
+    for path in shards:
         with contextlib.suppress(OSError):
-            return read_spec(path)
+            spec = read_spec(path)
+            if spec.folder_name == folder.name:
+                return spec
     return None

@@ -6,6 +6,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,11 +23,12 @@ from tlfeatures.store._files import GONE, read_error, temporary_name
 from tlfeatures.store._spec import CodeSpec
 
 FORMAT = "tlfeatures-codes"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # what is written; what is read is in READABLE
+READABLE = (1, 2)
 KEY_BYTES = 16
-BLOCK_BYTES = 8 << 20  # the longest single read
+DTYPES = ("float32", "float16")
 _NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM)
-GAP_BYTES = 256 << 10  # unwanted bytes that are read rather than starting another read
+_SPREAD = np.uint64(0x9E3779B97F4A7C15)  # so that a key with swapped halves has another seed
 
 Float32Array = npt.NDArray[np.float32]
 Keys = npt.NDArray[np.bytes_]  # of shape (n,), dtype S16: compares as 16 bytes, zeros included
@@ -34,11 +36,34 @@ Keys = npt.NDArray[np.bytes_]  # of shape (n,), dtype S16: compares as 16 bytes,
 
 @dataclasses.dataclass(frozen=True)
 class ShardTable:
-    """What is kept in memory of a shard: its keys of shape (n,) and checksums of shape (n,)."""
+    """What is kept in memory of a shard, so that its rows can be read by plain file reads.
+
+    Attributes
+    ----------
+    path : Path
+    version : int
+        Of the format.
+    keys : ndarray of shape (n,), dtype S16
+    checksums : ndarray of shape (n,), uint64
+    dim : int
+    dtype : {"float32", "float16"}
+        Of the stored values.
+    offset : int
+        Where the codes begin, in bytes.
+    """
 
     path: Path
+    version: int
     keys: Keys
     checksums: npt.NDArray[np.uint64]
+    dim: int
+    dtype: str
+    offset: int
+
+    @property
+    def row_bytes(self) -> int:
+        """The length of a stored row."""
+        return self.dim * np.dtype(self.dtype).itemsize
 
 
 def as_keys(keys: Sequence[bytes]) -> Keys:
@@ -55,19 +80,43 @@ def as_keys(keys: Sequence[bytes]) -> Keys:
     return np.frombuffer(b"".join(bytes(key) for key in keys), dtype=f"S{KEY_BYTES}")
 
 
-def row_checksums(keys: Keys, codes: Float32Array) -> npt.NDArray[np.uint64]:
-    """Return xxh3_64 over key and row bytes (little endian), of shape (n,), uint64."""
-    key_bytes = keys.view(np.uint8).reshape(len(keys), KEY_BYTES)
-    row_bytes = np.ascontiguousarray(codes, dtype="<f4").view(np.uint8)
-    sums = np.empty(len(keys), dtype=np.uint64)
-    for number, (key, row) in enumerate(zip(key_bytes, row_bytes, strict=True)):
-        digest = xxhash.xxh3_64(key.data)
-        digest.update(row.data)
-        sums[number] = digest.intdigest()
-    return sums
+def row_checksums(
+    keys: Keys, codes: npt.NDArray[Any], version: int = FORMAT_VERSION
+) -> npt.NDArray[np.uint64]:
+    """Checksums over key and row bytes.
+
+    Version 2: XXH3 (64 bits) over the row, seeded with the key's first half plus the second times
+    an odd constant. Version 1: XXH3 over key and row.
+
+    Parameters
+    ----------
+    keys : ndarray of shape (n,), dtype S16
+    codes : ndarray of shape (n, d), float32 or float16, as stored
+    version : int
+
+    Returns
+    -------
+    ndarray of shape (n,), uint64
+    """
+    rows = np.ascontiguousarray(codes, codes.dtype.newbyteorder("<")).view(np.uint8)
+    if version == 1:
+        key_bytes = keys.view(np.uint8).reshape(len(keys), KEY_BYTES)
+        pairs = zip(key_bytes, rows, strict=True)
+        sums = [xxhash.xxh3_64_intdigest(key.tobytes() + row.tobytes()) for key, row in pairs]
+        return np.array(sums, dtype=np.uint64)
+    halves = np.ascontiguousarray(keys).view("<u8").reshape(len(keys), 2)
+    seeds = (halves[:, 0] + halves[:, 1] * _SPREAD).tolist()
+    digest = xxhash.xxh3_64_intdigest
+    return np.array([digest(*pair) for pair in zip(rows, seeds, strict=True)], dtype=np.uint64)
 
 
-def shard_bytes(spec: CodeSpec, keys: Keys, codes: Float32Array) -> bytes:
+def shard_bytes(
+    spec: CodeSpec,
+    keys: Keys,
+    codes: Float32Array,
+    dtype: str = "float32",
+    replaces: Sequence[str] = (),
+) -> bytes:
     """Return the bytes of a shard file, the same for the same rows.
 
     The file is made in memory and written by plain calls: HDF5 meeting a full disk while it
@@ -81,7 +130,15 @@ def shard_bytes(spec: CodeSpec, keys: Keys, codes: Float32Array) -> bytes:
         The row keys.
     codes : ndarray of shape (n, d), float32
         The rows.
+    dtype : {"float32", "float16"}
+        How they are stored; beyond float16's range float32 is taken whatever is asked for.
+    replaces : sequence of str
+        Names of the shards whose rows were merged into this one.
     """
+    stored = as_stored(codes, dtype)
+    names = np.frombuffer(
+        b"".join(bytes.fromhex(n.removesuffix(".h5")) for n in replaces), np.uint8
+    )
     # version 1.8 of the format has checksums over HDF5's own structures, the default has none
     options = {"driver": "core", "backing_store": False, "block_size": 1 << 20}
     name = temporary_name(".h5")  # HDF5 tells files in memory apart by their names
@@ -89,17 +146,25 @@ def shard_bytes(spec: CodeSpec, keys: Keys, codes: Float32Array) -> bytes:
         _write_text(file, "format", FORMAT)
         file.attrs["format_version"] = np.int64(FORMAT_VERSION)
         _write_text(file, "spec", spec.text)
-        file["codes"] = codes.astype("<f4", copy=False)
+        file["codes"] = stored
         file["keys"] = keys.view(np.uint8).reshape(len(keys), KEY_BYTES)
-        file["checksums"] = row_checksums(keys, codes).astype("<u8", copy=False)
+        file["checksums"] = row_checksums(keys, stored).astype("<u8", copy=False)
+        file["replaces"] = np.frombuffer(names, np.uint8).reshape(len(replaces), KEY_BYTES)
         file.flush()
         image: bytes = file.id.get_file_image()
     return image
 
 
+def as_stored(codes: Float32Array, dtype: str) -> npt.NDArray[Any]:
+    """The rows in little endian of that dtype; float32 where float16 would overflow."""
+    if dtype == "float16" and np.abs(codes).max(initial=0) <= np.finfo(np.float16).max:
+        return codes.astype("<f2")
+    return codes.astype("<f4", copy=False)
+
+
 def shard_name(data: bytes) -> str:
     """Return the file name of a shard: a digest of its bytes, 32 hexadecimal characters."""
-    return hashlib.blake2b(data, digest_size=16).hexdigest() + ".h5"
+    return hashlib.blake2b(data, digest_size=KEY_BYTES).hexdigest() + ".h5"
 
 
 def load_table(path: Path, spec: CodeSpec) -> ShardTable:
@@ -115,11 +180,26 @@ def load_table(path: Path, spec: CodeSpec) -> ShardTable:
         If its format version is unknown.
     """
     with _opened(path) as file:
-        check_header(file, path, spec)
-        n_rows = _check_datasets(file, path, spec)
-        keys = np.ascontiguousarray(file["keys"][()]).view(f"S{KEY_BYTES}").reshape(n_rows)
+        version = check_header(file, path, spec)
+        codes = _check_datasets(file, path, spec, version)
+        keys = np.ascontiguousarray(file["keys"][()]).view(f"S{KEY_BYTES}").reshape(len(codes))
         checksums = np.asarray(file["checksums"][()], dtype=np.uint64)
-    return ShardTable(path, keys, checksums)
+        offset = codes.id.get_offset() or 0  # None where there are no rows
+        return ShardTable(path, version, keys, checksums, spec.dim, codes.dtype.name, offset)
+
+
+def read_replaced(path: Path) -> list[str]:
+    """Return the names of the shards that were merged into this one.
+
+    Raises
+    ------
+    FileNotFoundError, StoreCorruptError
+        If the file has gone, or is no shard.
+    """
+    with _opened(path) as file:
+        if "replaces" not in file:
+            return []
+        return [f"{bytes(row).hex()}.h5" for row in file["replaces"][()]]
 
 
 def count_rows(path: Path) -> int:
@@ -134,63 +214,8 @@ def count_rows(path: Path) -> int:
         return len(file["codes"])
 
 
-def read_rows(
-    table: ShardTable, rows: npt.NDArray[np.intp], out: Float32Array, places: npt.NDArray[np.intp]
-) -> None:
-    """Read rows of a shard by blocks and check each against its checksum.
-
-    Parameters
-    ----------
-    table : ShardTable
-        The shard.
-    rows : ndarray of shape (m,), int
-        Row numbers, ascending; duplicates are allowed.
-    out : ndarray of shape (n, d), float32
-        Where they go.
-    places : ndarray of shape (m,), int
-        The row of `out` each one goes to.
-
-    Raises
-    ------
-    FileNotFoundError
-        If the file has gone since it was listed.
-    StoreCorruptError
-        If a row does not match its checksum.
-    """
-    row_bytes = out.shape[1] * 4
-    with _opened(table.path) as file:
-        codes = file["codes"]
-        for first, last in plan_blocks(rows, row_bytes):
-            start = int(rows[first])
-            block = np.asarray(codes[start : int(rows[last - 1]) + 1], dtype=np.float32)
-            picked = rows[first:last]
-            chosen = block[picked - start]
-            _check_rows(table, picked, chosen)
-            out[places[first:last]] = chosen
-
-
-def plan_blocks(rows: npt.NDArray[np.intp], row_bytes: int) -> list[tuple[int, int]]:
-    """Return which stretches of the ascending `rows` are read together, as (first, last + 1).
-
-    Neighbours at most `GAP_BYTES` apart share a block of at most `BLOCK_BYTES`; so the number
-    of reads is bounded by the size of the shard, however many rows are asked for.
-    """
-    longest = max(1, BLOCK_BYTES // row_bytes)
-    gap = max(1, GAP_BYTES // row_bytes)
-    blocks: list[tuple[int, int]] = []
-    first = 0
-    while first < len(rows):
-        last = int(np.searchsorted(rows, rows[first] + longest, side="left"))
-        jumps = np.flatnonzero(np.diff(rows[first:last]) > gap)
-        if len(jumps):
-            last = first + int(jumps[0]) + 1
-        blocks.append((first, last))
-        first = last
-    return blocks
-
-
-def check_header(file: Any, path: Path, spec: CodeSpec) -> None:
-    """Raise unless the file is a shard of this version and of this spec.
+def check_header(file: Any, path: Path, spec: CodeSpec) -> int:
+    """Return the format version; raise unless the file is a shard of this spec.
 
     Raises
     ------
@@ -200,19 +225,31 @@ def check_header(file: Any, path: Path, spec: CodeSpec) -> None:
         If its version is unknown.
     """
     if _read_text(file, "format") != FORMAT:
-        raise _corrupt(path, "is an HDF5 file, but no shard of codes")
+        raise corrupt(path, "is an HDF5 file, but no shard of codes")
     version = int(file.attrs["format_version"])
-    if version != FORMAT_VERSION:
-        raise StoreFormatError(
-            f"{path} has format version {version}, this tlfeatures knows {FORMAT_VERSION}; "
-            "update tlfeatures, or choose another folder with --cache."
-        )
+    check_version(version, path)
     try:
         theirs = CodeSpec.from_json(json.loads(_read_text(file, "spec")))
     except StoreFormatError as error:
         raise StoreFormatError(f"{path}: {error}") from error
     if theirs != spec:
-        raise _corrupt(path, f"holds codes of another spec ({'; '.join(theirs.diff(spec))})")
+        raise corrupt(path, f"holds codes of another spec ({'; '.join(theirs.diff(spec))})")
+    return version
+
+
+def check_version(version: Any, path: Path) -> None:
+    """Raise unless this program can read that version of the format.
+
+    Raises
+    ------
+    StoreFormatError
+    """
+    if version not in READABLE:
+        raise StoreFormatError(
+            f"{path} has format version {version}, this tlfeatures knows "
+            f"{' and '.join(map(str, READABLE))}; update tlfeatures, or choose another folder with "
+            "--cache."
+        )
 
 
 def read_spec(path: Path) -> CodeSpec:
@@ -228,12 +265,10 @@ def read_spec(path: Path) -> CodeSpec:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """Open a shard for one call; every failure inside becomes an error that names the file."""
+def naming_errors(path: Path) -> Iterator[None]:
+    """Every failure inside becomes an error that names the file."""
     try:
-        # no handle outlives the call, so that nothing is shared across a fork
-        with h5py.File(path, "r", locking=False) as file:
-            yield file
+        yield
     except StoreError:
         raise
     except OSError as error:
@@ -242,35 +277,45 @@ def _opened(path: Path) -> Iterator[Any]:
             raise FileNotFoundError(errno.ENOENT, "the shard has gone", str(path)) from error
         if number in _NOT_THE_FILE:
             raise read_error(path, error) from error
-        raise _corrupt(path, f"cannot be read as HDF5 ({_first_line(error)})") from error
+        raise corrupt(path, f"cannot be read as HDF5 ({_first_line(error)})") from error
     except Exception as error:  # a damaged header makes h5py raise nearly anything
-        raise _corrupt(path, f"is no shard of codes ({_first_line(error)})") from error
+        raise corrupt(path, f"is no shard of codes ({_first_line(error)})") from error
 
 
-def _check_datasets(file: Any, path: Path, spec: CodeSpec) -> int:
-    n_rows = len(file["codes"])
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """Open a shard for one call."""
+    # no handle outlives the call, so that nothing is shared across a fork
+    with naming_errors(path), h5py.File(path, "r", locking=False) as file:
+        yield file
+
+
+def _check_datasets(file: Any, path: Path, spec: CodeSpec, version: int) -> Any:
+    """The dataset of codes, after the shapes and types of all."""
+    codes = file["codes"]
+    n_rows = len(codes)
+    dtype = np.dtype(np.float32) if version == 1 else codes.dtype
     expected = {
-        "codes": ((n_rows, spec.dim), np.float32),
+        "codes": ((n_rows, spec.dim), dtype),
         "keys": ((n_rows, KEY_BYTES), np.uint8),
         "checksums": ((n_rows,), np.uint64),
     }
-    for name, (shape, dtype) in expected.items():
-        if file[name].shape != shape or file[name].dtype != dtype:
-            raise _corrupt(path, f"has {name} of shape {file[name].shape}, {file[name].dtype}")
-    if n_rows * (spec.dim * 4 + KEY_BYTES + 8) > path.stat().st_size:
-        raise _corrupt(path, f"is too short for {n_rows} rows")
-    return n_rows
+    for name, (shape, kind) in expected.items():
+        if file[name].shape != shape or file[name].dtype != kind or dtype.name not in DTYPES:
+            raise corrupt(path, f"has {name} of shape {file[name].shape}, {file[name].dtype}")
+    if codes.chunks is not None or codes.id.get_create_plist().get_external_count():
+        raise corrupt(path, "has codes that are not in one piece")
+    last = (codes.id.get_offset() or 0) + n_rows * spec.dim * dtype.itemsize
+    if max(last, n_rows * (KEY_BYTES + 8)) > os.stat(path).st_size:
+        raise corrupt(path, f"is too short for {n_rows} rows")
+    return codes
 
 
-def _check_rows(table: ShardTable, rows: npt.NDArray[np.intp], codes: Float32Array) -> None:
-    bad = np.flatnonzero(row_checksums(table.keys[rows], codes) != table.checksums[rows])
-    if len(bad):
-        raise _corrupt(table.path, f"is damaged: row {rows[bad[0]]} does not match its checksum")
-
-
-def _corrupt(path: Path, what: str) -> StoreCorruptError:
+def corrupt(path: Path, what: str) -> StoreCorruptError:
+    """The error of a damaged shard, with what to do."""
     return StoreCorruptError(
-        f"{path} {what}; delete that file and run again: its pictures are coded anew."
+        f"{path} {what}; run 'tlfeatures cache repair', which moves such files aside, and run "
+        "again: their pictures are coded anew."
     )
 
 

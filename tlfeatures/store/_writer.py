@@ -29,12 +29,16 @@ class Publisher(Protocol):
     def publish(self, keys: Keys, codes: Float32Array) -> Path:
         """Write one shard; when this returns, its rows are on the disk."""
 
+    def merge_small_shards(self) -> int:
+        """Merge small shards, if there are many."""
+
 
 class ShardWriter:
     """Rows on their way to the disk; made by `CodeCache.writer`.
 
     Rows are published as a shard when enough have come together or waited long enough, at
-    `flush`, and at the end of the `with` statement, also when an exception ends it.
+    `flush`, and at the end of the `with` statement, also when an exception ends it. Small shards
+    are merged, if there are many, when the statement begins and when it ends.
     """
 
     def __init__(
@@ -102,6 +106,7 @@ class ShardWriter:
             self._announce(len(keys))
 
     def __enter__(self) -> ShardWriter:
+        self._merge()
         return self
 
     def __exit__(
@@ -118,6 +123,14 @@ class ShardWriter:
             _logger.warning("%d rows were not stored: %s", self.n_pending, flaw)
         finally:
             self._is_open = False
+        if error is None:
+            self._merge()
+
+    def _merge(self) -> None:
+        try:
+            self._cache.merge_small_shards()
+        except StoreError as error:  # merging only saves time
+            _logger.warning("small shards were not merged: %s", error)
 
     def _take(self, keys: Keys, codes: Float32Array) -> int:
         if self.n_pending >= self._rows_per_shard:  # the disk was full, and may be no longer

@@ -1,0 +1,113 @@
+"""Taking the shards of another cache folder, each checked before it is taken."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+
+from tlfeatures.store._bad import BAD_GLOB
+from tlfeatures.store._cache import CodeCache
+from tlfeatures.store._files import publish_bytes, write_error
+from tlfeatures.store._info import spec_folders
+from tlfeatures.store._probes import PROBES_NAME, TOLERANCE, relative_difference
+from tlfeatures.store._spec import CodeSpec
+from tlfeatures.store._verify import NAMELESS, Problem, check_file
+
+
+@dataclasses.dataclass(frozen=True)
+class Taken:
+    """What `merge_caches` did.
+
+    Attributes
+    ----------
+    shards, rows : int
+        That were not here before.
+    present : int
+        Shards that were here already.
+    refused : list of Problem
+        Files or folders of the other cache that were left there.
+    """
+
+    shards: int
+    rows: int
+    present: int
+    refused: list[Problem]
+
+
+def merge_caches(root: str | os.PathLike[str], other: str | os.PathLike[str]) -> Taken:
+    """Copy what another cache folder has and this one has not; the other one is not changed.
+
+    Parameters
+    ----------
+    root, other : path
+        Cache folders.
+
+    Raises
+    ------
+    StoreError
+        If one of them cannot be read or written.
+    """
+    parts = []
+    for folder, spec in spec_folders(other):
+        if spec is None:
+            parts.append(Taken(0, 0, 0, [Problem(folder, NAMELESS)]))
+        elif reason := _contradiction(CodeCache(root, spec), CodeCache(other, spec)):
+            parts.append(Taken(0, 0, 0, [Problem(folder, reason)]))
+        else:
+            parts.append(take_shards(root, spec, folder))
+    return Taken(
+        sum(part.shards for part in parts),
+        sum(part.rows for part in parts),
+        sum(part.present for part in parts),
+        [problem for part in parts for problem in part.refused],
+    )
+
+
+def take_shards(root: str | os.PathLike[str], spec: CodeSpec, folder: Path) -> Taken:
+    """Copy the shards, remembered bad pictures and probes of one folder of that spec.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read or written.
+    """
+    cache = CodeCache(root, spec)
+    n_shards = n_rows = n_present = 0
+    refused: list[Problem] = []
+    for path in sorted(p for glob in ("*.h5", BAD_GLOB, PROBES_NAME) for p in folder.glob(glob)):
+        target = cache.folder / path.name
+        if path.name.startswith("."):
+            continue
+        if target.exists():
+            n_present += path.suffix == ".h5"
+            continue
+        with contextlib.suppress(FileNotFoundError):
+            reason, rows = check_file(path, spec)
+            if reason:
+                refused.append(Problem(path, reason))
+                continue
+            _copy(path, target, cache)
+            n_shards, n_rows = n_shards + (path.suffix == ".h5"), n_rows + rows
+    return Taken(n_shards, n_rows, n_present, refused)
+
+
+def _copy(path: Path, target: Path, cache: CodeCache) -> None:
+    data = path.read_bytes()
+    try:
+        cache.make_folder()
+        publish_bytes(data, target)
+    except OSError as error:
+        raise write_error(target, error) from error
+
+
+def _contradiction(mine: CodeCache, theirs: CodeCache) -> str:
+    """Why the rows of two caches must not be mixed, or ""."""
+    one, other = mine.read_probes(), theirs.read_probes()
+    if one is None or other is None:
+        return ""
+    difference = relative_difference(other.codes, one.codes)
+    if difference <= TOLERANCE:
+        return ""
+    return f"its codes of the probe pictures differ from those here (relative {difference:.2g})"

@@ -1,0 +1,224 @@
+"""Verifying and repairing: every byte is read, what is broken moved aside, nothing deleted."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+from pathlib import Path
+
+import numpy as np
+
+from tlfeatures.errors import StoreError
+from tlfeatures.store._bad import BAD_GLOB, read_bad_file
+from tlfeatures.store._cache import META_NAME, CodeCache, read_meta
+from tlfeatures.store._files import sync_folder, write_error
+from tlfeatures.store._info import spec_folders
+from tlfeatures.store._probes import PROBES_NAME, read_probes
+from tlfeatures.store._rows import is_whole, read_blocks
+from tlfeatures.store._shard import load_table, shard_name
+from tlfeatures.store._spec import CodeSpec
+
+NAMELESS = "neither meta.json nor a shard says which codes these are"
+BROKEN = "broken"  # the folder that broken files are moved to, inside a spec's folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Problem:
+    """A file of the cache that is not as it was written.
+
+    Attributes
+    ----------
+    path : Path
+    reason : str
+        One line.
+    """
+
+    path: Path
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """What `verify_cache` found.
+
+    Attributes
+    ----------
+    folders, shards, rows : int
+        Rows of shards that are whole; a key that stands in two shards counts twice.
+    bytes : int
+        Read and checked.
+    problems : list of Problem
+        Empty if every file is as it was written.
+    """
+
+    folders: int
+    shards: int
+    rows: int
+    bytes: int
+    problems: list[Problem]
+
+
+@dataclasses.dataclass(frozen=True)
+class Repair:
+    """What `repair_cache` did.
+
+    Attributes
+    ----------
+    moved : list of Problem
+        The broken files, by the paths they had; they lie in the folder "broken" beside it now.
+    rescued, lost : int
+        Rows of broken shards that were whole and are in new shards; rows that must be computed
+        again, as far as a shard still says how many it had.
+    """
+
+    moved: list[Problem]
+    rescued: int
+    lost: int
+
+
+def verify_cache(root: str | os.PathLike[str]) -> Verification:
+    """Read the whole cache: digests of files, checksums of rows, specs, probes, bad pictures.
+
+    Parameters
+    ----------
+    root : path
+        The cache folder; if it does not exist yet, nothing is wrong.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read for now (permission, too many open files).
+    """
+    problems: list[Problem] = []
+    n_folders = n_shards = n_rows = n_bytes = 0
+    for folder, spec in spec_folders(root):
+        n_folders += 1
+        for path in _files(folder):
+            with contextlib.suppress(FileNotFoundError):
+                size = path.stat().st_size
+                reason, whole = check_file(path, spec)
+                n_shards += path.suffix == ".h5"
+                n_bytes += size
+                n_rows += 0 if reason else whole
+                if reason:
+                    problems.append(Problem(path, reason))
+        if spec is None:
+            problems.append(
+                Problem(folder, "neither meta.json nor a shard says which codes these are")
+            )
+    return Verification(n_folders, n_shards, n_rows, n_bytes, problems)
+
+
+def repair_cache(root: str | os.PathLike[str]) -> Repair:
+    """Move broken files aside, and keep the rows of broken shards that are whole.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read, moved or written.
+    """
+    moved: list[Problem] = []
+    rescued = lost = 0
+    for folder, spec in spec_folders(root):
+        for path in _files(folder):
+            with contextlib.suppress(FileNotFoundError):
+                reason, _ = check_file(path, spec)
+                if not reason:
+                    continue
+                if spec is not None and path.suffix == ".h5":
+                    kept, gone = _rescue(path, CodeCache(Path(root), spec))
+                    rescued, lost = rescued + kept, lost + gone
+                _move_aside(path)
+                moved.append(Problem(path, reason))
+        if spec is not None and moved:
+            CodeCache(Path(root), spec).make_folder()
+    return Repair(moved, rescued, lost)
+
+
+def check_file(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
+    """What is wrong with a file, "" if nothing is, and how many rows it has.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has gone.
+    StoreError
+        If it cannot be read for now.
+    """
+    try:
+        if path.suffix == ".h5":
+            return _check_shard(path, spec)
+        if path.name == META_NAME:
+            _check_meta(path, spec)
+        elif path.name == PROBES_NAME:
+            read_probes(path)
+        else:
+            read_bad_file(path)
+    except FileNotFoundError:
+        raise
+    except StoreError as error:
+        if error.errno:  # of the system: it says nothing about the file
+            raise
+        return str(error), 0
+    return "", 0
+
+
+def _check_shard(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
+    data = path.read_bytes()
+    if shard_name(data) != path.name:
+        return "its name is not the digest of its bytes", 0
+    if spec is None:
+        return NAMELESS, 0
+    table = load_table(path, spec)
+    whole = sum(int(is_whole(table, *part).sum()) for part in read_blocks(table))
+    n_rows = len(table.keys)
+    reason = "" if whole == n_rows else f"{n_rows - whole} of {n_rows} rows fail their checksum"
+    return reason, whole
+
+
+def _check_meta(path: Path, spec: CodeSpec | None) -> None:
+    meta = read_meta(path.parent)
+    if spec is None or meta.get("spec") != spec.to_json() or meta.get("key") != spec.key:
+        raise StoreError(f"{path} does not say which codes these are; run 'cache repair'.")
+
+
+def _rescue(path: Path, cache: CodeCache) -> tuple[int, int]:
+    """Publish the whole rows of a broken shard in a new one; returns (rescued, lost)."""
+    try:
+        table = load_table(path, cache.spec)
+        keys, codes = [], []
+        for rows, block in read_blocks(table):
+            chosen = is_whole(table, rows, block)
+            keys.append(table.keys[rows[chosen]])
+            codes.append(block[chosen].astype(np.float32))
+    except FileNotFoundError:
+        raise
+    except StoreError as error:
+        if error.errno:
+            raise
+        return 0, 0
+    kept = sum(len(part) for part in keys)
+    if kept:
+        cache.publish(np.concatenate(keys), np.concatenate(codes), dtype=table.dtype)
+    return kept, len(table.keys) - kept
+
+
+def _move_aside(path: Path) -> None:
+    target = path.parent / BROKEN / path.name
+    try:
+        target.parent.mkdir(exist_ok=True)
+        os.replace(path, target)
+        sync_folder(target.parent)
+        sync_folder(path.parent)
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise write_error(target, error) from error
+
+
+def _files(folder: Path) -> list[Path]:
+    """The files that are published in a spec's folder, sorted."""
+    patterns = ("*.h5", META_NAME, PROBES_NAME, BAD_GLOB)
+    found = {path for pattern in patterns for path in folder.glob(pattern)}
+    return sorted(path for path in found if not path.name.startswith("."))
