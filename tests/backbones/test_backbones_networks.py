@@ -124,3 +124,24 @@ def test_random_weights_follow_from_their_seed_and_leave_the_generator_alone() -
 def test_importing_the_room_does_not_import_torch() -> None:
     code = "import sys, tlfeatures.backbones; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("size", [(1, 4000), (4000, 1), (2, 5001), (3, 999)])
+def test_a_very_thin_picture_is_prepared_as_torchvision_would_in_little_memory(
+    size: tuple[int, int],
+) -> None:
+    picture, prep = noise(size), Preprocessing(64, 56)
+    whole = picture.resize(prep._resized_size(size), Image.Resampling.BILINEAR)
+    left, top = round((whole.width - 56) / 2.0), round((whole.height - 56) / 2.0)
+    expected = np.asarray(whole.crop((left, top, left + 56, top + 56))).astype(int)
+    assert np.abs(prep.prepare(picture).astype(int) - expected).max() <= 2
+
+
+def test_a_picture_a_million_times_as_long_as_wide_needs_no_gigabytes() -> None:
+    assert Preprocessing(256, 224).prepare(Image.new("RGB", (1, 1_000_000))).shape == (224, 224, 3)
+
+
+@pytest.mark.parametrize("words", [{"layer": ["a", "b"]}, {"layer": 3}, {"weights": 7}])
+def test_words_of_another_kind_are_refused_with_the_way(words: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="give"):
+        BackboneRequest("embedded", **words)

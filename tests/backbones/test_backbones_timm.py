@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -123,3 +124,41 @@ def test_without_the_extra_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UsageError, match=r"pip install 'tlfeatures\[timm\]'"):
         load_backbone(BackboneRequest("timm:resnet10t", "random"))
+
+
+@pytest.mark.parametrize("name", ["xcit_nano_12_p16_224", "cait_xxs24_224"])
+def test_before_the_class_token_joins_there_is_none(name: str) -> None:
+    request = BackboneRequest(f"timm:{name}", "random", layer="blocks.3")
+    with pytest.raises(UsageError, match="no class token"):
+        load_backbone(BackboneRequest(f"timm:{name}", "random", layer="blocks.3", pooling="cls"))
+    mean = load_backbone(request)
+    flat = load_backbone(BackboneRequest(f"timm:{name}", "random", "blocks.3", "flatten"))
+    flat.network.load_state_dict(mean.network.state_dict())
+    batch = mean.preprocessing.prepare(noise((224, 224)))[None]
+    tokens = flat.codes(batch)[0].reshape(196, -1)
+    assert relative(mean.codes(batch)[0][0], tokens.mean(0)) <= 1e-5
+
+
+def test_the_default_layer_and_the_head_come_of_one_pass() -> None:
+    request = BackboneRequest("timm:resnet10t", "random")
+    both = load_backbone(request, layers=("pre_logits", "logits"))
+    batch = both.preprocessing.prepare(noise((200, 200)))[None]
+    codes, logits = both.codes(batch)
+    with torch.inference_mode():
+        expected = both.network.fc(torch.from_numpy(codes))
+    assert relative(logits, expected) <= 1e-5
+
+
+def test_weights_without_a_classifier_serve_its_codes(tmp_path: Path) -> None:
+    state = timm.create_model("resnet10t").state_dict()
+    torch.save({k: v for k, v in state.items() if "fc." not in k}, tmp_path / "w.pth")
+    request = BackboneRequest("timm:resnet10t", str(tmp_path / "w.pth"))
+    assert load_backbone(request).dims == (512,)
+    with pytest.raises(WeightsError, match="choose an earlier layer"):
+        load_backbone(request, layers=("logits",))
+
+
+@pytest.mark.parametrize("name", ["beit_base_patch16_224", "eva02_tiny_patch14_224"])
+def test_weights_that_are_used_without_calling_their_module_are_described(name: str) -> None:
+    made = describe_backbone(BackboneRequest(f"timm:{name}"))
+    assert made.unused < 0.01 * made.totals.parameters

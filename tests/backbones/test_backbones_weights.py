@@ -41,6 +41,14 @@ def save(state: object, path: Path) -> str:
             "checkpoint.*(?s:.)*prefix 'module.' removed",
         ),
         (lambda s: {f"_orig_mod.{k}": v for k, v in s.items()}, "prefix '_orig_mod.' removed"),
+        (
+            lambda s: {f"_orig_mod.module.{k}": v for k, v in s.items()},
+            "prefix '_orig_mod.module.' removed",
+        ),
+        (
+            lambda s: {"loss.weight": torch.ones(3), **{f"model.net.{k}": v for k, v in s.items()}},
+            "prefix 'model.net.' removed from the names, 1 tensors without it left out",
+        ),
     ],
 )
 def test_a_training_checkpoint_is_understood_and_said(
@@ -218,3 +226,35 @@ def test_a_failed_download_names_three_ways_out(
         load_backbone(BackboneRequest("resnet18"))
     for words in ("resnet18-f37072fd.pth", str(tmp_path), "--weights FILE", "--backbone embedded"):
         assert words in str(caught.value)
+
+
+def test_the_error_itself_says_that_a_file_is_a_training_checkpoint(
+    resnet18: State, tmp_path: Path
+) -> None:
+    path = save({"state_dict": resnet18, "epoch": 3}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"it is a training checkpoint of epoch 3.*is not for"):
+        load_network(BackboneRequest("resnet34", path))
+
+
+def test_a_classifier_of_other_inputs_is_refused_in_a_line(resnet18: State, tmp_path: Path) -> None:
+    state = {**resnet18, "fc.weight": torch.ones(10, 100), "fc.bias": torch.zeros(10)}
+    with pytest.raises(WeightsError, match=r"of another shape \(fc\.weight"):
+        load_network(BackboneRequest("resnet18", save(state, tmp_path / "w.pth")))
+
+
+def test_names_that_are_no_text_are_no_state_dict(tmp_path: Path) -> None:
+    with pytest.raises(WeightsError, match="no plain state dict"):
+        load_network(BackboneRequest("resnet18", save({0: torch.ones(2)}, tmp_path / "w.pth")))
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_the_input_transform_goes_with_the_normalisation_however_it_is_named(
+    name: str, tmp_path: Path
+) -> None:
+    path = save(
+        load_network(BackboneRequest(name, "random")).module.state_dict(), tmp_path / "w.pth"
+    )
+    entry = next(iter(torchvision.models.get_model_weights(name)))
+    for words in ("torchvision", "imagenet", entry.transforms()):
+        assert load_network(BackboneRequest(name, path, preprocess=words)).module.transform_input
+    assert not load_network(BackboneRequest(name, path, preprocess="tf")).module.transform_input

@@ -63,6 +63,17 @@ def test_an_estimated_range_is_said_remembered_and_another_key(
     assert line in said_again.splitlines()
 
 
+def test_a_try_with_few_pictures_does_not_fix_the_folders_range(
+    microscope: Path, capsys: Capture
+) -> None:
+    Image.fromarray(np.full((80, 90), 3, np.uint16)).save(microscope / "-dark.tif")
+    _, tried = extract(capsys, microscope, "--range", "auto", "--limit", 1)
+    _, whole = extract(capsys, microscope, "--range", "auto")
+    lines = [[s for s in said.splitlines() if "range of this" in s] for said in (tried, whole)]
+    assert lines[0] == lines[1]
+    assert lines[0][0].endswith(("4092", "4093", "4091", "4090", "4089"))
+
+
 def test_a_stated_range_is_taken_as_it_is(microscope: Path, capsys: Capture) -> None:
     data, _ = extract(capsys, microscope, "--range", "0,4095")
     assert data["computed"] == 4

@@ -109,6 +109,21 @@ def test_the_input_is_not_changed(codes: CNNCodes, folder: Path) -> None:
     assert len(Pictures.of(given)) == 3
 
 
+@pytest.mark.parametrize("range_", [None, (1, 2, 3), "dark", ("a", "b")])
+def test_an_impossible_range_is_refused(range_: object, folder: Path) -> None:
+    with pytest.raises(UsageError, match="full, auto, or two numbers"):
+        CNNCodes("embedded", range=range_).transform(folder)
+
+
+def test_layers_are_a_list_and_torchvisions_entries_are_weights(codes: CNNCodes) -> None:
+    from torchvision.models import ResNet18_Weights
+
+    with pytest.raises(UsageError, match="give a list of names"):
+        codes.transform_layers([], "layer3")
+    request = CNNCodes("resnet18", weights=ResNet18_Weights.IMAGENET1K_V1).request()
+    assert request.weights == "IMAGENET1K_V1"
+
+
 @pytest.mark.shared
 def test_real_photographs_agree_with_torchvisions_own_way(shared: Path, tmp_path: Path) -> None:
     import torch

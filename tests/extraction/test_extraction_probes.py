@@ -13,7 +13,7 @@ from torch import nn
 from tlfeatures import CNNCodes
 from tlfeatures.backbones import Preprocessing
 from tlfeatures.cli._app import run
-from tlfeatures.errors import CodesMismatchError
+from tlfeatures.errors import CodesMismatchError, UsageError
 from tlfeatures.extraction import _engine, _probes
 from tlfeatures.extraction._engine import TorchEngine
 from tlfeatures.extraction._probes import probe_files
@@ -136,3 +136,28 @@ def test_a_changed_decoder_is_seen(
     monkeypatch.setattr(_probes, "decoder_versions", lambda: {"Pillow": "77"})
     with pytest.raises(CodesMismatchError, match=r"Pillow .* -> 77"):
         CNNCodes("embedded", cache=tmp_path).extract(folder)
+
+
+def test_a_changed_preprocess_function_of_a_named_network_is_caught(
+    folder: Path, tmp_path: Path
+) -> None:
+    def make(factor: float) -> object:
+        def prepare(picture: object) -> np.ndarray:
+            pixels = np.asarray(picture.resize((64, 64)), np.float32)
+            return pixels.transpose(2, 0, 1) * factor
+
+        return prepare
+
+    CNNCodes("embedded", preprocess=make(0.01), cache=tmp_path).extract(folder)
+    with pytest.raises(CodesMismatchError):
+        CNNCodes("embedded", preprocess=make(-0.02), cache=tmp_path).extract(folder)
+
+
+def test_pictures_prepared_to_several_sizes_are_refused_in_a_line(
+    folder: Path, tmp_path: Path
+) -> None:
+    def as_it_is(picture: object) -> np.ndarray:
+        return np.asarray(picture, np.float32).transpose(2, 0, 1)
+
+    with pytest.raises(UsageError, match="different shapes"):
+        CNNCodes("embedded", preprocess=as_it_is, cache=tmp_path).extract(folder)

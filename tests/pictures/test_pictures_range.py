@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tlfeatures.errors import UsageError
+from tlfeatures.errors import ImageReadError, UsageError
 from tlfeatures.pictures import (
     DecodeOptions,
     Pictures,
@@ -144,22 +145,19 @@ def sixteen_bit_tiff(values: np.ndarray, order: str, *, deflate: bool) -> bytes:
         (262, 3, 1, 2), (273, 4, 1, 8), (277, 3, 1, 3), (278, 4, 1, height),
         (279, 4, 1, len(strip)),
     ]  # fmt: skip
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    depths = struct.pack(f"{order}3H", 16, 16, 16)
+    return mark + struct.pack(f"{order}I", start) + strip + pack_tags(order, tags) + depths
+
+
+def pack_tags(order: str, tags: list[tuple[int, int, int, int]]) -> bytes:
+    """A TIFF directory: tag, kind (3 short, 4 long), count, value or place."""
     words = struct.pack(f"{order}H", len(tags))
     for tag, kind, count, value in tags:
         is_short = kind == 3 and count == 1
-        words += struct.pack(f"{order}HHI", tag, kind, count)
-        words += struct.pack(
-            f"{order}HH" if is_short else f"{order}I", *((value, 0) if is_short else (value,))
-        )
-    mark = b"II*\0" if order == "<" else b"MM\0*"
-    return (
-        mark
-        + struct.pack(f"{order}I", start)
-        + strip
-        + words
-        + bytes(4)
-        + struct.pack(f"{order}3H", 16, 16, 16)
-    )
+        cell = struct.pack(f"{order}HH", value, 0) if is_short else struct.pack(f"{order}I", value)
+        words += struct.pack(f"{order}HHI", tag, kind, count) + cell
+    return words + bytes(4)
 
 
 COLOURS = np.random.default_rng(0).integers(0, 65536, (9, 7, 3))
@@ -200,3 +198,46 @@ def test_deep_colour_with_transparency_is_laid_over_white() -> None:
     one = np.array([[[1, 2, 3], [1, 2, 4]]])
     clear = np.asarray(decode(sixteen_bit_png(one, transparent=(1, 2, 3))))
     assert clear.tolist() == [[[255] * 3, [0] * 3]]
+
+
+@pytest.mark.parametrize("largest", [4095, 65535])
+def test_a_deep_ppm_is_read_whole(largest: int) -> None:
+    values = COLOURS % (largest + 1)
+    height, width, _ = values.shape
+    header = b"P6\n# by hand\n%d %d\n%d\n" % (width, height, largest)
+    found = np.asarray(decode(header + values.astype(">u2").tobytes()))
+    assert np.abs(found - values * (255 / largest)).max() <= 0.51
+
+
+def test_a_hot_pixel_does_not_hide_that_a_picture_comes_out_black() -> None:
+    values = TWELVE_BITS.copy()
+    values[5, 5] = 65535
+    (note,) = decode_with_notes(deep(values)).notes
+    assert "nearly black" in note
+
+
+def test_deep_grey_where_white_is_zero_is_turned_round() -> None:
+    values = np.array([[0, 1000, 65535]], np.uint16)
+    plain, turned = (io.BytesIO() for _ in range(2))
+    deep(values).save(plain, "TIFF")
+    deep(values).save(turned, "TIFF", tiffinfo={262: 0})
+    assert np.array_equal(
+        np.asarray(decode(turned.getvalue())), 255 - np.asarray(decode(plain.getvalue()))
+    )
+
+
+def test_deep_colour_in_separate_planes_is_refused_or_noted_never_noise() -> None:
+    strips = [COLOURS[..., i].astype("<u2").tobytes() for i in range(3)]
+    height, width, _ = COLOURS.shape
+    size, end = len(strips[0]), 8 + sum(map(len, strips))
+    extra = end + 2 + 10 * 12 + 4
+    tags = [
+        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, extra), (259, 3, 1, 1), (262, 3, 1, 2),
+        (273, 4, 3, extra + 6), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 3, extra + 18),
+        (284, 3, 1, 2),
+    ]  # fmt: skip
+    words = pack_tags("<", tags)
+    offsets = struct.pack("<3H3I3I", 16, 16, 16, 8, 8 + size, 8 + 2 * size, size, size, size)
+    data = b"II*\0" + struct.pack("<I", end) + b"".join(strips) + words + offsets
+    with pytest.raises(ImageReadError, match="separate planes; save it interleaved"):
+        decode(data)

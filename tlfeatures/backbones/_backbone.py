@@ -60,17 +60,18 @@ class Backbone(nn.Module):
         super().__init__()
         self.name, self.pooling, self.weights_id = network.name, pooling, network.weights_id
         self.preprocessing, self.network = network.preprocessing, network.module
+        batch = network.example()
         try:
-            batch = network.example()
             self.layers = tuple(network.layers.resolve(layer) for layer in layers)
             self.cut = network.layers.cut(tuple(dict.fromkeys(self.layers)), pooling)
-            check_finite(self.cut, ", ".join(self.layers), network.place)
             self.requires_grad_(False).eval()
             with torch.inference_mode():
-                self.dims = tuple(codes.shape[1] for codes in self(batch))
+                codes = self(batch)
+            check_finite(self.network, codes, self.layers, network.place)
+            self.dims = tuple(each.shape[1] for each in codes)
         except TlfeaturesError:
             raise
-        except (AssertionError, RuntimeError, ValueError, TypeError) as error:
+        except Exception as error:  # an own network may raise anything
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             size = tuple(batch.shape[1:])
             raise UsageError(

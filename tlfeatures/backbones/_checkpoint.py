@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,23 +28,50 @@ def unwrap(loaded: Any) -> tuple[StateDict, list[str]]:
 
     Empty if there is no state dict inside.
     """
-    said = []
-    if isinstance(loaded, Mapping) and not _is_state(loaded):
-        key = next((k for k in STATE_KEYS if _is_state(loaded.get(k))), None)
-        if key is None:
-            return {}, []
-        epoch = loaded.get("epoch")
-        after = f" of epoch {epoch}" if isinstance(epoch, int) else ""
-        said.append(f"a training checkpoint{after}: its weights are under {key!r}")
-        loaded = loaded[key]
-    if not _is_state(loaded):
-        return {}, said
-    state = dict(loaded)
-    for prefix in PREFIXES:
-        if state and all(name.startswith(prefix) for name in state):
-            said.append(f"prefix {prefix!r} removed from every name")
-            state = {name.removeprefix(prefix): value for name, value in state.items()}
-    return state, said
+    if _is_state(loaded):
+        return dict(loaded), []
+    if not isinstance(loaded, Mapping):
+        return {}, []
+    key = next((k for k in STATE_KEYS if _is_state(loaded.get(k))), None)
+    if key is None:
+        return {}, []
+    epoch = loaded.get("epoch")
+    after = f" of epoch {epoch}" if isinstance(epoch, int) else ""
+    return dict(loaded[key]), [f"a training checkpoint{after}: its weights are under {key!r}"]
+
+
+def fit_names(state: StateDict, own: Mapping[str, torch.Tensor]) -> tuple[StateDict, list[str]]:
+    """The state without the prefixes that wrappers put before names, and in words what was done.
+
+    "module." of DataParallel, "_orig_mod." of torch.compile, a training module's attribute, or
+    several of them: what most names begin with is taken off as long as more names then fit the
+    network's own.
+    """
+    best, best_prefix, prefix = state, "", ""
+    current = state
+    while first := _commonest(current):
+        prefix += first
+        current = {n.removeprefix(first): t for n, t in current.items() if n.startswith(first)}
+        if _n_fitting(current, own) > _n_fitting(best, own):
+            best, best_prefix = current, prefix
+    if not best_prefix:
+        return state, []
+    left = len(state) - len(best)
+    rest = f", {left} tensors without it left out" if left else ""
+    return best, [f"prefix {best_prefix!r} removed from the names{rest}"]
+
+
+def _commonest(state: StateDict) -> str:
+    """What more than half of the names begin with, up to the first dot; "" if nothing."""
+    counts = Counter(name.partition(".")[0] + "." for name in state if "." in name)
+    if not counts:
+        return ""
+    first, count = counts.most_common(1)[0]
+    return first if 2 * count > len(state) else ""
+
+
+def _n_fitting(state: StateDict, own: Mapping[str, torch.Tensor]) -> int:
+    return sum(name in own and own[name].shape == tensor.shape for name, tensor in state.items())
 
 
 def likeliest_network(state: Mapping[str, torch.Tensor]) -> tuple[str, float] | None:
@@ -51,9 +79,17 @@ def likeliest_network(state: Mapping[str, torch.Tensor]) -> tuple[str, float] | 
 
     None if none has half of them. Builds all networks without memory: some seconds.
     """
-    shapes = {name: tuple(tensor.shape) for name, tensor in state.items()}
+    shapes = _stripped({name: tuple(tensor.shape) for name, tensor in state.items()})
     best = max(((_agreement(shapes, own), name) for name, own in _known_shapes()), default=None)
     return (best[1], best[0]) if best is not None and best[0] >= LIKELY else None
+
+
+def _stripped(shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+    """Without the usual prefixes of wrappers."""
+    found = next((p for p in PREFIXES if all(name.startswith(p) for name in shapes)), None)
+    if found is None or not shapes:
+        return shapes
+    return _stripped({name.removeprefix(found): shape for name, shape in shapes.items()})
 
 
 def _known_shapes() -> Any:
@@ -80,5 +116,6 @@ def _is_state(thing: Any) -> bool:
     return (
         isinstance(thing, Mapping)
         and bool(thing)
+        and all(isinstance(name, str) for name in thing)
         and all(isinstance(value, torch.Tensor) for value in thing.values())
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from torch import nn
 
 from tlfeatures.backbones._embedded import PREPROCESSING, make_embedded
-from tlfeatures.backbones._layers import Step
+from tlfeatures.backbones._layers import Layers, Step
 from tlfeatures.backbones._listing import EMBEDDED
 from tlfeatures.backbones._network import Network, find_layers, load_network
 from tlfeatures.backbones._request import BackboneRequest
@@ -21,6 +22,7 @@ from tlfeatures.backbones._torchvision import (
     without_memory,
 )
 from tlfeatures.backbones._weights import is_file_name, random_seed
+from tlfeatures.errors import TlfeaturesError, UsageError
 
 BYTES = 4  # of a float32 value
 HEAVIEST = 3
@@ -69,6 +71,8 @@ class Description:
         What comes after it: the classification head.
     aliases : dict of str to (layer, width)
         The width with average pooling.
+    names : tuple of str
+        All layers in order of computation, those without values of their own too.
     unused : int
         Parameters that evaluation never touches (auxiliary heads).
     """
@@ -82,6 +86,7 @@ class Description:
     dim: int
     head: tuple[str, ...]
     aliases: dict[str, tuple[str, int]]
+    names: tuple[str, ...]
     unused: int
 
 
@@ -99,16 +104,21 @@ def describe_backbone(request: BackboneRequest) -> Description:
         If a word is wrong; if an own network's weights cannot be had.
     """
     network, batch = _open(request)
-    layers = find_layers(network, batch)
-    fast_path = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # the fused kernel's work is not counted
     try:
-        steps = layers.steps(batch)
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast_path)
-    default = layers.default_layer()
-    named = {**layers.aliases, default: default}
-    widths = _widths(layers, list(dict.fromkeys(named.values())), batch)
+        layers = find_layers(network, batch)
+        steps = _steps(layers, batch)
+        default = layers.default_layer()
+        widths = _widths(layers, [*layers.aliases.values(), default], batch)
+    except TlfeaturesError:
+        raise
+    except Exception as error:  # an own network may raise anything
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        side = tuple(batch.shape[1:])
+        raise UsageError(
+            f"the network cannot be run on pictures of shape {side} alone ({line}); check "
+            "input_size, or give a network of pictures."
+        ) from error
+    aliases = {alias: layer for alias, layer in layers.aliases.items() if layer in widths}
     parameters = {id(p): p for p in network.parameters()}.values()
     rows = [s for s in steps if s.values or s.parameters]
     total = sum(p.numel() for p in parameters)
@@ -130,7 +140,8 @@ def describe_backbone(request: BackboneRequest) -> Description:
         default_layer=default,
         dim=widths[default],
         head=_head(layers.names, default, steps),
-        aliases={alias: (layer, widths[layer]) for alias, layer in layers.aliases.items()},
+        aliases={alias: (layer, widths[layer]) for alias, layer in aliases.items()},
+        names=tuple(layers.names),
         unused=total - sum(s.parameters for s in rows),
     )
 
@@ -158,14 +169,23 @@ def _open(request: BackboneRequest) -> tuple[nn.Module, torch.Tensor]:
     return network.module, network.example()
 
 
-def _widths(layers: Any, names: list[str], batch: torch.Tensor) -> dict[str, int]:
+def _steps(layers: Layers, batch: torch.Tensor) -> list[Step]:
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # the fused kernel's work is not counted
+    try:
+        return layers.steps(batch)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+def _widths(layers: Layers, names: Sequence[str], batch: torch.Tensor) -> dict[str, int]:
+    """Widths of codes by layer; layers that give no tensor are left out."""
     found: dict[str, int] = {}
     with torch.inference_mode():
-        for name in names:
-            try:
-                found[name] = layers.cut([name], "avg")(batch)[0].shape[1]
-            except ValueError:  # neither map nor tokens
-                found[name] = layers.cut([name], "flatten")(batch)[0].shape[1]
+        for name in dict.fromkeys(names):
+            for pooling in ("avg", "flatten"):  # what is neither map nor tokens cannot be averaged
+                with contextlib.suppress(UsageError):
+                    found.setdefault(name, layers.cut([name], pooling)(batch)[0].shape[1])
     return found
 
 

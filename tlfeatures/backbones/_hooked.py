@@ -15,6 +15,7 @@ from tlfeatures.backbones._pooling import count_prefix_tokens, pool_codes
 from tlfeatures.backbones._traced import make_step
 from tlfeatures.errors import UnknownLayerError
 
+NO_LAYERS = "the network has no layer with weights, so it has no default layer."
 OWN_PARAMETERS = "(the network's own)"
 
 
@@ -57,9 +58,7 @@ class HookedLayers(Layers):
     def default_layer(self) -> str:
         """The activations before the classifier."""
         if not any(True for _ in self.network.parameters()):
-            raise UnknownLayerError(
-                "the network has no layer with weights, so it has no default layer."
-            )
+            raise UnknownLayerError(NO_LAYERS)
         return PRE_LOGITS
 
     def cut(self, layers: Sequence[str], pooling: str) -> nn.Module:
@@ -94,9 +93,25 @@ class HookedLayers(Layers):
                 )
             )
 
+        def note_unseen(module: nn.Module, _: Any, answer: Any) -> None:
+            """Weights of parts that the module uses without calling them."""
+            path, answer = paths[module], answer[0] if isinstance(answer, tuple) else answer
+            unseen = {
+                id(p): p
+                for name, p in module.named_parameters()
+                if id(p) not in counted and not self._is_called(path, name)
+            }
+            if unseen and isinstance(answer, torch.Tensor):
+                counted.update(unseen)
+                count = sum(p.numel() for p in unseen.values())
+                shape, kind = tuple(answer.shape[1:]), type(module).__name__
+                steps.append(Step(path, kind, shape, 0, count, 0))
+
         root = type(self.network).__name__
         counter = FlopCounterMode(display=False)
         hooks = [m.register_forward_hook(note) for m, path in paths.items() if path]
+        holders = (m for m, path in paths.items() if path and any(True for _ in m.children()))
+        hooks += [module.register_forward_hook(note_unseen) for module in holders]
         try:
             with counter, torch.inference_mode():
                 self.network(batch)
@@ -104,6 +119,12 @@ class HookedLayers(Layers):
             for hook in hooks:
                 hook.remove()
         return [*self._own_parameters(batch), *steps]
+
+    def _is_called(self, path: str, name: str) -> bool:
+        """Whether a module between `path` and its parameter `name` is called by itself."""
+        inside = name.split(".")[:-1]
+        between = {".".join([path, *inside[: i + 1]]) for i in range(len(inside))}
+        return not between.isdisjoint(self._ended)
 
     def _own_parameters(self, batch: torch.Tensor) -> list[Step]:
         """A row for the parameters of no module inside: class tokens, position embeddings."""
@@ -132,24 +153,32 @@ class _HookedCut(nn.Module):
         self._has_head = hasattr(network, "forward_head") and hasattr(network, "forward_features")
         get_classifier: Any = getattr(network, "get_classifier", lambda: None)
         classifier = get_classifier()
-        if not isinstance(classifier, nn.Module):
+        paths = {module: path for path, module in network.named_modules()}
+        if not isinstance(classifier, nn.Module) or paths.get(classifier) not in ended:
             modules = dict(network.named_modules())
             leaves = [p for p in ended if any(True for _ in modules[p].parameters(recurse=False))]
+            if not leaves:
+                raise UnknownLayerError(NO_LAYERS)
             classifier = modules[leaves[-1]]
         self._classifier = [classifier]  # in a list: it is not a submodule of this one too
+        self._n_classifier = ended.count(paths[classifier])
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """Codes (n, d) of each layer."""
         heard: dict[str, torch.Tensor] = {}
-        left = dict(self._calls)
-        hooks = [self._listen(layer, heard, left) for layer in self._calls]
+        left = {**self._calls, PRE_LOGITS: self._n_classifier}
+        hooks = [self._listen(layer, heard, left, batch) for layer in self._calls]
         wants_codes = PRE_LOGITS in self._layers
         if wants_codes and not self._has_head:
-            hooks.append(self._classifier[0].register_forward_pre_hook(self._before(heard)))
+            hook = self._before(heard, left, batch)
+            hooks.append(self._classifier[0].register_forward_pre_hook(hook))
         try:
             if wants_codes and self._has_head:
                 features = self.network.forward_features(batch)
-                heard[PRE_LOGITS] = self._pool(self.network.forward_head(features, pre_logits=True))
+                codes = self.network.forward_head(features, pre_logits=True)
+                heard[PRE_LOGITS] = self._pool(codes, batch)
+                self._stop_if_all(heard)
+                self.network.forward_head(features)
             else:
                 self.network(batch)
         except _EnoughError:
@@ -159,22 +188,28 @@ class _HookedCut(nn.Module):
                 hook.remove()
         return [heard[layer] for layer in self._layers]
 
-    def _pool(self, output: Any) -> torch.Tensor:
-        return pool_codes(output, self._pooling, self._n_prefix)
+    def _pool(self, output: Any, batch: torch.Tensor) -> torch.Tensor:
+        return pool_codes(output, self._pooling, self._n_prefix, batch)
 
-    def _listen(self, layer: str, heard: dict[str, torch.Tensor], left: dict[str, int]) -> Any:
+    def _listen(
+        self, layer: str, heard: dict[str, torch.Tensor], left: dict[str, int], batch: torch.Tensor
+    ) -> Any:
         def hook(*call: Any) -> None:
             left[layer] -= 1
             if left[layer] == 0:
-                heard[layer] = self._pool(call[-1])
+                heard[layer] = self._pool(call[-1], batch)
                 self._stop_if_all(heard)
 
         return self.network.get_submodule(layer).register_forward_hook(hook)
 
-    def _before(self, heard: dict[str, torch.Tensor]) -> Any:
+    def _before(
+        self, heard: dict[str, torch.Tensor], left: dict[str, int], batch: torch.Tensor
+    ) -> Any:
         def hook(_: nn.Module, given: tuple[Any, ...]) -> None:
-            heard[PRE_LOGITS] = self._pool(given[0])
-            self._stop_if_all(heard)
+            left[PRE_LOGITS] -= 1
+            if left[PRE_LOGITS] == 0:
+                heard[PRE_LOGITS] = self._pool(given[0], batch)
+                self._stop_if_all(heard)
 
         return hook
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -74,7 +75,8 @@ class Layers(ABC):
     def aliases(self) -> dict[str, str]:
         """The field's names of layers that have another name here."""
         found = find_aliases(self.network, self.calls)
-        found[PRE_LOGITS] = self.default_layer()
+        with contextlib.suppress(UnknownLayerError):
+            found[PRE_LOGITS] = self.default_layer()
         return {alias: layer for alias, layer in found.items() if alias != layer}
 
     @cached_property
@@ -109,5 +111,5 @@ class Layers(ABC):
         words = "near ones are" if near else "there are"
         return (
             f"layer {layer!r} does not exist here; {words} {', '.join(shown)}. "
-            f"'tlfeatures backbones describe NAME' lists all."
+            f"'tlfeatures backbones describe NAME --layers' lists all."
         )

@@ -191,7 +191,7 @@ def load_network(
             draw_weights(module)
     name = request.backbone if not request.is_own else own_name(module)
     place = _load_weights(module, request, name, tensors)
-    module.requires_grad_(False).eval()
+    module.requires_grad_(False).float().eval()
     preprocessing = make_preprocessing(
         request.preprocess,
         default,
@@ -200,6 +200,8 @@ def load_network(
         crop=request.crop,
         interpolation=request.interpolation,
     )
+    if seed is None and isinstance(preprocessing, Preprocessing) and preprocessing.is_imagenet:
+        set_input_transform(module)
     identity = request.weights_id or make_weights_id(module)
     if request.is_own:
         identity = own_weights_id(module, identity)
@@ -230,10 +232,7 @@ def _build(
         module = make_timm(check_timm_name(name), pretrained=is_entry and not has_tensors)
         return module, timm_preset(module)
     default = preset(name, weights if is_entry else None)
-    module = make_network(name, image_size=request.input_size or default.input_size)
-    if random_seed(weights) is None and request.preprocess == "torchvision":
-        set_input_transform(module)
-    return module, default
+    return make_network(name, image_size=request.input_size or default.input_size), default
 
 
 def _load_weights(
@@ -251,8 +250,8 @@ def _load_weights(
         return "random weights"
     if is_file_name(weights) or name == EMBEDDED:
         path = weights_file(name, weights)
-        state = read_file(path) if path is not None else {}
-        assign(module, fit_state(module, state), path, name)
+        state, said = read_file(path) if path is not None else ({}, [])
+        assign(module, fit_state(module, state), path, name, said)
         return str(path)
     if name in torchvision_names():
         module.load_state_dict(fit_state(module, download(name, weights)))

@@ -33,17 +33,26 @@ def make_own(backbone: Any) -> nn.Module:
         If it is, or makes, no network.
     """
     thing = _import(backbone) if isinstance(backbone, str) else backbone
-    if isinstance(thing, nn.Module):
-        network = copy.deepcopy(thing)
-    elif callable(thing):
-        network = thing()
-    else:
+    if not isinstance(thing, nn.Module) and not callable(thing):
         raise UsageError(f"{backbone!r} is neither a network nor a function that makes one.")
+    try:
+        network = copy.deepcopy(thing) if isinstance(thing, nn.Module) else thing()
+    except Exception as error:  # it is the user's own
+        what = "copied" if isinstance(thing, nn.Module) else "called"
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UsageError(
+            f"{stable_repr(thing)[:80]} could not be {what} ({line}); give a function without "
+            "arguments that makes the network."
+        ) from error
     if not isinstance(network, nn.Module):
         raise UsageError(
             f"{stable_repr(thing)} gave {type(network).__name__}, no torch.nn.Module; "
             "it must make a network."
         )
+    if isinstance(network, torch.jit.ScriptModule):
+        raise UsageError("TorchScript networks cannot be cut into layers; give the Python module.")
+    if any(isinstance(p, nn.parameter.UninitializedParameter) for p in network.parameters()):
+        raise UsageError("the network has lazy layers; run it on one batch before giving it.")
     return network.eval()
 
 
@@ -81,9 +90,10 @@ def _import(backbone: str) -> Any:
         sys.path.insert(0, here)
     try:
         return getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
+    except Exception as error:  # the module's own code runs
+        line = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UnknownBackboneError(
-            f"backbone {backbone!r} cannot be imported ({error}); write package.module:attribute."
+            f"backbone {backbone!r} cannot be imported ({line}); write package.module:attribute."
         ) from error
     finally:
         if added:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -13,18 +14,19 @@ GEM_POWER = 3.0  # Radenovic, Tolias, Chum: Fine-tuning CNN image retrieval (201
 GEM_FLOOR = 1e-6
 
 
-def pool_codes(output: Any, pooling: str, n_prefix: int = 0) -> torch.Tensor:
+def pool_codes(output: Any, pooling: str, n_prefix: int, batch: torch.Tensor) -> torch.Tensor:
     """Turn a layer's output into codes of shape (n, d).
 
     Parameters
     ----------
     output : Tensor
-        A vector (n, d), a map (n, C, H, W) or (n, H, W, C), or tokens (n, T, C). The pictures are
-        square, so the two equal sides of a map are H and W.
+        A vector (n, d), a map (n, C, H, W) or (n, H, W, C), or tokens (n, T, C).
     pooling : {"avg", "max", "gem", "flatten", "cls", "cls+avg"}
-        "cls" is the class token; the others leave the first `n_prefix` tokens out.
-    n_prefix : int, default=0
-        Tokens that stand for no place of the picture; the first is the class token.
+        "cls" is the class token; the others leave tokens out that stand for no place.
+    n_prefix : int
+        Tokens of the network that stand for no place of the picture; the first is the class token.
+    batch : Tensor of shape (n, 3, H, W)
+        The network's input; a map has its proportions.
 
     Returns
     -------
@@ -39,12 +41,18 @@ def pool_codes(output: Any, pooling: str, n_prefix: int = 0) -> torch.Tensor:
     if not isinstance(output, torch.Tensor):
         kind = type(output).__name__
         raise UsageError(f"this layer gives a {kind}, no tensor; choose another layer.")
-    if output.ndim == 2 or pooling == "flatten":
-        return output.flatten(1).clone()
-    places = _as_places(output)
-    rest = places[:, n_prefix:] if output.ndim == 3 else places
+    if output.ndim == 0 or len(output) != len(batch):
+        raise UsageError(
+            f"this layer gives an output of shape {tuple(output.shape)} for {len(batch)} pictures; "
+            "choose a layer that treats the whole batch at once."
+        )
+    if output.ndim <= 2 or pooling == "flatten":
+        return output.flatten(1).clone() if output.ndim > 1 else output[:, None].clone()
+    places = _as_places(output, batch)
+    before = _prefix_here(places.shape[1], n_prefix) if output.ndim == 3 else 0
+    rest = places[:, before:]
     if pooling in ("cls", "cls+avg"):
-        if output.ndim != 3 or not n_prefix:
+        if not before:
             raise UsageError(
                 f"this layer has no class token; use another pooling than {pooling!r}."
             )
@@ -65,7 +73,18 @@ def count_prefix_tokens(network: nn.Module) -> int:
     return int(any(hasattr(network, name) for name in ("class_token", "cls_token")))
 
 
-def _as_places(output: torch.Tensor) -> torch.Tensor:
+def _prefix_here(n_tokens: int, n_prefix: int) -> int:
+    """How many of a layer's tokens stand for no place: in some networks they join late.
+
+    The places of a square picture make a square.
+    """
+    places = n_tokens - n_prefix
+    if places > 0 and math.isqrt(places) ** 2 == places:
+        return n_prefix
+    return 0 if math.isqrt(n_tokens) ** 2 == n_tokens else n_prefix
+
+
+def _as_places(output: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
     """A view (n, places, C)."""
     if output.ndim == 3:
         return output
@@ -73,5 +92,6 @@ def _as_places(output: torch.Tensor) -> torch.Tensor:
         shape = tuple(output.shape[1:])
         raise UsageError(f"this layer gives {shape} a picture, no map; use pooling 'flatten'.")
     _, a, b, c = output.shape
-    is_channels_last = a == b and b != c
-    return output.flatten(1, 2) if is_channels_last else output.flatten(2).transpose(1, 2)
+    height, width = batch.shape[2:]
+    first, last = (abs(math.log(sides * width / height)) for sides in (a / b, b / c))
+    return output.flatten(1, 2) if first < last else output.flatten(2).transpose(1, 2)

@@ -34,6 +34,8 @@ INTERPOLATIONS = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 DEFAULT_INPUT_SIZE = 224
+LONGEST_SIDES = 200  # of thinner pictures only the middle is resized
+FILTER_MARGIN = 32  # in pixels of the picture; when enlarging no filter looks further than 3
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,12 @@ class Preprocessing:
     std: tuple[float, float, float] = IMAGENET_STD
     order: str = "RGB"
 
+    @property
+    def is_imagenet(self) -> bool:
+        """Whether the arithmetic is that of torchvision's presets."""
+        usual = Preprocessing(self.resize, self.input_size, self.crop, self.interpolation)
+        return self == usual
+
     def to_json(self) -> dict[str, Any]:
         """Everything that changes the numbers, as plain data."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}
@@ -85,10 +93,29 @@ class Preprocessing:
         side, filter_ = self.input_size, INTERPOLATIONS[self.interpolation]
         if self.crop == "none":
             return np.array(picture.resize((side, side), filter_))
-        squashed = (self.resize, self.resize)
-        size = squashed if self.crop == "squash" else self._resized_size(picture.size)
+        if self.crop == "squash":
+            size = (self.resize, self.resize)
+        else:
+            picture = self._middle_of_thin(picture)
+            size = self._resized_size(picture.size)
         resized = picture.resize(size, filter_)
         return np.array(self._crop(resized))
+
+    def _middle_of_thin(self, picture: Image.Image) -> Image.Image:
+        """The middle of a picture so thin that all of it resized would not fit into the memory.
+
+        Far more of it is kept than the crop and the filter look at.
+        """
+        short, long = sorted(picture.size)
+        if long <= LONGEST_SIDES * short:
+            return picture
+        sides = -(-self.input_size // self.resize) + 1
+        kept = min(long, sides * short + FILTER_MARGIN)
+        kept += (long - kept) % 2  # the middle stays the middle
+        start = (long - kept) // 2
+        if picture.width < picture.height:
+            return picture.crop((0, start, picture.width, start + kept))
+        return picture.crop((start, 0, start + kept, picture.height))
 
     def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
         # int(), not round(): torchvision truncates the long side.
@@ -138,7 +165,11 @@ class OwnPreprocessing:
         UsageError
             If the function gives something else.
         """
-        made = np.asarray(self.function(picture), dtype=np.float32)
+        try:
+            made = np.asarray(self.function(picture), dtype=np.float32)
+        except Exception as error:  # it is the user's own
+            line = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise UsageError(f"preprocess {stable_repr(self.function)} failed: {line}.") from error
         if made.ndim != 3 or made.shape[0] != 3:
             raise UsageError(
                 f"preprocess gives an array of shape {made.shape}; it must give (3, H, W)."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from tlfeatures.backbones._preprocessing import POOLINGS
+from tlfeatures.backbones._preprocessing import POOLINGS, Preprocessing
 from tlfeatures.errors import UsageError
 
 TIMM = "timm:"
@@ -54,6 +54,20 @@ class BackboneRequest:
         if self.pooling not in POOLINGS:
             known = ", ".join(POOLINGS)
             raise UsageError(f"pooling {self.pooling!r} is unknown; choose one of {known}.")
+        if self.layer is not None and not isinstance(self.layer, str):
+            raise UsageError(
+                f"layer is {self.layer!r}; give one name. Several: CNNCodes.transform_layers, or "
+                "--layer repeated."
+            )
+        if self.weights is not None and not isinstance(self.weights, str):
+            raise UsageError(
+                f"weights is {self.weights!r}; give an entry's name, a file, 'random'."
+            )
+
+    @property
+    def needs_probes(self) -> bool:
+        """Whether code that cannot be hashed takes part: an own network or preprocess function."""
+        return self.is_own or not isinstance(self.preprocess, (str, Preprocessing))
 
     @property
     def is_own(self) -> bool:

@@ -92,7 +92,8 @@ def fit_state(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, t
 def set_input_transform(network: Any) -> None:
     """GoogLeNet and Inception v3 with weights rescale their input, as torchvision's builders say.
 
-    Their weights come from TensorFlow (inputs -1..1), while their presets normalise as all others.
+    Their weights come from TensorFlow (inputs -1..1), while their presets normalise as all others;
+    it belongs to that normalisation, and to none other.
     """
     if hasattr(network, "transform_input"):
         network.transform_input = True

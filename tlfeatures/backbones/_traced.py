@@ -62,9 +62,8 @@ class TracedLayers(Layers):
     def default_layer(self) -> str:
         """The input of the last layer with weights, the activations before the classifier."""
         for node in reversed(list(self._graph.nodes)):
-            module = self._module(node)
-            if module is not None and any(True for _ in module.parameters()):
-                return self._path_of[self._before_dropout(node.all_input_nodes[0])]
+            if self._has_weights(node) and (given := self._given(node)) is not None:
+                return self._path_of[self._before_dropout(given)]
         raise UnknownLayerError(
             "the network has no layer with weights, so it has no default layer."
         )
@@ -75,12 +74,13 @@ class TracedLayers(Layers):
         Codes are pooled where they arise: a ReLU that works in place comes later.
         """
         wanted = {self._nodes[layer]: layer for layer in layers}
+        picture = next(node for node in self._graph.nodes if node.op == "placeholder")
         n_prefix = count_prefix_tokens(self.network)
         graph, copies, codes = fx.Graph(), dict[fx.Node, fx.Node](), dict[str, fx.Node]()
         for node in self._graph.nodes:
             copies[node] = graph.node_copy(node, lambda n: copies[n])
             if node in wanted:
-                arguments = (copies[node], pooling, n_prefix)
+                arguments = (copies[node], pooling, n_prefix, copies[picture])
                 codes[wanted[node]] = graph.call_function(pool_codes, arguments)
             if len(codes) == len(wanted):
                 break
@@ -96,6 +96,17 @@ class TracedLayers(Layers):
         with torch.inference_mode():
             recorder.run(batch)
         return recorder.steps
+
+    def _has_weights(self, node: fx.Node) -> bool:
+        module = self._module(node)
+        if module is not None:
+            return any(True for _ in module.parameters())
+        return any(source.op == "get_attr" for source in node.all_input_nodes)
+
+    def _given(self, node: fx.Node) -> fx.Node | None:
+        """What a layer works on, parameters left out; None if nothing was computed yet."""
+        sources = [source for source in node.all_input_nodes if source.op != "get_attr"]
+        return sources[0] if sources and sources[0].op != "placeholder" else None
 
     def _before_dropout(self, node: fx.Node) -> fx.Node:
         """The node whose values these are: in eval mode a dropout only hands them on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from urllib.error import URLError
@@ -14,13 +14,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from tlfeatures.backbones._checkpoint import StateDict, likeliest_network, unwrap
+from tlfeatures.backbones._checkpoint import StateDict, fit_names, likeliest_network, unwrap
 from tlfeatures.backbones._listing import EMBEDDED, weights_place
 from tlfeatures.backbones._torchvision import torchvision_names, weights_entry
 from tlfeatures.errors import UsageError, WeightsError
 
 FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
-IGNORED_SUFFIX = "num_batches_tracked"
+IGNORED = "num_batches_tracked"
 _log = logging.getLogger(__name__)
 
 
@@ -71,10 +71,8 @@ def download(backbone: str, weights: str | None) -> StateDict:
         ) from error
 
 
-def read_file(path: Path) -> StateDict:
-    """The tensors of a .safetensors or .pth file; nothing in it is executed.
-
-    A training checkpoint is understood, and said in the log.
+def read_file(path: Path) -> tuple[StateDict, list[str]]:
+    """The tensors of a .safetensors or .pth file, and what was unwrapped; nothing is executed.
 
     Raises
     ------
@@ -100,16 +98,21 @@ def read_file(path: Path) -> StateDict:
         raise WeightsError(
             f"weights file {path} holds no plain state dict; save one of tensors only."
         )
-    for words in said:
-        _log.warning("%s: %s", path, words)
-    return state
+    return state, said
 
 
-def assign(network: nn.Module, state: Mapping[str, torch.Tensor], path: object, name: str) -> None:
+def assign(
+    network: nn.Module,
+    state: Mapping[str, torch.Tensor],
+    path: object,
+    name: str,
+    said: Sequence[str] = (),
+) -> None:
     """Copy the tensors of a file into the network as float32; names and shapes must agree.
 
-    The classifier may differ: one of another number of classes replaces the network's, one that
-    is missing is filled with nan, so that layers which need it are refused later.
+    Prefixes of wrappers are taken off. The classifier may differ: one of another number of classes
+    replaces the network's, one that is missing is filled with nan, so that layers which need it
+    are refused later. What was done is said in the log.
 
     Raises
     ------
@@ -117,46 +120,79 @@ def assign(network: nn.Module, state: Mapping[str, torch.Tensor], path: object, 
         Naming missing, unexpected and misshapen parameters, and the likeliest network.
     """
     own = network.state_dict()
+    state, more = fit_names(dict(state), own)
+    notes = [*said, *more]
     head = _head_path(own)
-    missing = [k for k in own if k not in state and not k.endswith(IGNORED_SUFFIX)]
+    missing = [k for k in own if k not in state and not k.endswith(IGNORED)]
     unexpected = [k for k in state if k not in own]
     misshapen = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if misshapen and all(k.startswith(f"{head}.") for k in misshapen) and not missing:
+    if misshapen and not missing and all(_is_other_head(k, head, own, state) for k in misshapen):
         _replace_head(network, head, state)
-        _log.warning("%s: its classifier has %s classes", path, len(state[misshapen[0]]))
+        notes.append(f"its classifier has {len(state[misshapen[0]])} classes")
         misshapen = []
     if missing and not misshapen and all(k.startswith(f"{head}.") for k in missing):
-        _log.warning("%s: it has no classifier; layers before it can be used", path)
+        notes.append("it has no classifier; layers before it can be used")
         state = {**state, **{k: torch.full_like(own[k], torch.nan) for k in missing}}
         missing = []
     if faults := _faults(missing, unexpected, misshapen):
+        inside = f" (it is {'; '.join(notes)})" if notes else ""
         raise WeightsError(
-            f"{path} is not for {name}: parameters {faults}. {_likeliest_words(state)}"
+            f"{path}{inside} is not for {name}: parameters {faults}. {_likeliest_words(state)}"
         )
+    for words in notes:
+        _log.warning("%s: %s", path, words)
     floats = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
     network.load_state_dict(floats, strict=False)
 
 
-def check_finite(cut: nn.Module, layer: str, path: object) -> None:
-    """Refuse a layer whose computation needs weights that are no numbers.
+def _is_other_head(
+    key: str, head: str, own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]
+) -> bool:
+    """Whether this parameter is the classifier's, for the same inputs but other classes."""
+    is_heads = key in (f"{head}.weight", f"{head}.bias")
+    return is_heads and own[key].shape[1:] == state[key].shape[1:]
+
+
+def check_finite(
+    network: nn.Module, codes: Sequence[torch.Tensor], layers: Sequence[str], path: object
+) -> None:
+    """Refuse layers whose computation needs weights that are no numbers.
+
+    Parameters
+    ----------
+    network : nn.Module
+    codes : sequence of Tensor
+        What the layers say of an example.
+    layers : sequence of str
+    path : object
+        Where the weights are from.
 
     Raises
     ------
     WeightsError
     """
-    for name, tensor in cut.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(
-                f"layer {layer} needs {name}, which holds values that are not finite numbers in "
-                f"{path}; choose an earlier layer, or other weights."
-            )
+    wrong = [la for la, c in zip(layers, codes, strict=True) if not bool(torch.isfinite(c).all())]
+    names = (n for n, t in network.state_dict().items() if _has_nan(t))
+    if wrong and (name := next(names, None)) is not None:
+        raise WeightsError(
+            f"layer {', '.join(wrong)} needs {name}, which holds values that are not finite "
+            f"numbers in {path}; choose an earlier layer, or other weights."
+        )
+
+
+def _has_nan(tensor: object) -> bool:
+    is_float = isinstance(tensor, torch.Tensor) and tensor.is_floating_point()
+    return is_float and not bool(torch.isfinite(tensor).all())  # type: ignore[arg-type]
 
 
 def make_weights_id(network: nn.Module) -> str:
     """sha256 over sorted (name, shape, float32 bytes); float16 files of equal values agree."""
     digest = hashlib.sha256()
     for name, tensor in sorted(network.state_dict().items()):
-        if name.endswith(IGNORED_SUFFIX):
+        if name.endswith(IGNORED):
+            continue
+        if not isinstance(tensor, torch.Tensor):  # what get_extra_state of a module gives
+            digest.update(f"{name}{tensor!r}".encode())
             continue
         values = tensor.detach().cpu().float().contiguous()
         digest.update(f"{name}{tuple(values.shape)}".encode())
@@ -166,7 +202,7 @@ def make_weights_id(network: nn.Module) -> str:
 
 def _head_path(own: Mapping[str, torch.Tensor]) -> str:
     """The module of the last weight matrix, the classifier."""
-    matrices = [name for name, tensor in own.items() if tensor.ndim > 1]
+    matrices = [n for n, t in own.items() if isinstance(t, torch.Tensor) and t.ndim > 1]
     return matrices[-1].rpartition(".")[0] if matrices else ""
 
 

@@ -54,8 +54,11 @@ def list_(every: bool, as_json: bool) -> None:
 @click.argument("name")
 @click.option("--weights", metavar="NAME", help="An entry, where its picture size differs.")
 @click.option("--input-size", type=click.IntRange(1), metavar="N", help="Side, in pixels.")
+@click.option("--layers", is_flag=True, help="Only the names of all layers, one a line.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def describe(name: str, weights: str | None, input_size: int | None, as_json: bool) -> None:
+def describe(
+    name: str, weights: str | None, input_size: int | None, layers: bool, as_json: bool
+) -> None:
     """Show what the network NAME is made of: layers, sums, aliases, classification head.
 
     NAME is one of 'backbones list', timm:NAME, or package.module:function of your own.
@@ -67,6 +70,8 @@ def describe(name: str, weights: str | None, input_size: int | None, as_json: bo
     if as_json:
         aliases = {k: {"layer": v[0], "dim": v[1]} for k, v in made.aliases.items()}
         print_json({**asdict(made), "aliases": aliases})
+    elif layers:
+        click.echo("\n".join(made.names))
     else:
         click.echo("\n".join(_describe_lines(made)))
 

@@ -12,7 +12,6 @@ from tlfeatures.cli._options import (
     RUN_OPTIONS,
     STRICT_OPTION,
     options,
-    take_pictures,
     take_words,
 )
 from tlfeatures.cli._output import exit_code, interval, percent, print_json, say_bad
@@ -27,12 +26,13 @@ from tlfeatures.cli._output import exit_code, interval, percent, print_json, say
 def command(model: str, images: str, report: str | None, **given: Any) -> int:
     """Score a saved MODEL on labelled IMAGES that it was not trained on."""
     from tlfeatures.classification import TransferClassifier, evaluate_model
+    from tlfeatures.pictures import load_pictures
     from tlfeatures.report import make_model_page, save_page
 
     weights = given.pop("weights")
     words = take_words(given)
     classifier = TransferClassifier.load(model, weights=weights, **words.code_options())
-    result = evaluate_model(classifier, take_pictures(images))
+    result = evaluate_model(classifier, load_pictures(images))
     if report:
         save_page(make_model_page(result, classifier, model), report)
     if given["as_json"]:

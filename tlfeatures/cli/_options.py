@@ -190,11 +190,12 @@ def take_both(given: dict[str, Any], source: str) -> tuple[Words, Pictures]:
     ------
     UsageError, PicturesError
     """
-    words, pictures = take_words(given), take_pictures(source, given.get("limit"))
+    words, every = take_words(given), load_pictures(source)
+    pictures = take_some(every, given.get("limit"))
     if given.get("range_") != "auto":
         return words, pictures
     memo = RangeMemo(words.run.cache_dir)
-    found = memo.get(source) or estimate_range(pictures)
+    found = memo.get(source) or estimate_range(every)
     if found is None:
         words.progress.say("range: no picture here is deeper than 8 bits")
         return words, pictures
@@ -204,9 +205,8 @@ def take_both(given: dict[str, Any], source: str) -> tuple[Words, Pictures]:
     return replace(words, run=replace(words.run, decode=decode)), pictures
 
 
-def take_pictures(source: str, limit: int | None = None) -> Pictures:
-    """Load the pictures; with a limit, so many of them, spread evenly."""
-    pictures = load_pictures(source)
+def take_some(pictures: Pictures, limit: int | None) -> Pictures:
+    """With a limit, so many of them, spread evenly."""
     if limit is None or limit >= len(pictures):
         return pictures
     some: Pictures = pictures[[i * len(pictures) // limit for i in range(limit)]]

@@ -79,7 +79,7 @@ def open_torch_engine(
 ) -> TorchEngine:
     """Load the network, or take one that is still open, and cut it at the layers.
 
-    Networks of the user's own are loaded anew each time: they may have changed.
+    Where code of the user's own takes part, all is loaded anew each time: it may have changed.
 
     Raises
     ------
@@ -89,7 +89,7 @@ def open_torch_engine(
     device = resolve_device(device)
     batch_size = batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH)
     check_layers_of_entry(request, layers)
-    if request.is_own:
+    if request.needs_probes:
         opened = _load(request, device, tensors)
     else:
         whole = replace(request, layer=None, pooling="avg")

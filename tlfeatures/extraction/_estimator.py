@@ -13,6 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import ImageReadError, UsageError
+from tlfeatures.extraction._batch import stack
 from tlfeatures.extraction._extract import Extraction, Progress
 from tlfeatures.extraction._open import (
     RunOptions,
@@ -204,6 +205,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         ImageReadError
             Naming every bad picture, if `on_bad` is "raise".
         """
+        if isinstance(layers, str):
+            raise UsageError(f"layers is {layers!r}; give a list of names.")
         done = extract_layers(
             Pictures.of(X),
             self.request(),
@@ -250,7 +253,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         if bad and self.on_bad == "raise":
             raise bad_pictures_error(bad)
         if rows:
-            codes[rows] = engine.codes(np.stack(prepared))[0]
+            codes[rows] = engine.codes(stack(prepared))[0]
         return codes
 
     def request(self) -> BackboneRequest:
@@ -267,7 +270,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             )
         return BackboneRequest(
             backbone=self.backbone,
-            weights=None if self.weights is None else os.fspath(self.weights),
+            weights=weights_word(self.weights),
             layer=self.layer,
             pooling=self.pooling,
             preprocess=self.preprocess,
@@ -308,8 +311,13 @@ class CNNCodes(TransformerMixin, BaseEstimator):
                 raise NotFittedError("range 'auto' is estimated by fit; call fit first.")
             resolved = self.range_ if self.range == "auto" else None
         else:
-            low, high = self.range
-            resolved = (float(low), float(high))
+            try:
+                low, high = self.range
+                resolved = (float(low), float(high))
+            except (TypeError, ValueError) as error:
+                raise UsageError(
+                    f"range {self.range!r} is unknown; choose full, auto, or two numbers."
+                ) from error
         return DecodeOptions(exif=self.exif, range=resolved, max_pixels=self.max_pixels)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
@@ -345,6 +353,14 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         filled = np.full((extraction.given, codes.shape[1]), np.nan, np.float32)
         filled[extraction.rows] = codes
         return filled
+
+
+def weights_word(weights: Any) -> Any:
+    """A path as text, an entry of torchvision's as its name; anything else as it is."""
+    if isinstance(weights, os.PathLike):
+        return os.fspath(weights)
+    is_entry = hasattr(weights, "url") and hasattr(weights, "transforms")
+    return weights.name if is_entry else weights
 
 
 def raise_if_bad(extraction: Extraction) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from tlfeatures.errors import ImageReadError
+from tlfeatures.extraction._batch import run_padded
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import (
     DecodeOptions,
@@ -374,9 +375,12 @@ class _Run:
             key, item, path = row
             try:
                 decoded = decode_with_notes(item, self._options)
+                pixels = engine.prepare(decoded.picture)
             except ImageReadError as error:
                 return _Prepared(key, path, str(error), is_lasting=error.is_lasting)
-            return _Prepared(key, path, engine.prepare(decoded.picture), decoded.notes)
+            except MemoryError:
+                return _Prepared(key, path, "not enough memory to decode it; see max_pixels")
+            return _Prepared(key, path, pixels, decoded.notes)
 
         ahead = max(self._n_jobs * AHEAD, engine.batch_size)
         answers = iter_ahead(self._pool, prepare, todo, ahead)
@@ -388,18 +392,6 @@ class _Run:
         answer = call(*arguments)
         self.wait[what] += time.perf_counter() - started
         return answer
-
-
-def run_padded(engine: Engine, batch: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:
-    """Codes (n, d) of n <= batch_size pictures, computed in a batch of the fixed size.
-
-    A row's bits may depend on the size of its batch; stored rows are all computed at one size.
-    """
-    stacked = np.stack(list(batch))
-    if len(batch) < engine.batch_size:
-        missing = engine.batch_size - len(batch)
-        stacked = np.pad(stacked, ((0, missing), *((0, 0),) * (stacked.ndim - 1)))
-    return [codes[: len(batch)] for codes in engine.codes(stacked)]
 
 
 def iter_ahead(

@@ -166,10 +166,11 @@ def specs_of(
     ------
     UsageError, WeightsError
     CodesMismatchError
-        If an own network says other things of the probe pictures than the cache remembers.
+        If an own network or preprocess function says other things of the probe pictures than
+        the cache remembers.
     """
     specs = [_with_contract(spec, run) for spec in _base_specs(request, layers, run, tensors)]
-    if request.is_own:  # its forward cannot be hashed
+    if request.needs_probes:
         engine = open_engine(request, run, layers, tensors=tensors)
         check_probes(engine, [CodeCache(run.cache_dir, spec) for spec in specs])
     return specs
@@ -196,7 +197,7 @@ def _base_specs(
     """The specs under the program's own contract."""
     memo = SpecMemo(run.cache_dir)
     requests = [replace(request, layer=layer) for layer in layers]
-    is_known = tensors is None and request.is_words and not request.is_own
+    is_known = tensors is None and request.is_words and not request.needs_probes
     words = [_words(each) for each in requests] if is_known else []
     remembered = [memo.get(each) for each in words]
     if is_known and None not in remembered:

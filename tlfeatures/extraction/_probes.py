@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from tlfeatures.errors import CodesMismatchError
+from tlfeatures.extraction._batch import stack
 from tlfeatures.pictures import DecodeOptions, decode, decoder_versions
 from tlfeatures.store import TOLERANCE, CodeCache, Probes, relative_difference
 
@@ -44,7 +43,8 @@ def check_probes(engine: Engine, caches: Sequence[CodeCache]) -> None:
     """
     prepared = [engine.prepare(decode(data, DecodeOptions())) for data in probe_files()]
     made_with = {**engine.made_with, **decoder_versions()}
-    for cache, codes in zip(caches, engine.codes(np.stack(prepared)), strict=True):
+    answers = engine.codes(stack(prepared))
+    for cache, codes in zip(caches, answers, strict=True):
         stored = cache.read_probes()
         if stored is None:
             cache.write_probes(Probes(codes, made_with))

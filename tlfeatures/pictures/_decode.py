@@ -49,6 +49,7 @@ FORMATS = (
 )  # fmt: skip
 HEIF_BRAND = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
 AVIF_BRAND = re.compile(rb"....ftypavi[fs]", re.DOTALL)
+BULK, BULK_VALUES = (0.1, 99.9), 1 << 16
 DARKEST = 65536 / 8  # a picture of 16 bits that uses less comes out nearly black
 
 TRANSPARENT = "transparency laid over white"
@@ -279,16 +280,21 @@ def _notes(
         COLOUR16: deep is None and has_sixteen_bits(picture, item),
     }
     if deep is not None and options.range is None:
-        low, high = _extrema(deep[..., :3] if deep.ndim == 3 else deep)
+        low, high = _bulk(deep[..., :3] if deep.ndim == 3 else deep)
         is_float = deep.dtype.kind == "f"
         found[STRETCHED] = is_float and (low < 0 or high > 255)
         found[DARK] = not is_float and 0 < high < DARKEST
     return frozenset(words for words, is_so in found.items() if is_so)
 
 
-def _extrema(values: NDArray[Any]) -> tuple[float, float]:
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if finite.size else (0.0, 0.0)
+def _bulk(values: NDArray[Any]) -> tuple[float, float]:
+    """Between which values nearly all lie: a hot pixel does not make a picture bright."""
+    some = values.ravel()[:: -(-values.size // BULK_VALUES)]
+    finite = some[np.isfinite(some)]
+    if not finite.size:
+        return 0.0, 0.0
+    low, high = np.percentile(finite, BULK)
+    return float(low), float(high)
 
 
 def _from_array(pixels: NDArray[Any]) -> Image.Image:

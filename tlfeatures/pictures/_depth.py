@@ -7,6 +7,7 @@ more with the byte order swapped; both together are the values.
 from __future__ import annotations
 
 import io
+import re
 import sys
 from typing import Any
 
@@ -14,15 +15,20 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlfeatures.errors import ImageReadError
+
 SIXTEEN_TO_EIGHT = 257  # 65535 / 255
-BITS_PER_SAMPLE = 0x0102  # TIFF
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, PLANES = 258, 259, 262, 284  # tags of TIFF
+UNCOMPRESSED, WHITE_IS_ZERO, SEPARATE = 1, 0, 2
+_GAP = rb"(?:\s|#[^\n]*\n)+"
+PPM_HEADER = re.compile(rb"P6" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
 NATIVE_SWAPPED = ";16B" if sys.byteorder == "little" else ";16L"
 SWAPPED = {";16L": ";16B", ";16B": ";16L", ";16N": NATIVE_SWAPPED}
 WHOLE = ("RGB;16", "RGBA;16")  # the raw modes that Pillow knows in both byte orders
 
 
 def deep_values(picture: Image.Image, item: Any) -> NDArray[Any] | None:
-    """Its pixels, if they have more than 8 bits.
+    """Its pixels, if they have more than 8 bits and can be had whole.
 
     Parameters
     ----------
@@ -34,24 +40,58 @@ def deep_values(picture: Image.Image, item: Any) -> NDArray[Any] | None:
     Returns
     -------
     ndarray of shape (H, W), (H, W, 3) or (H, W, 4), or None
-        Grey, RGB or RGBA; colours in 0..65535.
+        Grey, RGB or RGBA; colours in 0..65535, bright is large.
+
+    Raises
+    ------
+    ImageReadError
+        For 16 bits in separate planes, which Pillow reads wrongly.
     """
+    tags = getattr(picture, "tag_v2", {})
+    if picture.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
+        return 65535 - np.asarray(picture)
     if picture.mode.startswith("I") or picture.mode == "F":
         return np.asarray(picture)
     if not has_sixteen_bits(picture, item):
+        return None
+    if item.startswith(b"P6"):
+        return _ppm_values(item, picture.size)
+    if tags.get(PLANES) == SEPARATE:
+        if tags.get(COMPRESSION) == UNCOMPRESSED:
+            raise ImageReadError("16 bits a channel in separate planes; save it interleaved")
         return None
     low = _low_bytes(item)
     return None if low is None else np.asarray(picture).astype(np.uint16) << 8 | low
 
 
 def has_sixteen_bits(picture: Image.Image, item: Any) -> bool:
-    """Whether the file of this colour picture has 16 bits a channel."""
+    """Whether the file of this colour picture has more than 8 bits a channel."""
     if not picture.mode.startswith("RGB") or not isinstance(item, bytes):
         return False
     if item.startswith(b"\x89PNG"):
         return item[24:25] == b"\x10"  # IHDR's bit depth
+    if item.startswith(b"P6"):
+        header = PPM_HEADER.match(item)
+        return header is not None and int(header[3]) > 255
+    if picture.format == "JPEG2000":
+        size = item.find(b"\xff\x51")  # the marker SIZ; the depth of the first component follows
+        return size >= 0 and (item[size + 40] & 0x7F) + 1 > 8
     bits = getattr(picture, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
     return 16 in (bits if isinstance(bits, tuple) else (bits,))
+
+
+def _ppm_values(data: bytes, size: tuple[int, int]) -> NDArray[Any] | None:
+    """The values of a binary PPM of more than 8 bits, its own maximum stretched to 65535."""
+    header = PPM_HEADER.match(data)
+    if header is None:
+        return None
+    width, height = size
+    values = np.frombuffer(data, ">u2", width * height * 3, header.end())
+    values = values.reshape(height, width, 3)
+    largest = int(header[3])
+    if largest == 65535:
+        return values.astype(np.uint16)
+    return np.rint(values.clip(0, largest) * (65535 / largest)).astype(np.uint16)
 
 
 def to_eight(
