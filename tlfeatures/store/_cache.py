@@ -124,7 +124,7 @@ class CodeCache:
         data = self._current().keys.tobytes()
         return [data[start : start + KEY_BYTES] for start in range(0, len(data), KEY_BYTES)]
 
-    def find(self, keys: Sequence[bytes]) -> npt.NDArray[np.bool_]:
+    def find(self, keys: Sequence[bytes] | Keys) -> npt.NDArray[np.bool_]:
         """Say which keys are present, as far as the last listing knows.
 
         Parameters
@@ -204,7 +204,7 @@ class CodeCache:
         except OSError as error:
             raise write_error(self.folder, error) from error
 
-    def read(self, keys: Sequence[bytes]) -> Float32Array:
+    def read(self, keys: Sequence[bytes] | Keys) -> Float32Array:
         """Read rows in the given order, each checked against its checksum.
 
         Parameters

@@ -9,8 +9,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tlfeatures.store._cache import CodeCache
-from tlfeatures.store._shard import Float32Array
+from tlfeatures.store._shard import Float32Array, as_keys
 from tlfeatures.store._spec import CodeSpec
+
+
+CHUNK_BYTES = 8 << 20
 
 
 class Codes:
@@ -96,18 +99,25 @@ class Codes:
         for block in self.iter_chunks():
             yield from block
 
-    def iter_chunks(self, rows: int = 4096) -> Iterator[Float32Array]:
+    def iter_chunks(self, rows: int | None = None) -> Iterator[Float32Array]:
         """Yield blocks of shape (at most `rows`, d), float32, in order.
+
+        Parameters
+        ----------
+        rows : int, optional
+            Default: as many as 8 MB hold.
 
         Raises
         ------
         ValueError
             If `rows` is below 1.
         """
+        rows = max(1, CHUNK_BYTES // (4 * self.spec.dim)) if rows is None else rows
         if rows < 1:
             raise ValueError(f"rows is {rows}; a chunk has at least one row.")
+        keys = as_keys(self.keys)
         for start in range(0, len(self), rows):
-            yield self.cache.read(self.keys[start : start + rows])
+            yield self.cache.read(keys[start : start + rows])
 
     def __array__(
         self, dtype: npt.DTypeLike | None = None, copy: bool | None = None

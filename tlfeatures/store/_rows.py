@@ -49,16 +49,17 @@ def read_rows(
     with naming_errors(table.path), open(table.path, "rb", buffering=0) as file:
         for first, last in plan_blocks(rows, table.row_bytes):
             picked, target = rows[first:last], places[first:last]
-            if _is_run(picked) and _is_run(target) and table.dtype == "float32":
+            is_run = _is_run(picked)
+            is_direct = is_run and _is_run(target) and table.dtype == "float32"
+            if is_direct:
                 block: npt.NDArray[Any] = out[target[0] : target[-1] + 1]
-                _read_into(file, table, int(picked[0]), block)
-                _refuse_damaged(table, picked, block)
-                continue
-            block = np.empty((int(picked[-1] - picked[0]) + 1, table.dim), table.dtype)
+            else:
+                block = np.empty((int(picked[-1] - picked[0]) + 1, table.dim), table.dtype)
             _read_into(file, table, int(picked[0]), block)
-            chosen = block if _is_run(picked) else block[picked - picked[0]]
-            _refuse_damaged(table, picked, chosen)
-            out[target] = chosen
+            found = block if is_run else block[picked - picked[0]]
+            _refuse_damaged(table, picked, found)
+            if not is_direct:
+                out[target] = found
 
 
 def iter_rows(table: ShardTable) -> Iterator[tuple[npt.NDArray[np.intp], npt.NDArray[Any]]]:

@@ -66,18 +66,19 @@ class ShardTable:
         return self.dim * np.dtype(self.dtype).itemsize
 
 
-def as_keys(keys: Sequence[bytes]) -> Keys:
-    """Return keys as an array of shape (n,), dtype S16.
+def as_keys(keys: Sequence[bytes] | Keys) -> Keys:
+    """Return keys as an array of shape (n,), dtype S16; such an array as it is.
 
     Raises
     ------
     ValueError
         If a key has not 16 bytes.
     """
-    for key in keys:
-        if len(key) != KEY_BYTES:
-            raise ValueError(f"a key has {len(key)} bytes, expected {KEY_BYTES}.")
-    return np.frombuffer(b"".join(bytes(key) for key in keys), dtype=f"S{KEY_BYTES}")
+    if isinstance(keys, np.ndarray) and keys.dtype == f"S{KEY_BYTES}":
+        return keys
+    for length in set(map(len, keys)) - {KEY_BYTES}:
+        raise ValueError(f"a key has {length} bytes, expected {KEY_BYTES}.")
+    return np.frombuffer(b"".join(keys), dtype=f"S{KEY_BYTES}")
 
 
 def row_checksums(
