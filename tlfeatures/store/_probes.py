@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-import io
+import hashlib
 import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from tlfeatures.store._files import publish_bytes, read_error
 from tlfeatures.store._shard import Float32Array
 from tlfeatures.store._spec import canonical_json
 
-PROBES_NAME = "probes.npz"
+PROBES_NAME = "probes.json"
 TOLERANCE = 1e-4  # of float32, relative to the code's length
 
 
@@ -48,11 +48,14 @@ def read_probes(path: Path) -> Probes:
         If the file is damaged.
     """
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            return Probes(file["codes"].astype(np.float32), json.loads(str(file["made_with"])))
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values["digest"] != _digest(values):
+            raise ValueError("its digest does not fit")
+        codes = np.frombuffer(bytes.fromhex(values["codes"]), "<f4").reshape(values["shape"])
+        return Probes(codes.astype(np.float32), values["made_with"])
     except FileNotFoundError:
         raise
-    except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise StoreCorruptError(f"{path} is damaged ({error}); run 'cache repair'.") from error
     except OSError as error:
         raise read_error(path, error) from error
@@ -66,9 +69,21 @@ def write_probes(path: Path, probes: Probes) -> None:
     OSError
         If that is not possible.
     """
-    buffer = io.BytesIO()
-    np.savez(buffer, codes=probes.codes, made_with=np.array(canonical_json(dict(probes.made_with))))
-    publish_bytes(buffer.getvalue(), path)
+    values = {
+        "format": "tlfeatures-probes",
+        "format_version": 1,
+        "shape": list(probes.codes.shape),
+        "codes": np.ascontiguousarray(probes.codes, "<f4").tobytes().hex(),
+        "made_with": dict(probes.made_with),
+    }
+    text = canonical_json({**values, "digest": _digest(values)})
+    publish_bytes(f"{text}\n".encode(), path)
+
+
+def _digest(values: Mapping[str, Any]) -> str:
+    """Of everything but the digest itself."""
+    text = canonical_json({name: value for name, value in values.items() if name != "digest"})
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def relative_difference(found: Float32Array, stored: Float32Array) -> float:

@@ -1,0 +1,303 @@
+"""verify, repair, gc, merge, diff, export: what they find, do and say."""
+
+import dataclasses
+import os
+import shutil
+import threading
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.store.conftest import key_of
+from tlfeatures.errors import StoreError
+from tlfeatures.store import (
+    CodeCache,
+    Probes,
+    _gc,
+    cache_info,
+    export_folder,
+    find_folder,
+    gc_cache,
+    merge_caches,
+    newest_contract,
+    repair_cache,
+    verify_cache,
+)
+
+
+def offset_of(path, name="codes"):
+    with h5py.File(path) as shard:
+        return shard[name].id.get_offset()
+
+
+def damage(path, place, bit=1):
+    data = bytearray(path.read_bytes())
+    data[place] ^= bit
+    path.write_bytes(data)
+
+
+def whole_rows(root, spec, keys, rows):
+    """Every key that is served has its right row; returns how many are."""
+    cache = CodeCache(root, spec)
+    found = cache.find(keys)
+    chosen = [key for key, there in zip(keys, found, strict=True) if there]
+    np.testing.assert_array_equal(cache.read(chosen), rows[found])
+    return int(found.sum())
+
+
+# verify and repair
+
+
+def test_a_whole_cache_has_no_problems_and_one_that_does_not_exist_neither(filled, tmp_path):
+    found = verify_cache(filled.root)
+    assert (found.problems, found.rows, found.shards, found.folders) == ([], 20, 4, 1)
+    assert found.bytes == sum(path.stat().st_size for path in filled.folder.iterdir())
+    assert verify_cache(tmp_path / "absent").problems == []
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_a_flipped_bit_anywhere_is_found_never_served_and_repaired(filled, keys, rows, spec, seed):
+    rng = np.random.default_rng(seed)
+    path = filled.list_shards()[int(rng.integers(4))]
+    damage(path, int(rng.integers(path.stat().st_size)), 1 << int(rng.integers(8)))
+    (problem,) = verify_cache(filled.root).problems
+    assert problem.path == path
+    done = repair_cache(filled.root)
+    assert [moved.path for moved in done.moved] == [path]
+    assert (path.parent / "broken" / path.name).exists()
+    assert verify_cache(filled.root).problems == []
+    n_whole = whole_rows(filled.root, spec, keys, rows)
+    assert n_whole >= 14
+    with CodeCache(filled.root, spec).writer() as writer:  # only what is lost is computed again
+        lost = [i for i, there in enumerate(CodeCache(filled.root, spec).find(keys)) if not there]
+        writer.append([keys[i] for i in lost], rows[lost])
+    assert whole_rows(filled.root, spec, keys, rows) == 20
+
+
+@pytest.mark.parametrize("share", [0.0, 0.2, 0.7, 0.999])
+def test_a_truncated_shard_is_found_and_moved_aside(filled, keys, rows, spec, share):
+    path = filled.list_shards()[0]
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * share)])
+    assert [problem.path for problem in verify_cache(filled.root).problems] == [path]
+    repair_cache(filled.root)
+    assert whole_rows(filled.root, spec, keys, rows) >= 14
+
+
+def test_the_whole_rows_of_a_broken_shard_are_kept(filled, keys, rows, spec):
+    path = next(p for p in filled.list_shards() if h5py.File(p)["codes"].shape[0] == 6)
+    damage(path, offset_of(path) + 2 * 4 * spec.dim)
+    done = repair_cache(filled.root)
+    assert (done.rescued, done.lost) == (5, 1)
+    assert whole_rows(filled.root, spec, keys, rows) == 19
+
+
+def test_meta_json_of_another_spec_or_none_is_found_and_made_anew(filled, spec, keys, rows):
+    meta = filled.folder / "meta.json"
+    for text in ("{", '{"spec": 7}', meta.read_text().replace('"resize": 256', '"resize": 232')):
+        meta.write_text(text)
+        assert [problem.path for problem in verify_cache(filled.root).problems] == [meta]
+        repair_cache(filled.root)
+        assert verify_cache(filled.root).problems == []
+        assert cache_info(filled.root)[0].spec == spec
+    assert whole_rows(filled.root, spec, keys, rows) == 20
+
+
+def test_damaged_probes_and_lists_of_bad_pictures_are_found(filled, rows):
+    filled.write_probes(Probes(rows[:3], {"torch": "2"}))
+    filled.remember_bad({key_of(7): "truncated"})
+    paths = [filled.folder / "probes.json", *filled.folder.glob("bad-*.json")]
+    for path in paths:
+        damage(path, path.stat().st_size // 2)
+    assert {problem.path for problem in verify_cache(filled.root).problems} == set(paths)
+    assert filled.read_bad() == {}
+    assert len(repair_cache(filled.root).moved) == 2
+    assert verify_cache(filled.root).problems == []
+
+
+def test_a_file_that_cannot_be_read_now_is_no_problem_of_the_file(filled, monkeypatch):
+    def refuse(self):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(type(filled.folder), "read_bytes", refuse)
+    with pytest.raises((StoreError, PermissionError), match="Permission denied"):
+        verify_cache(filled.root)
+    with pytest.raises((StoreError, PermissionError), match="Permission denied"):
+        repair_cache(filled.root)
+    monkeypatch.undo()
+    assert verify_cache(filled.root).problems == []
+
+
+# gc
+
+
+def other_spec(spec, **changes):
+    return dataclasses.replace(spec, **changes)
+
+
+def make_folder(root, spec, rows, days_ago):
+    cache = CodeCache(root, spec)
+    cache.publish(np.frombuffer(key_of(1), "S16"), rows[:1])
+    when = time.time() - days_ago * 86400
+    os.utime(cache.folder / "meta.json", (when, when))
+    return cache.folder
+
+
+@pytest.fixture
+def aged(tmp_path, spec, rows):
+    """Folders last used 1, 10 and 100 days ago."""
+    return {
+        days: make_folder(tmp_path, other_spec(spec, layer=f"layer{days}"), rows, days)
+        for days in (1, 10, 100)
+    }
+
+
+def test_folders_that_were_not_used_for_long_go(aged, tmp_path):
+    done = gc_cache(tmp_path, keep_days=30)
+    assert [entry.folder for entry in done.removed] == [aged[100]]
+    assert not aged[100].exists()
+    assert aged[10].exists()
+    assert not list(tmp_path.glob(".trash-*"))
+
+
+def test_the_least_recently_used_go_until_the_rest_is_small_enough(aged, tmp_path):
+    sizes = {entry.folder: entry.bytes for entry in cache_info(tmp_path)}
+    done = gc_cache(tmp_path, max_bytes=sizes[aged[1]] + sizes[aged[10]])
+    assert [entry.folder for entry in done.removed] == [aged[100]]
+    assert len(gc_cache(tmp_path, max_bytes=0).removed) == 2
+
+
+def test_a_dry_run_takes_nothing_away(aged, tmp_path):
+    assert len(gc_cache(tmp_path, keep_days=0.5, dry_run=True).removed) == 3
+    assert all(folder.exists() for folder in aged.values())
+
+
+def test_reading_and_writing_count_as_use(aged, tmp_path, spec, rows):
+    CodeCache(tmp_path, other_spec(spec, layer="layer100")).read([key_of(1)])
+    assert [e.folder for e in gc_cache(tmp_path, keep_days=5).removed] == [aged[10]]
+
+
+def test_a_folder_used_within_the_hour_stays_whatever_its_size(filled):
+    done = gc_cache(filled.root, max_bytes=0)
+    assert not done.removed
+    assert [entry.folder for entry in done.in_use] == [filled.folder]
+
+
+def test_rows_published_while_a_folder_is_taken_away_come_back(
+    aged, tmp_path, spec, rows, monkeypatch
+):
+    folder, replace = aged[100], os.replace
+
+    def replace_late(source, target):
+        if str(source) == str(folder):  # a writer is quicker by a hair
+            late = CodeCache(tmp_path, other_spec(spec, layer="layer100"))
+            late.publish(np.frombuffer(key_of(2), "S16"), rows[2:3])
+        replace(source, target)
+
+    monkeypatch.setattr(_gc.os, "replace", replace_late)
+    gc_cache(tmp_path, keep_days=30)
+    cache = CodeCache(tmp_path, other_spec(spec, layer="layer100"))
+    assert cache.read([key_of(2)])[0, 0] == 2
+
+
+def test_a_writer_goes_on_while_gc_takes_everything(tmp_path, spec, rows, monkeypatch):
+    monkeypatch.setattr(_gc, "IN_USE_S", -1.0)
+    cache, stop = CodeCache(tmp_path, spec), threading.Event()
+
+    def collect():
+        while not stop.is_set():
+            gc_cache(tmp_path, max_bytes=0)
+
+    thread = threading.Thread(target=collect)
+    thread.start()
+    try:
+        with cache.writer(rows_per_shard=1) as writer:
+            for i in range(60):
+                writer.append([key_of(i)], np.full((1, spec.dim), i, np.float32))
+    finally:
+        stop.set()
+        thread.join()
+    assert verify_cache(tmp_path).problems == []
+    with CodeCache(tmp_path, spec).writer() as writer:
+        writer.append([key_of(1)], rows[1:2])
+    assert CodeCache(tmp_path, spec).read([key_of(1)])[0, 0] == 1
+
+
+# merge, diff, export
+
+
+def test_merging_takes_what_is_not_here_and_changes_nothing_there(
+    filled, keys, rows, tmp_path, spec
+):
+    other = CodeCache(tmp_path / "other", spec)
+    other.publish(np.frombuffer(key_of(50), "S16"), rows[:1])
+    other.remember_bad({key_of(51): "text"})
+    other.write_probes(Probes(rows[:3], {"torch": "2"}))
+    before = sorted(path.name for path in other.folder.iterdir())
+    done = merge_caches(filled.root, other.root)
+    assert (done.shards, done.rows, done.present, done.refused) == (1, 1, 0, [])
+    assert CodeCache(filled.root, spec).read([key_of(50)])[0, 0] == 0
+    assert whole_rows(filled.root, spec, keys, rows) == 20
+    assert CodeCache(filled.root, spec).read_bad() == {key_of(51): "text"}
+    assert sorted(path.name for path in other.folder.iterdir()) == before
+    assert merge_caches(filled.root, other.root).present == 1
+
+
+def test_broken_shards_and_contradicting_probes_are_refused(filled, tmp_path, spec, rows):
+    other = CodeCache(tmp_path / "other", spec)
+    path = other.publish(np.frombuffer(key_of(50), "S16"), rows[:1])
+    damage(path, offset_of(path))
+    done = merge_caches(filled.root, other.root)
+    assert (done.shards, [problem.path for problem in done.refused]) == (0, [path])
+    filled.write_probes(Probes(rows[1:4], {}))
+    other.write_probes(Probes(rows[1:4] * 1.01, {}))
+    (refused,) = merge_caches(filled.root, other.root).refused
+    assert "probe pictures differ" in refused.reason
+
+
+def test_a_folder_is_found_by_the_beginning_of_its_name_or_key(filled, spec):
+    for words in (spec.key, spec.key[:8], filled.folder.name, filled.folder.name[:-4]):
+        assert find_folder(filled.root, words) == (filled.folder, spec)
+
+
+def test_a_name_that_fits_none_or_several_lists_them(filled, spec, rows):
+    with pytest.raises(StoreError, match=f"no folder of codes begins.*{filled.folder.name}"):
+        find_folder(filled.root, "vgg")
+    make_folder(filled.root, other_spec(spec, layer="fc"), rows, 0)
+    with pytest.raises(StoreError, match="more than one"):
+        find_folder(filled.root, "resnet18")
+
+
+def test_the_newest_contract_is_that_of_the_same_program(tmp_path, spec, rows):
+    assert newest_contract(tmp_path, spec) == 0
+    for contract in (1, 1001, 1002, 2, 2001):
+        make_folder(tmp_path, other_spec(spec, contract=contract), rows, 0)
+    assert newest_contract(tmp_path, spec) == 1002
+    assert newest_contract(tmp_path, other_spec(spec, contract=2)) == 2001
+    assert newest_contract(tmp_path, other_spec(spec, pooling="max")) == 0
+
+
+def test_a_folder_is_exported_with_its_keys_sorted_and_no_paths(filled, keys, rows, tmp_path):
+    assert export_folder(filled.root, "resnet18", tmp_path / "out.h5") == (20, 8)
+    with h5py.File(tmp_path / "out.h5") as file:
+        assert set(file) == {"codes", "keys"}
+        found = [bytes(key) for key in file["keys"][()]]
+        assert found == sorted(keys)
+        np.testing.assert_array_equal(file["codes"][:, 0], [keys.index(key) for key in found])
+
+
+def test_a_missing_shard_is_missing_rows_never_zeros(filled, keys, rows, tmp_path, spec):
+    filled.list_shards()[0].unlink()
+    left = whole_rows(filled.root, spec, keys, rows)
+    assert 14 <= left < 20
+    assert export_folder(filled.root, "resnet18", tmp_path / "out.h5")[0] == left
+
+
+def test_a_cache_copied_while_it_is_used_can_be_merged_back(filled, keys, rows, tmp_path, spec):
+    shutil.copytree(filled.root, tmp_path / "copy")
+    for path in filled.list_shards()[:2]:
+        path.unlink()
+    assert merge_caches(filled.root, tmp_path / "copy").shards == 2
+    assert whole_rows(filled.root, spec, keys, rows) == 20

@@ -1,0 +1,159 @@
+"""Small shards are merged; whatever happens meanwhile, no row is lost and none served twice."""
+
+import h5py
+import numpy as np
+import pytest
+
+from tests.store.conftest import key_of
+from tlfeatures.store import CodeCache, verify_cache
+from tlfeatures.store import _merge as module
+from tlfeatures.store._merge import merge_group, merge_small
+from tlfeatures.store._shard import load_table
+
+
+def fill(cache, n_shards, start=0):
+    """Shards of two rows each; row i is filled with i."""
+    for i in range(start, start + 2 * n_shards, 2):
+        keys = np.frombuffer(key_of(i) + key_of(i + 1), "S16")
+        cache.publish(keys, np.full((2, cache.spec.dim), [[i], [i + 1]], np.float32))
+    return [key_of(i) for i in range(start + 2 * n_shards)]
+
+
+def rows_of(cache, keys):
+    return CodeCache(cache.root, cache.spec).read(keys)[:, 0].tolist()
+
+
+def test_up_to_32_small_shards_stay_and_more_become_one(cache):
+    keys = fill(cache, 32)
+    assert merge_small(cache) == 0
+    keys = fill(cache, 1, start=64)
+    assert merge_small(cache) == 33
+    assert len(cache.list_shards()) == 1
+    assert rows_of(cache, keys) == list(range(66))
+    assert not verify_cache(cache.root).problems
+
+
+def test_a_run_merges_at_its_start_and_at_its_end(cache):
+    keys = fill(cache, 40)
+    with cache.writer(rows_per_shard=2) as writer:
+        assert len(cache.list_shards()) == 1
+        for i in range(80, 160):
+            writer.append([key_of(i)], np.full((1, cache.spec.dim), i, np.float32))
+        assert len(cache.list_shards()) == 41
+    assert len(cache.list_shards()) == 1
+    assert rows_of(cache, [*keys, *(key_of(i) for i in range(80, 160))]) == list(range(160))
+
+
+def test_large_shards_are_left_alone(cache, monkeypatch):
+    monkeypatch.setattr(CodeCache, "rows_per_shard", 3)
+    keys = fill(cache, 40)
+    assert merge_small(cache) == 0
+    assert rows_of(cache, keys) == list(range(80))
+
+
+def test_a_reader_that_listed_before_the_merge_still_reads_everything(cache):
+    keys = fill(cache, 40)
+    reader = CodeCache(cache.root, cache.spec)
+    reader.refresh()
+    merge_small(cache)
+    assert reader.read(keys)[:, 0].tolist() == list(range(80))
+
+
+def test_duplicates_are_merged_into_one_row_the_first_shards(cache):
+    for value in range(40):
+        cache.publish(
+            np.frombuffer(key_of(0), "S16"), np.full((1, cache.spec.dim), value, np.float32)
+        )
+    before = rows_of(cache, [key_of(0)])
+    merge_small(cache)
+    assert rows_of(cache, [key_of(0)]) == before
+    assert len(load_table(cache.list_shards()[0], cache.spec).keys) == 1
+
+
+def test_nothing_is_unlinked_before_the_merged_shard_was_read_back(cache, monkeypatch):
+    keys = fill(cache, 40)
+    publish = CodeCache.publish
+
+    def publish_damaged(self, *given, **more):
+        path = publish(self, *given, **more)
+        with h5py.File(path) as shard:
+            offset = shard["codes"].id.get_offset()
+        data = bytearray(path.read_bytes())
+        data[offset] ^= 1
+        path.write_bytes(data)
+        return path
+
+    monkeypatch.setattr(CodeCache, "publish", publish_damaged)
+    merge_small(cache)
+    assert len(cache.list_shards()) == 41
+    monkeypatch.undo()
+    for path in cache.list_shards():  # without the damaged one everything is there
+        if len(load_table(path, cache.spec).keys) > 2:
+            path.unlink()
+    assert rows_of(cache, keys) == list(range(80))
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 7])
+def test_a_merge_that_was_killed_is_finished_by_the_next_one(cache, monkeypatch, stop_after):
+    keys = fill(cache, 40)
+    unlink, n_unlinked = module.Path.unlink, []
+
+    def unlink_some(self, missing_ok=False):
+        if self.suffix == ".h5" and not self.name.startswith("."):
+            if len(n_unlinked) == stop_after:
+                raise KeyboardInterrupt
+            n_unlinked.append(self)
+        unlink(self, missing_ok)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.Path, "unlink", unlink_some)
+        with pytest.raises(KeyboardInterrupt):
+            merge_small(cache)
+    assert rows_of(cache, keys) == list(range(80))
+    assert len(cache.list_shards()) == 41 - stop_after
+    fill(cache, 33, start=80)
+    merge_small(cache)
+    assert rows_of(cache, keys) == list(range(80))
+    assert len(cache.list_shards()) <= 2
+
+
+def test_shards_that_somebody_else_merged_meanwhile_are_no_error(cache, monkeypatch):
+    keys = fill(cache, 40)
+    tables = [load_table(path, cache.spec) for path in cache.list_shards()]
+    merge_small(CodeCache(cache.root, cache.spec))
+    with pytest.raises(FileNotFoundError):
+        merge_group(cache, tables)
+    assert rows_of(cache, keys) == list(range(80))
+
+
+def test_two_that_merge_the_same_shards_at_once_lose_nothing(cache, monkeypatch):
+    keys = fill(cache, 40)
+    other = CodeCache(cache.root, cache.spec)
+    read_back, done = module._read_back, []
+
+    def other_first(path, spec):
+        if not done:
+            done.append(True)
+            merge_small(other)
+        return read_back(path, spec)
+
+    monkeypatch.setattr(module, "_read_back", other_first)
+    merge_small(cache)
+    assert rows_of(cache, keys) == list(range(80))
+
+
+def test_a_damaged_small_shard_is_left_where_it_is(cache, caplog):
+    keys = fill(cache, 40)
+    path = cache.list_shards()[5]
+    lost = set(load_table(path, cache.spec).keys.tolist())
+    with h5py.File(path) as shard:
+        offset = shard["codes"].id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+    merge_small(cache)
+    assert "were not merged" in caplog.text
+    assert path.exists()
+    path.unlink()
+    kept = [key for key in keys if key not in lost]
+    assert len(rows_of(cache, kept)) == 78
