@@ -12,7 +12,6 @@ from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._shard import Float32Array, as_keys
 from tlfeatures.store._spec import CodeSpec
 
-
 CHUNK_BYTES = 8 << 20
 
 
