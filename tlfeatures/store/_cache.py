@@ -48,7 +48,8 @@ META_NAME = "meta.json"
 _SHARD_BYTES = 64 << 20
 _SHARD_ROWS = 4096
 _MARK_EVERY_S = 60.0
-_TRIES = 5  # how often a folder that others change meanwhile is listed or made again
+_TRIES = 40  # how often a folder that others change meanwhile is listed or made again
+_PAUSE_S = 0.001  # longer each time: 0.8 s in all
 
 
 def default_cache_dir() -> Path:
@@ -341,15 +342,18 @@ class CodeCache:
         return self._list_again() if index is None or self._is_stale else index
 
     def _list_again(self) -> _Index:
-        known = self._index.tables if self._index else {}
-        for _ in range(_TRIES):
+        known = dict(self._index.tables) if self._index else {}
+        for attempt in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):  # merged or deleted meanwhile
                 self._is_stale = False
                 self._check_meta()
                 paths = self.list_shards()
-                tables = {p.name: known.get(p.name) or load_table(p, self.spec) for p in paths}
-                self._index = _Index.over(tables)
+                for path in paths:
+                    if path.name not in known:
+                        known[path.name] = load_table(path, self.spec)
+                self._index = _Index.over({path.name: known[path.name] for path in paths})
                 return self._index
+            time.sleep(attempt * _PAUSE_S)
         raise self._changing()
 
     def _changing(self) -> StoreError:

@@ -274,7 +274,8 @@ def naming_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         number = _error_number(error)
-        if number in GONE:
+        # HDF5 does not always say why: the file may have gone between two of its own calls.
+        if number in GONE or not os.path.lexists(path):
             raise FileNotFoundError(errno.ENOENT, "the shard has gone", str(path)) from error
         if number in _NOT_THE_FILE:
             raise read_error(path, error) from error
