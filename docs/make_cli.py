@@ -24,7 +24,7 @@ leaves the cache whole; the same command goes on.
 
 | verb | main JSON keys |
 |---|---|
-| `extract` | `pictures, computed, cached, bad[], specs[{layer, dim, key}], device, precision, compiled, batch_size, jobs, images_per_s, wait{decode, network, write}, notes[{words, n_pictures, first}]`; `pictures` = `computed` + `cached` + bad ones; a copy of a picture already coded counts as cached |
+| `extract` | `pictures, computed, cached, bad[], specs[{layer, dim, key}], device, precision, compiled, batch_size, jobs, images_per_s, wait{decode, network, write}, notes[{words, n_pictures, first}], remembered` (bad pictures known from earlier runs, not tried again); `pictures` = `computed` + `cached` + bad ones; a copy of a picture already coded counts as cached |
 | `fit` | `classes[], protocol, n_train, n_test, bad[], backbone, weights_id, layer, key, heads{NAME: {accuracy, ci95[2], mean_recall, mean_recall_ci95[2], C}}, chosen, controls{NAME: {accuracy, ci95}}, warnings[], confounds[], learning_curve[], seconds{}, model` |
 | `demo` | as `fit`, plus `report, sheet` |
 | `predict` | `predictions[{path, label, probability, top[{label, probability}]}], bad[]` |
@@ -32,7 +32,10 @@ leaves the cache whole; the same command goes on.
 | `search` | `queries[{path, neighbours[{path, label, distance}]}]` |
 | `backbones list` | `backbones[{name, layer, dim, weights, parameters, gflop, top1, input_size, resize, licence, size_mb, file, on_disk, entries[]}], licences{}`; beside `name` the facts of the default entry |
 | `backbones describe` | `name, input_shape[3], layers[{name, kind, shape[], values, parameters, multiply_adds}], totals{values, memory_bytes, parameters, weights, multiply_adds}, heavy{values, parameters, multiply_adds: [[layer, share]]}, default_layer, dim, head[], aliases{NAME: {layer, dim}}, names[], unused` |
-| `cache info` | `cache, rows, bytes, folders[]`; `cache where`: `cache, exists` |
+| `cache info` | `cache, rows, bytes, folders[{folder, rows, shards, bytes, key, spec}]`; `cache where`: `cache, exists` |
+| `cache verify` | `cache, folders, shards, rows, bytes, problems[{path, reason}]`; `cache repair`: `cache, moved[], rescued, lost` |
+| `cache gc` | `cache, dry_run, removed[], kept[], in_use[]`; `cache merge`: `cache, shards, rows, present, refused[]` |
+| `cache diff` | `a, b, differences[]`; `cache export`: `out, rows, dim` |
 
 In this version `precision` is always float32 and `compiled` false; `confounds` and `learning_curve` are
 not examined and always empty.

@@ -48,7 +48,7 @@ def test_the_python_lines_run_as_they_stand(my_pictures: Path) -> None:
 def test_the_shell_lines_for_ones_own_pictures_run(
     my_pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    lines = [line for line in shell_lines() if "extract" not in line]
+    lines = [line for line in shell_lines() if line.split()[1] not in ("extract", "cache")]
     assert [line.split()[1] for line in lines] == ["fit", "predict", "search"]
     for line in lines:
         words = line.replace("resnet18", "embedded").split()[1:]
@@ -82,6 +82,16 @@ def test_the_shell_lines_for_other_networks_run(
         for trained, words in untrained.items():
             line = line.replace(trained, words)
         assert run([*line.split()[1:], "--limit", "2"]) == 0, capsys.readouterr().err
+
+
+def test_the_shell_lines_about_the_cache_run(
+    my_pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["extract", "my_pictures", "--backbone", "embedded"]) == 0
+    lines = [line.partition("#")[0] for line in shell_lines() if line.split()[1] == "cache"]
+    assert len(lines) == 3
+    for line in lines:
+        assert run(line.split()[1:]) == 0, capsys.readouterr().err
 
 
 def shell_lines() -> list[str]:

@@ -164,8 +164,6 @@ def gc(
 def merge(other: str, cache: str | None, as_json: bool) -> int:
     """Take the codes of OTHER, another cache folder, which is not changed."""
     root = _root(cache)
-    if not Path(other).is_dir():
-        raise click.BadParameter(f"{other} is no folder; give the other cache folder.")
     done = merge_caches(root, other)
     if as_json:
         print_json({"cache": str(root), **asdict(done), "refused": _problems(done.refused)})

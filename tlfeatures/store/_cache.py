@@ -245,7 +245,7 @@ class CodeCache:
     def writer(
         self,
         rows_per_shard: int | None = None,
-        seconds_per_shard: float = 10.0,
+        seconds_per_shard: float = 5.0,
         *,
         announce: Callable[[int], None] | None = None,
     ) -> ShardWriter:
@@ -256,7 +256,8 @@ class CodeCache:
         rows_per_shard : int, optional
             At most 4096 by default, fewer where a shard would exceed 64 MB.
         seconds_per_shard : float
-            Rows older than this, in seconds, are published by the next `append`.
+            Rows older than this, in seconds, are published by the next `append`; with batches of
+            up to as long again, a kill costs at most ten seconds of work.
         announce : callable, optional
             Called with a number of rows after these are safely on the disk.
 

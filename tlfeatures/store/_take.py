@@ -7,6 +7,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from tlfeatures.errors import StoreError
 from tlfeatures.store._bad import BAD_GLOB
 from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._files import publish_bytes, write_error
@@ -47,8 +48,10 @@ def merge_caches(root: str | os.PathLike[str], other: str | os.PathLike[str]) ->
     Raises
     ------
     StoreError
-        If one of them cannot be read or written.
+        If one of them cannot be read or written, or the other is no folder.
     """
+    if not Path(other).is_dir():
+        raise StoreError(f"{other} is no folder; give another cache folder.")
     parts = []
     for folder, spec in spec_folders(other):
         if spec is None:

@@ -1,0 +1,161 @@
+"""tlfeatures cache: what each verb prints, and with which exit code."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import h5py
+import pytest
+
+from tlfeatures.cli._app import run
+from tlfeatures.store import cache_info
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def filled(folder: Path, tmp_path: Path) -> Path:
+    """A cache with two layers of the embedded network."""
+    words = ["extract", folder, "--backbone", "embedded", "--cache", tmp_path / "c", "--quiet"]
+    assert run([*map(str, words), "--layer", "layer3", "--layer", "layer4"]) == 0
+    return tmp_path / "c"
+
+
+def call(capsys: Capture, *words: object, code: int = 0) -> tuple[dict[str, Any], str]:
+    """The JSON of a verb, and what it prints for people."""
+    capsys.readouterr()
+    assert run(["cache", *map(str, words), "--json"]) == code
+    data = json.loads(capsys.readouterr().out)
+    run(["cache", *map(str, words)])
+    answer = capsys.readouterr()
+    return data, answer.out + answer.err
+
+
+def damage(cache: Path) -> Path:
+    path = min(cache.rglob("*.h5"))
+    with h5py.File(path) as shard:
+        place = shard["codes"].id.get_offset()
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+    return path
+
+
+def test_verify_says_what_is_there_and_that_it_is_whole(filled: Path, capsys: Capture) -> None:
+    data, said = call(capsys, "verify", "--cache", filled)
+    assert (data["rows"], data["shards"], data["problems"]) == (72, 2, [])
+    assert "72 whole rows" in said
+
+
+def test_verify_of_no_cache_is_fine(tmp_path: Path, capsys: Capture) -> None:
+    assert call(capsys, "verify", "--cache", tmp_path / "absent")[0]["problems"] == []
+
+
+def test_verify_finds_damage_and_repair_mends_it(
+    filled: Path, folder: Path, capsys: Capture
+) -> None:
+    path = damage(filled)
+    data, said = call(capsys, "verify", "--cache", filled, code=1)
+    assert data["problems"][0]["path"] == str(path)
+    assert "cache repair" in said
+    assert run(["cache", "repair", "--cache", str(filled), "--json"]) == 0
+    mended = json.loads(capsys.readouterr().out)
+    assert (mended["rescued"], mended["lost"], len(mended["moved"])) == (35, 1, 1)
+    call(capsys, "verify", "--cache", filled)
+    words = ["extract", folder, "--backbone", "embedded", "--cache", filled, "--json"]
+    assert run([*map(str, words), "--layer", "layer3", "--layer", "layer4"]) == 0
+    assert json.loads(capsys.readouterr().out)["computed"] == 1
+
+
+def test_reading_a_damaged_row_names_the_way_out(
+    filled: Path, folder: Path, capsys: Capture
+) -> None:
+    damage(filled)
+    failed = 0
+    for layer in ("layer3", "layer4"):
+        words = ["extract", folder, "--backbone", "embedded", "--layer", layer, "--cache", filled]
+        failed += run([*map(str, words), "--out", str(filled / "out.h5")])
+    assert failed == 1
+    assert "tlfeatures cache repair" in capsys.readouterr().err
+
+
+def test_diff_says_what_differs(filled: Path, capsys: Capture) -> None:
+    one, other = (entry.folder.name for entry in cache_info(filled))
+    data, said = call(capsys, "diff", one, other, "--cache", filled)
+    assert len(data["differences"]) == 2
+    assert 'layer: "layer3.relu2", not "layer4.relu2"' in said
+    assert "dim: 128, not 256" in said
+    assert "nothing differs" in call(capsys, "diff", one, one, "--cache", filled)[1]
+    assert run(["cache", "diff", one, "nothing", "--cache", str(filled)]) == 1
+
+
+def test_gc_needs_to_be_told_what_may_go(filled: Path, capsys: Capture) -> None:
+    assert run(["cache", "gc", "--cache", str(filled)]) == 2
+    assert "--keep-days" in capsys.readouterr().err
+    assert run(["cache", "gc", "--max-size", "much", "--cache", str(filled)]) == 2
+    assert "20G" in capsys.readouterr().err
+
+
+def test_gc_takes_what_was_not_used_for_long(filled: Path, capsys: Capture) -> None:
+    old = cache_info(filled)[0].folder
+    os.utime(old / "meta.json", (1, 1))
+    words = ("gc", "--keep-days", 7, "--dry-run", "--cache", filled)
+    data, said = call(capsys, *words)
+    assert [entry["folder"] for entry in data["removed"]] == [old.name]
+    assert "would go" in said
+    assert old.exists()
+    assert run(["cache", "gc", "--keep-days", "7", "--cache", str(filled)]) == 0
+    assert not old.exists()
+    data, said = call(capsys, "gc", "--max-size", "0", "--cache", filled)
+    assert len(data["in_use"]) == 1
+    assert "within the last hour" in said
+
+
+def test_merge_takes_another_cache(filled: Path, tmp_path: Path, capsys: Capture) -> None:
+    assert run(["cache", "merge", str(filled), "--cache", str(tmp_path / "new"), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert (data["shards"], data["rows"], data["refused"]) == (2, 72, [])
+    damage(filled)
+    assert run(["cache", "merge", str(filled), "--cache", str(tmp_path / "newer")]) == 1
+    assert "1 refused" in capsys.readouterr().out
+    assert run(["cache", "merge", str(tmp_path / "absent"), "--cache", str(filled)]) == 1
+    assert "no folder" in capsys.readouterr().err
+
+
+def test_export_writes_one_plain_file(
+    filled: Path, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    key = next(entry.spec.key for entry in cache_info(filled) if entry.spec.dim == 256)
+    data, _ = call(capsys, "export", key[:10], tmp_path / "all.h5", "--cache", filled)
+    assert (data["rows"], data["dim"]) == (36, 256)
+    words = ("export", key[:10], tmp_path / "some.h5", "--images", folder, "--cache", filled)
+    assert call(capsys, *words)[0]["rows"] == 36
+    with h5py.File(tmp_path / "some.h5") as file:
+        assert set(file["labels"].asstr()[()]) == {"checks", "disks", "stripes"}
+        assert file["paths"].asstr()[0].endswith("checks/00.png")
+    with h5py.File(tmp_path / "all.h5") as file:
+        assert set(file) == {"codes", "keys"}
+
+
+def test_export_of_pictures_without_codes_says_so(
+    filled: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    from PIL import Image
+
+    (tmp_path / "new").mkdir()
+    Image.new("RGB", (9, 9)).save(tmp_path / "new/a.png")
+    (tmp_path / "new/bad.png").write_bytes(b"text")
+    name = cache_info(filled)[0].folder.name
+    words = ["export", name, tmp_path / "o.h5", "--images", tmp_path / "new", "--cache", filled]
+    assert run(["cache", *map(str, words)]) == 1
+    assert "extract them first" in capsys.readouterr().err
+    assert not (tmp_path / "o.h5").exists()
+
+
+def test_info_shows_the_spec_in_words(filled: Path, capsys: Capture) -> None:
+    data, said = call(capsys, "info", "--cache", filled)
+    assert data["rows"] == 72
+    assert "layer layer3.relu2, pooling avg, 128 values in float32" in said
