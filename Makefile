@@ -43,6 +43,7 @@ torture: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/embedded.py
+	$(BIN)/python benchmarks/store.py
 
 docs: $(READY)
 	$(BIN)/python docs/make_cli.py

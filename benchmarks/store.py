@@ -1,8 +1,9 @@
 """The code store against a plain .npy memory map and a single h5py file, on the same disk.
 
-    python benchmarks/store.py --codes codes.h5 [--rows 100000] [--folder DIR] [--rounds 5]
+    python benchmarks/store.py [--codes codes.h5] [--rows 100000] [--folder DIR] [--rounds 5]
 
-codes.h5 is an exported file of real codes (`tlfeatures extract --out`); its rows are repeated with
+codes.h5 is an exported file of real codes (`tlfeatures extract --out`; without it codes are drawn,
+which says nothing about compression); its rows are repeated with
 a little noise where they are positive, so that ReLU's zeros stay. Contenders take turns; reported
 are medians. "Cold": the files' pages are dropped from the page cache first. Compression by blosc
 is measured where hdf5plugin is installed.
@@ -31,20 +32,30 @@ BLOCK = 1024  # rows read at a time, by all contenders
 def main() -> None:
     """Measure and print Markdown tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--codes", required=True, type=Path)
+    parser.add_argument("--codes", type=Path)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="store-bench-", dir=given.folder))
     try:
-        real = h5py.File(given.codes)["codes"][()]
-        print(f"{len(real)} real codes of {real.shape[1]} values, {(real == 0).mean():.0%} zeros\n")
+        real = h5py.File(given.codes)["codes"][()] if given.codes else draw()
+        kind = "real" if given.codes else "drawn"
+        print(
+            f"{len(real)} {kind} codes of {real.shape[1]} values, {(real == 0).mean():.0%} zeros\n"
+        )
         layouts(np.resize(real, (16_384, real.shape[1])), folder, given.rounds)
         compare(repeat(real, given.rows), folder, given.rounds)
         look_up(folder, given.rounds)
     finally:
         shutil.rmtree(folder)
+
+
+def draw() -> Any:
+    """Half-normal values, an eighth of them zero."""
+    rng = np.random.default_rng(0)
+    codes = np.abs(rng.standard_normal((1500, 2048), dtype=np.float32))
+    return codes * (rng.random(codes.shape, dtype=np.float32) > 1 / 8)
 
 
 def repeat(real: Any, n_rows: int) -> Any:
