@@ -4,13 +4,14 @@ import dataclasses
 import json
 import multiprocessing
 import pickle
+import tracemalloc
 
 import h5py
 import numpy as np
 import pytest
 
 from tlfeatures.errors import StoreError
-from tlfeatures.store import CodeCache, Codes, cache_info, cache_totals, export_codes
+from tlfeatures.store import CodeCache, Codes, CodeSpec, cache_info, cache_totals, export_codes
 
 
 @pytest.fixture
@@ -161,3 +162,23 @@ def test_no_cache_is_an_empty_one(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot read"):
         cache_info(tmp_path / "file")
+
+
+def test_reading_takes_memory_for_what_was_asked_for_not_for_the_cache(tmp_path):
+    spec = CodeSpec("wide", "ab", "fc7", "avg", 2048, {})
+    cache, keys = CodeCache(tmp_path, spec), [b"%016d" % number for number in range(4000)]
+    with cache.writer(rows_per_shard=1000) as writer:
+        for start in range(0, 4000, 500):
+            writer.append(keys[start : start + 500], np.full((500, 2048), start, np.float32))
+    codes = Codes(cache, keys)  # 33 MB
+    assert codes[0, 0] == 0  # the keys of the shards are read once
+    for read, limit in (
+        (lambda: codes[1200:1300], 100 * 8192),
+        (lambda: codes[np.arange(0, 4000, 40)], 100 * 8192 + (9 << 20)),
+        (lambda: [float(chunk.sum()) for chunk in codes.iter_chunks()], 3 * (8 << 20)),
+    ):
+        tracemalloc.start()
+        read()
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < limit + (1 << 20)

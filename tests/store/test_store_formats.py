@@ -59,7 +59,7 @@ def stored_dtypes(cache):
         ("bf16", None, "float16"),
         ("fp16", None, "float16"),
         ("bf16", "float32", "float32"),
-        ("float32", "float16", "float16"),
+        ("float32", "float32", "float32"),
     ],
 )
 def test_half_precision_classes_are_stored_in_half(tmp_path, spec, keys, precision, asked, dtype):
@@ -74,7 +74,7 @@ def test_half_precision_classes_are_stored_in_half(tmp_path, spec, keys, precisi
 
 
 def test_rows_beyond_the_range_of_float16_are_stored_in_float32(tmp_path, spec, keys, rows):
-    cache = CodeCache(tmp_path, spec, "float16")
+    cache = CodeCache(tmp_path, dataclasses.replace(spec, precision="bf16"))
     large = rows.copy()
     large[3, 2] = 70_000.0
     with cache.writer() as writer:
@@ -83,13 +83,15 @@ def test_rows_beyond_the_range_of_float16_are_stored_in_float32(tmp_path, spec, 
     np.testing.assert_array_equal(cache.read(keys), large)
 
 
-def test_another_dtype_is_refused(tmp_path, spec):
+def test_a_dtype_that_is_unknown_or_too_coarse_is_refused(tmp_path, spec):
     with pytest.raises(ValueError, match="float32, float16"):
-        CodeCache(tmp_path, spec, "int8")
+        CodeCache(tmp_path, dataclasses.replace(spec, precision="bf16"), "int8")
+    with pytest.raises(ValueError, match=r"codes of float32 choose one of float32\."):
+        CodeCache(tmp_path, spec, "float16")
 
 
 def test_a_damaged_row_of_float16_is_never_served(tmp_path, spec, keys, rows):
-    cache = CodeCache(tmp_path, spec, "float16")
+    cache = CodeCache(tmp_path, dataclasses.replace(spec, precision="fp16"))
     with cache.writer() as writer:
         writer.append(keys, rows)
     (path,) = cache.list_shards()
@@ -99,7 +101,7 @@ def test_a_damaged_row_of_float16_is_never_served(tmp_path, spec, keys, rows):
     data[offset + 3] ^= 1
     path.write_bytes(data)
     with pytest.raises(OSError, match="does not match its checksum"):
-        CodeCache(tmp_path, spec).read(keys)
+        CodeCache(tmp_path, cache.spec).read(keys)
 
 
 def test_the_documents_name_the_version_that_is_written(filled):

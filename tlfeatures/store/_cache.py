@@ -70,8 +70,9 @@ class CodeCache:
     spec : CodeSpec
         Which numbers these are.
     store_dtype : {"float32", "float16"}, optional
-        How new rows are stored. Default: float16 for half-precision classes, float32 else. Rows
-        that do not fit float16's range are stored as float32; reading gives float32 always.
+        How new rows are stored. Default: float16 for half-precision classes; codes of float32 are
+        always stored so, since rounding would exceed their tolerance. Rows beyond float16's range
+        are stored as float32 too; reading gives float32 always.
 
     Attributes
     ----------
@@ -81,18 +82,22 @@ class CodeCache:
     Raises
     ------
     ValueError
-        If `store_dtype` is none of these.
+        If `store_dtype` is none of these, or too coarse for the spec's precision.
     """
 
     def __init__(
         self, root: str | os.PathLike[str], spec: CodeSpec, store_dtype: str | None = None
     ) -> None:
-        if store_dtype not in (None, *DTYPES):
-            raise ValueError(f"store_dtype is {store_dtype!r}; choose one of {', '.join(DTYPES)}.")
+        choices = DTYPES[:1] if spec.precision == "float32" else DTYPES
+        if store_dtype not in (None, *choices):
+            raise ValueError(
+                f"store_dtype is {store_dtype!r}; for codes of {spec.precision} choose one of "
+                f"{', '.join(choices)}."
+            )
         self.root = Path(root)
         self.spec = spec
         self.folder = self.root / spec.folder_name
-        self.store_dtype = store_dtype or ("float32" if spec.precision == "float32" else "float16")
+        self.store_dtype = store_dtype or choices[-1]
         self._index: _Index | None = None
         self._is_stale = True
 
