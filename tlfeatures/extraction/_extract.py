@@ -210,7 +210,8 @@ def extract_codes(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     for note in run.notes():
-        _log.info("%s: %d pictures, %s the first", note.words, note.n_pictures, note.first)
+        count = "1 picture" if note.n_pictures == 1 else f"{note.n_pictures} pictures"
+        _log.info("%s: %s, %s the first", note.words, count, note.first)
     if remembered:
         _log.info(
             "%d bad pictures are known from earlier runs, not tried again; --retry-bad tries them",
