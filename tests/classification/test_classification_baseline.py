@@ -123,6 +123,23 @@ def test_a_model_refuses_codes_of_other_weights(
         TransferClassifier.load(path, weights=tmp_path / "other.safetensors", cache=cache)
 
 
+def test_a_model_takes_codes_of_another_contract_and_says_so(
+    model: TransferClassifier,
+    pictures: Pictures,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    from tlfeatures.backbones import BackboneRequest
+    from tlfeatures.extraction import RunOptions, extract
+
+    path, later = model.save(tmp_path / "m.model"), tmp_path / "later"
+    extract(pictures[:3], BackboneRequest("embedded"), RunOptions(later, contract=1001))
+    with caplog.at_level("INFO", "tlfeatures"):
+        loaded = TransferClassifier.load(path, cache=later)
+    assert "fitted on codes of contract 1, these are of 1001" in caplog.text
+    assert loaded.predict(pictures.paths[:2]).tolist() == model.predict(pictures.paths[:2]).tolist()
+
+
 def test_a_model_whose_weights_file_has_gone_says_what_to_do(
     pictures: Pictures, tmp_path: Path, cache: Path
 ) -> None:
