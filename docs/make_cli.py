@@ -35,7 +35,7 @@ leaves the cache whole; the same command goes on.
 | `cache info` | `cache, rows, bytes, folders[{folder, rows, shards, bytes, key, spec}]`; `cache where`: `cache, exists` |
 | `cache verify` | `cache, folders, shards, rows, bytes, problems[{path, reason}]`; `cache repair`: `cache, moved[], rescued, lost` |
 | `cache gc` | `cache, dry_run, removed[], kept[], in_use[]`; `cache merge`: `cache, shards, rows, present, refused[]` |
-| `cache diff` | `a, b, differences[]`; `cache export`: `out, rows, dim` |
+| `cache diff` | `a, b, differences[]`; `cache export`: `out, rows, dim, bad[]` |
 
 In this version `precision` is always float32 and `compiled` false; `confounds` and `learning_curve` are
 not examined and always empty.

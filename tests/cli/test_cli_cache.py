@@ -159,3 +159,23 @@ def test_info_shows_the_spec_in_words(filled: Path, capsys: Capture) -> None:
     data, said = call(capsys, "info", "--cache", filled)
     assert data["rows"] == 72
     assert "layer layer3.relu2, pooling avg, 128 values in float32" in said
+
+
+def test_export_finds_what_other_decode_options_stored_and_names_bad_pictures(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "p").mkdir()
+    for path in sorted(folder.glob("disks/*.png"))[:3]:
+        (tmp_path / "p" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "p/zz.png").write_bytes(b"text")
+    cache, words = tmp_path / "c", ["--backbone", "embedded", "--exif", "off", "--quiet"]
+    assert run(["extract", str(tmp_path / "p"), *words, "--cache", str(cache)]) == 0
+    export = ("export", "embedded", tmp_path / "o.h5", "--images", tmp_path / "p", "--cache", cache)
+    assert run(["cache", *map(str, export)]) == 1
+    assert "--exif and --range" in capsys.readouterr().err
+    data, said = call(capsys, *export, "--exif", "off")
+    assert data["rows"] == 3
+    assert [Path(bad["path"]).name for bad in data["bad"]] == ["zz.png"]
+    assert "left out, a bad picture" in said
+    assert run(["cache", "export", "embedded", "/proc/x/o.h5", "--cache", str(cache)]) == 1
+    assert "choose another file" in capsys.readouterr().err

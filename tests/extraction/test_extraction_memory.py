@@ -12,10 +12,10 @@ from PIL import Image
 
 from tests.extraction.test_extraction_loop import FakeEngine, grey
 from tlfeatures.cli._app import run as run_cli
-from tlfeatures.errors import ImageReadError
+from tlfeatures.errors import CodesMismatchError, ImageReadError, StoreError
 from tlfeatures.extraction import _extract, extract_codes
 from tlfeatures.pictures import DecodeOptions, Pictures, _decode
-from tlfeatures.store import _file_memo
+from tlfeatures.store import CodeCache, _file_memo
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_retry_bad_tries_again(
     run(paths, tmp_path / "c")
     seen = count_decodes(monkeypatch)
     done = run(paths, tmp_path / "c", retry_bad=True)
-    assert seen == [paths[1]]
+    assert seen == [b"a text, no picture"]
     assert done.remembered == 0
 
 
@@ -111,7 +111,7 @@ def test_a_lack_of_memory_costs_one_picture_and_is_not_remembered(
     decode = _extract.decode_with_notes
 
     def starve(item: Any, options: Any) -> Any:
-        if str(item).endswith("2.png"):
+        if item == Path(paths[2]).read_bytes():
             raise MemoryError
         return decode(item, options)
 
@@ -152,5 +152,106 @@ def test_a_second_run_over_unchanged_files_reads_none_of_them(
     np.testing.assert_array_equal(np.asarray(first.codes), np.asarray(second.codes))
     grey(77).save(paths[0])
     third = run(paths, tmp_path / "c")
-    assert read == [paths[0]]
+    assert read[0] == paths[0]
+    assert read[1:] == [Path(paths[0]).read_bytes()]  # once more, just before it is decoded
     assert np.asarray(third.codes)[0, 0] == 77
+
+
+def test_a_file_that_changes_between_hashing_and_decoding_is_not_stored(
+    paths: list[str], tmp_path: Path
+) -> None:
+    before = Path(paths[0]).read_bytes()
+
+    def change(_: object) -> FakeEngine:
+        grey(200).save(paths[0])
+        return FakeEngine()
+
+    specs = FakeEngine().specs
+    done = extract_codes(Pictures(paths), specs, change, cache=tmp_path / "c")[0]
+    assert dict(done.bad)[paths[0]] == "changed while it was read; run again"
+    Path(paths[0]).write_bytes(before)
+    again = run(paths, tmp_path / "c")
+    assert np.asarray(again.codes)[0, 0] == 0
+    assert [path for path, _ in again.bad] == [paths[1]]
+
+
+def test_a_picture_that_was_tried_again_with_success_stays_good(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(item: object, options: object) -> None:
+        raise ImageReadError("cannot be decoded: encoder is missing")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(_extract, "decode_with_notes", refuse)
+        assert len(run(paths, tmp_path / "c").bad) == 3
+    assert run(paths, tmp_path / "c").remembered == 3
+    assert len(run(paths, tmp_path / "c", retry_bad=True).bad) == 1
+    done = run(paths, tmp_path / "c")
+    assert (done.cached, len(done.bad)) == (2, 1)
+
+
+def test_bad_pictures_are_remembered_though_the_run_is_stopped(
+    paths: list[str], tmp_path: Path
+) -> None:
+    engine = FakeEngine(stop_at=2)  # after the probes
+    with pytest.raises(KeyboardInterrupt):
+        extract_codes(Pictures(paths), engine.specs, lambda _: engine, cache=tmp_path / "c")
+    assert run(paths, tmp_path / "c").remembered == 1
+
+
+def test_a_list_that_cannot_be_written_ends_no_run(
+    paths: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def refuse(*given: object) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(CodeCache, "remember_bad", refuse)
+    done = run(paths, tmp_path / "c")
+    assert (done.computed, len(done.bad)) == (2, 1)
+    assert "bad pictures were not remembered: the disk is full" in caplog.text
+
+
+def test_pillows_lack_of_memory_is_not_the_pictures_fault() -> None:
+    from PIL import ImageFile
+
+    with pytest.raises(ImageReadError) as caught, _decode.reasons():
+        raise ImageFile._get_oserror(-9, encoder=False)
+    assert not caught.value.is_lasting
+
+
+def test_rows_without_probes_are_said_to_be_unchecked(
+    paths: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run(paths[:1], tmp_path / "c")
+    (probes,) = (tmp_path / "c").rglob("probes.json")
+    probes.unlink()
+    run(paths, tmp_path / "c")
+    assert "cannot be told whether the numbers are still the same" in caplog.text
+    assert probes.exists()
+
+
+def test_of_two_first_runs_the_second_is_compared_with_the_first(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both found no probes; the quicker one's stay."""
+
+    class Other(FakeEngine):
+        def codes(self, batch: Any) -> Any:
+            return [codes * 1.5 for codes in super().codes(batch)]
+
+    read, first = CodeCache.read_probes, []
+
+    def late(self: CodeCache) -> Any:
+        if not first:
+            first.append(True)
+            run(paths, tmp_path / "c")
+            return None
+        return read(self)
+
+    monkeypatch.setattr(CodeCache, "read_probes", late)
+    engine = Other()
+    with pytest.raises(CodesMismatchError):
+        extract_codes(Pictures(paths), engine.specs, lambda _: engine, cache=tmp_path / "c")

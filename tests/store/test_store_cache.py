@@ -369,3 +369,30 @@ def test_the_snippet_of_the_documents_reads_a_cache(spec, keys, rows, tmp_path, 
     exec(snippet, names)
     assert names["spec"] == spec.to_json()
     np.testing.assert_array_equal([names["rows"][key] for key in keys], rows)
+
+
+def test_rows_whose_successors_are_long_in_coming_do_not_wait_for_them(
+    cache, keys, rows, monkeypatch
+):
+    clock = [100.0]
+    monkeypatch.setattr("tlfeatures.store._writer.time.monotonic", lambda: clock[0])
+    with cache.writer() as writer:
+        clock[0] += 30
+        writer.append(keys[:1], rows[:1])
+        assert writer.n_pending == 0
+        clock[0] += 1
+        writer.append(keys[1:2], rows[1:2])
+        assert writer.n_pending == 1
+
+
+def test_every_new_folder_above_is_on_the_disk_before_rows_are_announced(
+    tmp_path, spec, keys, rows, monkeypatch
+):
+    import tlfeatures.store._cache as module
+
+    synced, real = [], module.sync_folder
+    monkeypatch.setattr(module, "sync_folder", lambda folder: (synced.append(folder), real(folder)))
+    cache = CodeCache(tmp_path / "new" / "cache", spec)
+    with cache.writer() as writer:
+        writer.append(keys, rows)
+    assert set(synced) == {tmp_path, tmp_path / "new", tmp_path / "new" / "cache"}

@@ -138,3 +138,13 @@ def test_facts_are_those_of_the_system(files):
     expected = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
     found = _file_memo.file_facts([files[0], files[0] + "absent", "a\0b"])
     np.testing.assert_array_equal(found, [expected, [-1] * 4, [-1] * 4])
+
+
+def test_the_time_of_the_reading_counts_not_that_of_the_remembering(tmp_path, files, monkeypatch):
+    memo, now = FileMemo(tmp_path / "cache"), time.time_ns()
+    _, facts = memo.look_up(files)
+    monkeypatch.setattr(_file_memo.time, "time_ns", lambda: now + 10**11)  # a long run later
+    memo.remember(files, facts, DIGESTS)
+    assert memo.look_up(files)[0] == [b""] * 5
+    memo.remember(files, facts, DIGESTS)
+    assert memo.look_up(files)[0] == DIGESTS

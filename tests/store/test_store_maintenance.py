@@ -3,7 +3,6 @@
 import dataclasses
 import os
 import shutil
-import threading
 import time
 
 import h5py
@@ -25,6 +24,7 @@ from tlfeatures.store import (
     repair_cache,
     verify_cache,
 )
+from tlfeatures.store._shard import shard_name
 
 
 def offset_of(path, name="codes"):
@@ -202,27 +202,109 @@ def test_rows_published_while_a_folder_is_taken_away_come_back(
     assert cache.read([key_of(2)])[0, 0] == 2
 
 
-def test_a_writer_goes_on_while_gc_takes_everything(tmp_path, spec, rows, monkeypatch):
-    monkeypatch.setattr(_gc, "IN_USE_S", -1.0)
-    cache, stop = CodeCache(tmp_path, spec), threading.Event()
+def test_a_run_that_begins_while_gc_looks_keeps_its_folder(aged, tmp_path, spec, monkeypatch):
+    take_away = _gc._take_away
 
-    def collect():
-        while not stop.is_set():
-            gc_cache(tmp_path, max_bytes=0)
+    def used_after_listing(entry, root):
+        CodeCache(tmp_path, other_spec(spec, layer="layer100")).read([key_of(1)])
+        return take_away(entry, root)
 
-    thread = threading.Thread(target=collect)
-    thread.start()
-    try:
-        with cache.writer(rows_per_shard=1) as writer:
-            for i in range(60):
-                writer.append([key_of(i)], np.full((1, spec.dim), i, np.float32))
-    finally:
-        stop.set()
-        thread.join()
-    assert verify_cache(tmp_path).problems == []
-    with CodeCache(tmp_path, spec).writer() as writer:
-        writer.append([key_of(1)], rows[1:2])
-    assert CodeCache(tmp_path, spec).read([key_of(1)])[0, 0] == 1
+    monkeypatch.setattr(_gc, "_take_away", used_after_listing)
+    done = gc_cache(tmp_path, keep_days=30)
+    assert [entry.folder for entry in done.in_use] == [aged[100]]
+    assert CodeCache(tmp_path, other_spec(spec, layer="layer100")).read([key_of(1)]).shape == (1, 8)
+
+
+def test_what_a_killed_gc_had_not_decided_on_comes_back(aged, tmp_path, spec):
+    trash = tmp_path / f".trash-{aged[100].name}-1234abcd"
+    os.rename(aged[100], trash)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_gc, "IN_USE_S", -1.0)
+        gc_cache(tmp_path, keep_days=10**6)
+    assert CodeCache(tmp_path, other_spec(spec, layer="layer100")).read([key_of(1)]).shape == (1, 8)
+    assert not trash.exists()
+
+
+def test_a_writer_in_another_process_keeps_every_row_while_gc_runs(tmp_path):
+    from tests.store.test_store_torture import SPEC, check_all, finish, start
+
+    child = start("write", tmp_path, 2, 200)
+    while child.poll() is None:
+        assert not gc_cache(tmp_path, max_bytes=0).removed
+    finish([child])
+    check_all(tmp_path, 200)
+    assert (tmp_path / SPEC.folder_name).exists()
+
+
+def test_folders_that_are_not_the_caches_are_left_alone(filled, tmp_path, keys, rows, spec):
+    thesis, web = filled.root / "thesis", filled.root / "web"
+    for folder, names in ((thesis, ("results.h5", "notes.txt")), (web, ("meta.json", "a.html"))):
+        folder.mkdir()
+        for name in names:
+            (folder / name).write_text("{}")
+            os.utime(folder / name, (1, 1))
+    assert verify_cache(filled.root).problems == []
+    assert repair_cache(filled.root).moved == []
+    assert len(cache_info(filled.root)) == 1
+    gc_cache(filled.root, keep_days=1, max_bytes=0)
+    assert (thesis / "notes.txt").exists()
+    assert (web / "meta.json").exists()
+
+
+def test_a_renamed_folder_is_named_and_left_whole(filled):
+    renamed = filled.root / "my-backup-of-codes"
+    filled.folder.rename(renamed)
+    names = sorted(path.name for path in renamed.iterdir())
+    assert {p.path.parent for p in verify_cache(filled.root).problems} == {renamed, filled.root}
+    assert repair_cache(filled.root).moved == []
+    assert sorted(path.name for path in renamed.iterdir()) == names
+
+
+def test_files_of_a_later_version_are_named_but_not_moved(filled, tmp_path):
+    path = filled.list_shards()[0]
+    with h5py.File(path, "r+") as shard:
+        shard.attrs["format_version"] = 7
+    later = path.with_name(shard_name(path.read_bytes()))
+    path.rename(later)
+    (problem,) = verify_cache(filled.root).problems
+    assert "update tlfeatures" in problem.reason
+    assert repair_cache(filled.root).moved == []
+    assert later.exists()
+
+
+def test_a_file_broken_twice_is_kept_twice(filled):
+    path = filled.list_shards()[0]
+    data = path.read_bytes()
+    for length in (100, 200):
+        path.write_bytes(data[:length])
+        repair_cache(filled.root)
+    sizes = sorted(p.stat().st_size for p in (filled.folder / "broken").iterdir())
+    assert sizes == [100, 200]
+
+
+def test_a_folder_that_cannot_be_read_now_never_falls_back_to_an_old_contract(
+    tmp_path, spec, rows, monkeypatch
+):
+    for contract in (1, 1001):
+        make_folder(tmp_path, other_spec(spec, contract=contract), rows, 0)
+    read = type(tmp_path).read_text
+
+    def refuse(self, *given, **more):
+        if other_spec(spec, contract=1001).folder_name in str(self):
+            raise PermissionError(13, "Permission denied", str(self))
+        return read(self, *given, **more)
+
+    monkeypatch.setattr(type(tmp_path), "read_text", refuse)
+    with pytest.raises(StoreError, match="allow reading there"):
+        newest_contract(tmp_path, spec)
+
+
+def test_a_folder_made_anew_in_the_middle_of_a_run_has_its_probes(tmp_path, spec, rows):
+    cache = CodeCache(tmp_path, spec)
+    cache.write_probes(Probes(rows[1:4], {"torch": "2"}))
+    shutil.rmtree(cache.folder)
+    cache.publish(np.frombuffer(key_of(1), "S16"), rows[:1])
+    assert CodeCache(tmp_path, spec).read_probes().made_with == {"torch": "2"}
 
 
 # merge, diff, export
@@ -234,7 +316,8 @@ def test_merging_takes_what_is_not_here_and_changes_nothing_there(
     other = CodeCache(tmp_path / "other", spec)
     other.publish(np.frombuffer(key_of(50), "S16"), rows[:1])
     other.remember_bad({key_of(51): "text"})
-    other.write_probes(Probes(rows[:3], {"torch": "2"}))
+    for cache in (filled, other):
+        cache.write_probes(Probes(rows[1:4], {"torch": "2"}))
     before = sorted(path.name for path in other.folder.iterdir())
     done = merge_caches(filled.root, other.root)
     assert (done.shards, done.rows, done.present, done.refused) == (1, 1, 0, [])
@@ -252,6 +335,8 @@ def test_broken_shards_and_contradicting_probes_are_refused(filled, tmp_path, sp
     done = merge_caches(filled.root, other.root)
     assert (done.shards, [problem.path for problem in done.refused]) == (0, [path])
     filled.write_probes(Probes(rows[1:4], {}))
+    (unknown,) = merge_caches(filled.root, other.root).refused
+    assert "only one side" in unknown.reason
     other.write_probes(Probes(rows[1:4] * 1.01, {}))
     (refused,) = merge_caches(filled.root, other.root).refused
     assert "probe pictures differ" in refused.reason

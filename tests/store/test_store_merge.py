@@ -157,3 +157,25 @@ def test_a_damaged_small_shard_is_left_where_it_is(cache, caplog):
     path.unlink()
     kept = [key for key in keys if key not in lost]
     assert len(rows_of(cache, kept)) == 78
+
+
+def test_shards_that_may_not_be_removed_are_not_merged(cache, monkeypatch):
+    keys = fill(cache, 40)
+    monkeypatch.setattr(module, "_may_unlink", lambda path: False)
+    assert merge_small(cache) == 0
+    assert len(cache.list_shards()) == 40
+    assert rows_of(cache, keys) == list(range(80))
+
+
+def test_a_merge_that_is_refused_by_the_system_ends_no_run(cache, monkeypatch, caplog):
+    keys = fill(cache, 40)
+
+    def refuse(self, missing_ok=False):
+        raise PermissionError(1, "Operation not permitted", str(self))
+
+    monkeypatch.setattr(module.Path, "unlink", refuse)
+    with cache.writer() as writer:
+        writer.append([key_of(900)], np.full((1, cache.spec.dim), 900, np.float32))
+    monkeypatch.undo()
+    assert "Operation not permitted" in caplog.text
+    assert rows_of(cache, [*keys, key_of(900)]) == [*range(80), 900]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlfeatures.cli._output import print_json
+from tlfeatures.cli._options import parse_range
+from tlfeatures.cli._output import as_bad, print_json
 from tlfeatures.errors import UsageError
 from tlfeatures.store import (
     cache_info,
@@ -180,25 +181,35 @@ def merge(other: str, cache: str | None, as_json: bool) -> int:
 @click.argument("key")
 @click.argument("out", metavar="OUT.h5")
 @click.option("--images", metavar="IMAGES", help="Only these pictures, with paths and labels.")
+@click.option("--exif", type=click.Choice(["on", "off"]), default="on", help="As it was extracted.")
+@click.option("--range", "range_", metavar="full|LO,HI", default="full", help="As extracted.")
 @CACHE
 @JSON
-def export(key: str, out: str, images: str | None, cache: str | None, as_json: bool) -> None:
+def export(
+    key: str, out: str, images: str | None, exif: str, range_: str, cache: str | None, as_json: bool
+) -> None:
     """Write the codes of one folder to one plain HDF5 file, OUT.h5.
 
-    KEY is the folder's name, or the beginning of its name or key; see 'cache info'.
+    KEY is the folder's name, or the beginning of its name or key; see 'cache info'. Without
+    --images every row is written, sorted by key; a picture extracted with two --exif or --range
+    has two.
     """
     root = _root(cache)
+    bad: list[tuple[str, str]] = []
     if images is None:
         shape = export_folder(root, key, out)
     else:
         from tlfeatures.extraction import export_pictures
-        from tlfeatures.pictures import load_pictures
+        from tlfeatures.pictures import DecodeOptions, load_pictures
 
-        shape = export_pictures(root, key, load_pictures(images), out)
+        options = DecodeOptions(exif=exif == "on", range=parse_range(range_))
+        shape, bad = export_pictures(root, key, load_pictures(images), out, options)
     if as_json:
-        print_json({"out": str(out), "rows": shape[0], "dim": shape[1]})
-    else:
-        click.echo(f"{out}: {shape[0]} rows of {shape[1]} values")
+        print_json({"out": str(out), "rows": shape[0], "dim": shape[1], "bad": as_bad(bad)})
+        return
+    for path, reason in bad:
+        click.echo(f"left out, a bad picture: {path}: {reason}", err=True)
+    click.echo(f"{out}: {shape[0]} rows of {shape[1]} values")
 
 
 def parse_size(text: str) -> int:

@@ -172,7 +172,7 @@ def take_words(given: dict[str, Any]) -> Words:
         n_jobs=_number("--jobs", given.get("jobs", "auto")),
         decode=DecodeOptions(
             exif=given.get("exif", "on") == "on",
-            range=_range(given.get("range_", "full")),
+            range=parse_range(given.get("range_", "full")),
             max_pixels=given.get("max_pixels"),
         ),
     )
@@ -213,7 +213,13 @@ def take_some(pictures: Pictures, limit: int | None) -> Pictures:
     return some
 
 
-def _range(word: str) -> tuple[float, float] | None:
+def parse_range(word: str) -> tuple[float, float] | None:
+    """The two numbers of LO,HI; None for full and auto.
+
+    Raises
+    ------
+    UsageError
+    """
     if word in ("full", "auto"):
         return None
     try:

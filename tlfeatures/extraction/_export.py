@@ -16,8 +16,8 @@ def export_pictures(
     pictures: Pictures,
     out: str | os.PathLike[str],
     options: DecodeOptions | None = None,
-) -> tuple[int, int]:
-    """Write the stored codes of these pictures, with paths and labels; returns their shape.
+) -> tuple[tuple[int, int], list[tuple[str, str]]]:
+    """Write the stored codes of these pictures, with paths and labels.
 
     Parameters
     ----------
@@ -31,6 +31,12 @@ def export_pictures(
     options : DecodeOptions, optional
         As they were when the codes were extracted.
 
+    Returns
+    -------
+    shape : (n, d)
+    bad : list of (path, reason)
+        The pictures that were left out.
+
     Raises
     ------
     StoreError
@@ -38,26 +44,24 @@ def export_pictures(
     """
     options = options or DecodeOptions()
     cache = CodeCache(root, find_folder(root, words)[1])
-    keys = [_key(item, options) for item in pictures.items]
-    bad = {row for row, key in enumerate(keys) if not key}
-    bad |= remembered_bad([cache], keys, options).keys()
+    keys, bad = [], {}
+    for row, item in enumerate(pictures.items):
+        try:
+            keys.append(row_key(content_digest(item), options))
+        except ImageReadError as error:
+            keys.append(b"")
+            bad[row] = str(error)
+    bad |= remembered_bad([cache], keys, options)
     rows = [row for row in range(len(pictures)) if row not in bad]
     wanted = [keys[row] for row in rows]
     n_missing = int((~cache.find(wanted)).sum())
     if n_missing:
         raise StoreError(
             f"{n_missing} of {len(pictures)} pictures have no codes in {cache.folder}; extract "
-            "them first, with the same options."
+            "them first, or name the --exif and --range that they were extracted with."
         )
     kept: Pictures = pictures[rows]
     labels = None if kept.labels is None else kept.labels.tolist()
     codes = Codes(cache, wanted, kept.paths, labels)
     export_codes(codes, out)
-    return codes.shape
-
-
-def _key(item: object, options: DecodeOptions) -> bytes:
-    try:
-        return row_key(content_digest(item), options)
-    except ImageReadError:
-        return b""
+    return codes.shape, [(pictures.paths[row], bad[row]) for row in sorted(bad)]

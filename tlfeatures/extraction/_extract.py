@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
-from tlfeatures.errors import ImageReadError
+from tlfeatures.errors import ImageReadError, StoreError
 from tlfeatures.extraction._batch import run_padded
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import (
@@ -23,6 +23,7 @@ from tlfeatures.pictures import (
     bad_key,
     content_digest,
     decode_with_notes,
+    read_bytes,
     row_key,
 )
 from tlfeatures.store import CodeCache, Codes, CodeSpec, FileMemo, ShardWriter
@@ -35,6 +36,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 _log = logging.getLogger(__name__)
 Row = tuple[bytes, Any, str]  # key, item, path
+REMEMBER_EVERY_S = 5.0  # bad pictures found so far
 AHEAD = 4  # tasks a worker may be ahead of the network; bounds the memory
 
 
@@ -275,14 +277,21 @@ def _make_keys(
 def remembered_bad(
     stores: Sequence[CodeCache], keys: Sequence[bytes], options: DecodeOptions
 ) -> dict[int, str]:
-    """The reasons of pictures that one of the caches knows to be bad, by position."""
+    """The reasons of pictures that one of the caches knows to be bad, by position.
+
+    One that has codes is not bad: it was tried again.
+    """
     known: dict[bytes, str] = {}
     for store in stores:
         known |= store.read_bad()
     if not known:
         return {}
     bad = {i: known.get(bad_key(key, options)) for i, key in enumerate(keys) if key}
-    return {i: reason for i, reason in bad.items() if reason is not None}
+    rows = [i for i, reason in bad.items() if reason is not None]
+    has_codes = np.zeros(len(rows), bool)
+    for store in stores:
+        has_codes |= store.find([keys[i] for i in rows])
+    return {i: str(bad[i]) for i, has in zip(rows, has_codes, strict=True) if not has}
 
 
 def _missing(store: CodeCache, keys: Sequence[bytes], reasons: Mapping[int, str]) -> list[int]:
@@ -311,6 +320,7 @@ class _Run:
         self.done, self.batch_size, self.device = 0, 0, "cached"
         self.wait = {"decode": 0.0, "network": 0.0, "write": 0.0}
         self._noted: dict[str, list[str]] = {}
+        self._remembered: set[bytes] = set()
 
     def notes(self) -> list[Note]:
         """What was done to pictures, each kind once."""
@@ -331,9 +341,10 @@ class _Run:
         lasting: dict[bytes, str] = {}
         keys: list[bytes] = []
         batch: list[NDArray[Any]] = []
-        started = time.perf_counter()
+        started = remembered_at = time.perf_counter()
         prepared = self._prepared(todo, engine)
         with ExitStack() as stack:
+            stack.callback(self._remember, lasting)
             writers = [stack.enter_context(store.writer()) for store in self._stores]
             for done, answer in enumerate(prepared, 1):
                 if isinstance(answer.pixels, str):
@@ -351,11 +362,22 @@ class _Run:
                     self.done += len(keys)
                     keys, batch = [], []
                     _tell(progress, done, len(todo), started)
+                    if time.perf_counter() - remembered_at > REMEMBER_EVERY_S:
+                        self._remember(lasting)
+                        remembered_at = time.perf_counter()
             for writer in writers:
                 self._timed("write", writer.flush)
-        for store in self._stores:
-            store.remember_bad(lasting)
         return bad
+
+    def _remember(self, lasting: dict[bytes, str]) -> None:
+        """Remember bad pictures; it only saves time, so a failure ends nothing."""
+        new = {key: reason for key, reason in lasting.items() if key not in self._remembered}
+        for store in self._stores if new else ():
+            try:
+                store.remember_bad(new)
+            except StoreError as error:
+                _log.warning("bad pictures were not remembered: %s", error)
+        self._remembered |= new.keys()
 
     def _write(
         self,
@@ -375,7 +397,7 @@ class _Run:
         def prepare(row: Row) -> _Prepared:
             key, item, path = row
             try:
-                decoded = decode_with_notes(item, self._options)
+                decoded = decode_with_notes(self._unchanged(key, item), self._options)
                 pixels = engine.prepare(decoded.picture)
             except ImageReadError as error:
                 return _Prepared(key, path, str(error), is_lasting=error.is_lasting)
@@ -387,6 +409,15 @@ class _Run:
         answers = iter_ahead(self._pool, prepare, todo, ahead)
         for _ in todo:
             yield self._timed("decode", next, answers)
+
+    def _unchanged(self, key: bytes, item: Any) -> Any:
+        """The bytes of a file, read once; they must be those that the key was made of."""
+        if not isinstance(item, (str, os.PathLike)):
+            return item
+        data = read_bytes(item)
+        if row_key(content_digest(data), self._options) != key:
+            raise ImageReadError("changed while it was read; run again", is_lasting=False)
+        return data
 
     def _timed(self, what: str, call: Callable[..., A], *arguments: Any) -> A:
         started = time.perf_counter()

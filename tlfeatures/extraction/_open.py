@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.errors import UsageError
+from tlfeatures.errors import CodesMismatchError, UsageError
 from tlfeatures.extraction._extract import Engine, Extraction, Progress, extract_codes
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import DecodeOptions, Pictures
@@ -130,7 +130,14 @@ def extract_layers(
     names = dict(zip(specs, layers, strict=True))
 
     def make_engine(lacking: Sequence[CodeSpec]) -> Engine:
-        return open_engine(request, run, [names[spec] for spec in lacking], tensors=tensors)
+        engine = open_engine(request, run, [names[spec] for spec in lacking], tensors=tensors)
+        for found, wanted in zip(engine.specs, lacking, strict=True):
+            if replace(found, contract=wanted.contract) != wanted:
+                raise CodesMismatchError(
+                    f"the weights of {wanted.backbone} changed while the run began "
+                    f"({'; '.join(wanted.diff(found))}); run again."
+                )
+        return engine
 
     done = extract_codes(
         pictures,

@@ -203,7 +203,8 @@ def reasons(max_pixels: int | None = None) -> Iterator[None]:
         line = _first_line(error)
         known = (word for word in ("truncated", "too large") if word in line.lower())
         # Pillow's own OSErrors have no number; one with a number is of the system.
-        is_lasting = not (isinstance(error, OSError) and error.errno)
+        is_system = isinstance(error, OSError) and bool(error.errno)
+        is_lasting = not is_system and "memory" not in line.lower()
         raise ImageReadError(
             f"{next(known, 'cannot be decoded')}: {line}", is_lasting=is_lasting
         ) from error
@@ -212,8 +213,9 @@ def reasons(max_pixels: int | None = None) -> Iterator[None]:
 @lru_cache(maxsize=1)
 def decoder_versions() -> dict[str, str]:
     """The libraries that decode, with their versions; "none" where one is absent."""
-    libraries = {"jpeg": "jpg", "libjpeg-turbo": "libjpeg_turbo", "zlib": "zlib", "webp": "webp"}
-    found = {name: str(features.version(part) or "none") for name, part in libraries.items()}
+    known = {*features.modules, *features.codecs, *features.features}
+    parts = ("jpg", "libjpeg_turbo", "jpg_2000", "zlib", "libtiff", "webp", "avif", "littlecms2")
+    found = {name: str(features.version(name) or "none") for name in parts if name in known}
     heif = "none"
     if _has_heif():
         import pillow_heif

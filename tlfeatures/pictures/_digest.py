@@ -46,13 +46,19 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def content_digest(item: Any) -> bytes:
     """A blake2b digest of 16 bytes: of a file's bytes, or of mode, shape and pixels in memory.
 
+    Parameters
+    ----------
+    item : str, path, bytes of a file, PIL picture or array
+
     Raises
     ------
     ImageReadError
         If the file cannot be read, or a picture opened but not loaded turns out bad.
     """
     if isinstance(item, (str, os.PathLike)):
-        return hashlib.blake2b(read_bytes(item), digest_size=DIGEST_SIZE).digest()
+        item = read_bytes(item)
+    if isinstance(item, bytes):
+        return hashlib.blake2b(item, digest_size=DIGEST_SIZE).digest()
     if isinstance(item, Image.Image):
         with reasons():
             # Beside the pixels: what else `decode` looks at.

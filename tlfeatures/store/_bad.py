@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from tlfeatures.errors import StoreCorruptError
+from tlfeatures.errors import StoreCorruptError, StoreFormatError
 from tlfeatures.store._files import publish_bytes, read_error, sync_folder
 from tlfeatures.store._shard import KEY_BYTES
 from tlfeatures.store._spec import canonical_json
@@ -28,7 +28,7 @@ def read_bad(folder: Path) -> Reasons:
     """
     found: Reasons = {}
     for path in sorted(folder.glob(BAD_GLOB)):
-        with contextlib.suppress(StoreCorruptError, OSError):
+        with contextlib.suppress(OSError):
             found |= read_bad_file(path)
     return found
 
@@ -54,6 +54,8 @@ def read_bad_file(path: Path) -> Reasons:
     if _name(data) != path.name:
         raise StoreCorruptError(f"{path} is damaged: its name is not the digest of its bytes.")
     values = json.loads(data)
+    if values.get("format_version") != BAD_VERSION:
+        raise StoreFormatError(f"{path} is of a version this tlfeatures does not know; update it.")
     return {bytes.fromhex(key): str(reason) for key, reason in values["bad"].items()}
 
 
@@ -72,11 +74,14 @@ def publish_bad(folder: Path, reasons: Mapping[bytes, str]) -> None:
     merged: Reasons = {}
     read: list[Path] = []
     for path in lists:
-        with contextlib.suppress(StoreCorruptError, FileNotFoundError):
+        with contextlib.suppress(StoreCorruptError, StoreFormatError, FileNotFoundError):
             merged |= read_bad_file(path)
             read.append(path)
     target = _publish(folder, merged)
-    read_bad_file(target)
+    try:
+        read_bad_file(target)
+    except FileNotFoundError:  # somebody else has merged it already
+        return
     for path in read:
         if path != target:
             path.unlink(missing_ok=True)

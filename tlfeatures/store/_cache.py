@@ -100,6 +100,7 @@ class CodeCache:
         self.store_dtype = store_dtype or choices[-1]
         self._index: _Index | None = None
         self._is_stale = True
+        self._probes: Probes | None = None
 
     def __repr__(self) -> str:
         return f"CodeCache({str(self.folder)!r})"
@@ -166,24 +167,42 @@ class CodeCache:
             If it cannot be read.
         """
         try:
-            return read_probes(self.folder / PROBES_NAME)
+            self._probes = read_probes(self.folder / PROBES_NAME)
         except FileNotFoundError:
             return None
+        return self._probes
 
-    def write_probes(self, probes: Probes) -> None:
-        """Store what the network says of the probe pictures.
+    def write_probes(self, probes: Probes) -> Probes:
+        """Store what the network says of the probe pictures, if nothing is stored.
+
+        Returns
+        -------
+        Probes
+            What is stored now: another process may have been quicker.
 
         Raises
         ------
         StoreError
             If that is not possible.
         """
-        path = self.folder / PROBES_NAME
-        try:
-            self.make_folder()
-            write_probes(path, probes)
-        except OSError as error:
-            raise write_error(path, error) from error
+        self._probes = probes
+        self._in_folder(PROBES_NAME, lambda path: write_probes(path, probes))
+        return self.read_probes() or probes
+
+    def _in_folder(self, name: str, write: Callable[[Path], object]) -> None:
+        """Write a file of the folder; one that was taken away is made again, with its probes."""
+        path = self.folder / name
+        for attempt in range(_TRIES):
+            try:
+                self.make_folder()
+                write(path)
+                if self._probes is not None and not (self.folder / PROBES_NAME).exists():
+                    write_probes(self.folder / PROBES_NAME, self._probes)
+                return
+            except OSError as error:
+                if attempt + 1 < _TRIES and is_gone(error):  # the folder was taken away
+                    continue
+                raise write_error(path, error) from error
 
     def read_bad(self) -> dict[bytes, str]:
         """Return the keys of pictures that are known to be bad, with their reasons."""
@@ -202,13 +221,8 @@ class CodeCache:
         StoreError
             If that is not possible.
         """
-        if not reasons:
-            return
-        try:
-            self.make_folder()
-            publish_bad(self.folder, reasons)
-        except OSError as error:
-            raise write_error(self.folder, error) from error
+        if reasons:
+            self._in_folder("bad", lambda path: publish_bad(path.parent, reasons))
 
     def read(self, keys: Sequence[bytes] | Keys) -> Float32Array:
         """Read rows in the given order, each checked against its checksum.
@@ -232,9 +246,11 @@ class CodeCache:
             If a row is damaged; the message names the file to delete.
         """
         wanted = as_keys(keys)
+        out = np.empty((len(wanted), self.spec.dim), dtype=np.float32)
+        left = np.arange(len(wanted))
         index = self._current()
         for attempt in range(_TRIES):
-            found = index.locate(wanted)
+            found = index.locate(wanted[left])
             n_missing = int((found < 0).sum())
             if n_missing and attempt:
                 raise StoreError(
@@ -242,9 +258,10 @@ class CodeCache:
                     "extract them first."
                 )
             if not n_missing:
-                with contextlib.suppress(FileNotFoundError):  # merged or deleted meanwhile
-                    return index.read(found, self.spec.dim)
-            index = self._list_again()
+                left = index.read(found, out, left)
+            if not len(left):
+                return out
+            index = self._list_again()  # merged or deleted meanwhile
         raise self._changing()
 
     def writer(
@@ -329,17 +346,9 @@ class CodeCache:
         """
         data = shard_bytes(self.spec, keys, codes, dtype or self.store_dtype, replaces)
         path = self.folder / shard_name(data)
-        for attempt in range(_TRIES):
-            try:
-                self.make_folder()
-                publish_bytes(data, path)
-                self.mark_used()
-                self._is_stale = True
-                break
-            except OSError as error:
-                if attempt + 1 < _TRIES and is_gone(error):  # the folder was taken away
-                    continue
-                raise write_error(path, error) from error
+        self._in_folder(path.name, lambda target: publish_bytes(data, target))
+        self.mark_used()
+        self._is_stale = True
         return path
 
     def _current(self) -> _Index:
@@ -398,8 +407,10 @@ class CodeCache:
             If that is not possible.
         """
         if not self.folder.is_dir():
+            new = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
             self.folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(self.root)
+            for folder in new:
+                sync_folder(folder.parent)
         path = self.folder / META_NAME
         if not path.exists():
             meta = {
@@ -438,12 +449,23 @@ class _Index:
         places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
         return np.where(self.keys[places] == keys, places, -1)
 
-    def read(self, places: npt.NDArray[np.intp], dim: int) -> Float32Array:
-        """Read rows of shape (n, dim), sorted by shard and row, returned in the given order."""
-        out = np.empty((len(places), dim), dtype=np.float32)
+    def read(
+        self, places: npt.NDArray[np.intp], out: Float32Array, targets: npt.NDArray[np.intp]
+    ) -> npt.NDArray[np.intp]:
+        """Read rows, sorted by shard and row, into the rows `targets` of `out`.
+
+        Returns
+        -------
+        ndarray of int
+            The targets whose shard has gone.
+        """
+        gone = [np.empty(0, np.intp)]
         for table, chosen in self._by_shard(places):
-            read_rows(table, self.rows[places[chosen]], out, chosen)
-        return out
+            try:
+                read_rows(table, self.rows[places[chosen]], out, targets[chosen])
+            except FileNotFoundError:
+                gone.append(targets[chosen])
+        return np.concatenate(gone)
 
     def _by_shard(
         self, places: npt.NDArray[np.intp]
@@ -458,9 +480,20 @@ class _Index:
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
-    """Return the contents of a folder's meta.json, {} where it cannot be read."""
+    """Return the contents of a folder's meta.json, {} where there is none or it is damaged.
+
+    Raises
+    ------
+    StoreError
+        If it cannot be read for now (permission, too many open files).
+    """
+    path = folder / META_NAME
     try:
-        meta = json.loads((folder / META_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        meta = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return {}
+    except OSError as error:
+        if is_gone(error):
+            return {}
+        raise read_error(path, error) from error
     return meta if isinstance(meta, dict) else {}

@@ -61,7 +61,7 @@ def export_codes(codes: Codes, out: str | os.PathLike[str], *, rows_per_chunk: i
     except StoreError:
         raise
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, "or choose another file, and run again.") from error
     return path
 
 

@@ -42,6 +42,7 @@ class FileMemo:
     def __init__(self, root: str | os.PathLike[str]) -> None:
         host = re.sub(r"[^A-Za-z0-9]+", "_", platform.node())[:40] or "host"
         self._folder = Path(root) / "memo" / f"files-{host}"
+        self._looked_at = 0  # before the files were read
 
     def look_up(self, paths: Sequence[str]) -> tuple[list[bytes], Facts]:
         """Digests of files that have not changed, b"" for others, and the facts of all.
@@ -56,6 +57,7 @@ class FileMemo:
         facts : ndarray of shape (n, 4), int64
             Size, mtime_ns, ctime_ns, inode; -1 where there is no file.
         """
+        self._looked_at = time.time_ns()
         facts, names = file_facts(paths), path_digests(paths)
         entries = self._entries()
         if not len(entries):
@@ -89,7 +91,7 @@ class FileMemo:
         digests : sequence of n bytes of 16
         """
         now = file_facts(paths)
-        is_settled = time.time_ns() - facts[:, 1:3].max(1, initial=0) > _FRESH_NS
+        is_settled = self._looked_at - facts[:, 1:3].max(1, initial=0) > _FRESH_NS
         keep = (now == facts).all(1) & (facts[:, 0] >= 0) & is_settled
         if not keep.any():
             return

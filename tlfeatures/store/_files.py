@@ -15,6 +15,10 @@ from pathlib import Path
 
 from tlfeatures.errors import StoreError
 
+OTHER_CACHE = (
+    "or choose another folder with --cache or $TLFEATURES_CACHE, and run again: what was stored "
+    "before is kept."
+)
 TEMPORARY_PREFIX = ".tmp-"
 _SWEEP_AFTER_S = 24 * 3600
 GONE = (errno.ENOENT, errno.ESTALE)
@@ -44,6 +48,34 @@ def publish_bytes(data: bytes, path: Path) -> None:
     with replacing(path) as temporary, temporary.open("xb") as file:
         file.write(data)
         file.flush()
+
+
+def publish_new(data: bytes, path: Path) -> None:
+    """Write a whole file under its final name, or nothing; a file already there stays.
+
+    Raises
+    ------
+    OSError
+        If any step fails.
+    """
+    temporary = path.with_name(temporary_name(path.suffix))
+    try:
+        with temporary.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            try:
+                os.link(temporary, path)  # unlike a rename, it replaces nothing
+            except (FileExistsError, FileNotFoundError):
+                raise
+            except OSError:  # a file system without links
+                if not path.exists():
+                    os.replace(temporary, path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
 
 
 @contextlib.contextmanager
@@ -106,12 +138,11 @@ def is_gone(error: BaseException) -> bool:
     return isinstance(error, OSError) and error.errno in GONE
 
 
-def write_error(path: Path, error: OSError) -> StoreError:
+def write_error(path: Path, error: OSError, otherwise: str = OTHER_CACHE) -> StoreError:
     """Return the error of a failed write, with the free space and what to do."""
     made = StoreError(
         f"cannot write {path} ({error.strerror or error}; {_free_space(path)}); "
-        "make room or allow writing there, or choose another folder with --cache or "
-        "$TLFEATURES_CACHE, and run again: what was stored before is kept."
+        f"make room or allow writing there, {otherwise}"
     )
     made.errno = error.errno
     return made

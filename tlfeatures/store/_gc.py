@@ -14,9 +14,8 @@ from tlfeatures.errors import StoreError
 from tlfeatures.store._cache import META_NAME
 from tlfeatures.store._files import sweep_temporary, sync_folder, write_error
 from tlfeatures.store._info import CacheFolder, cache_info
-from tlfeatures.store._take import take_shards
 
-TRASH_PREFIX = ".trash-"
+TRASH_PREFIX, CHECKED_PREFIX = ".trash-", ".gone-"
 IN_USE_S = 3600.0  # a folder used so recently may be written to: it is never taken away
 DAY_S = 86400.0
 
@@ -76,13 +75,14 @@ def gc_cache(
     for entry in folders:
         is_old = keep_days is not None and ages[entry.folder] > keep_days * DAY_S
         is_too_much = max_bytes is not None and size > max_bytes
-        if not (is_old or is_too_much):
+        if entry.spec is None or not (is_old or is_too_much):
             continue
         if ages[entry.folder] < IN_USE_S:
             in_use.append(entry)
             continue
-        if not dry_run:
-            _take_away(entry, Path(root), now)
+        if not dry_run and not _take_away(entry, Path(root)):
+            in_use.append(entry)
+            continue
         removed.append(entry)
         size -= entry.bytes
     if not dry_run:
@@ -99,34 +99,58 @@ def _last_used(folder: Path) -> float:
     return 0.0
 
 
-def _take_away(entry: CacheFolder, root: Path, since: float) -> None:
+def _take_away(entry: CacheFolder, root: Path) -> bool:
+    """Rename a folder, look whether it was used meanwhile, delete it; False if it stays."""
+    before, used = _names(entry.folder), _last_used(entry.folder)
+    if time.time() - used < IN_USE_S:
+        return False
     trash = root / f"{TRASH_PREFIX}{entry.folder.name}-{secrets.token_hex(4)}"
     try:
         os.replace(entry.folder, trash)
         sync_folder(root)
     except FileNotFoundError:
-        return
+        return False
     except OSError as error:
         raise write_error(entry.folder, error) from error
-    # A writer that began meanwhile wrote into it: what it announced goes back.
-    if entry.spec is not None and _newest(trash) > since:
-        take_shards(root, entry.spec, trash)
-    shutil.rmtree(trash, ignore_errors=True)
+    if _names(trash) != before or _last_used(trash) != used:
+        _give_back(trash, entry.folder)
+        return False
+    checked = trash.with_name(trash.name.replace(TRASH_PREFIX, CHECKED_PREFIX, 1))
+    os.replace(trash, checked)
+    shutil.rmtree(checked, ignore_errors=True)
+    return True
 
 
-def _newest(folder: Path) -> float:
-    times = [0.0]
-    for path in folder.glob("*.h5"):
-        with contextlib.suppress(OSError):
-            times.append(path.stat().st_mtime)
-    return max(times)
+def _names(folder: Path) -> set[str]:
+    with contextlib.suppress(OSError):
+        return set(os.listdir(folder))
+    return set()
+
+
+def _give_back(trash: Path, folder: Path) -> None:
+    """Put a folder back where it was, or its files into the one that is there now."""
+    try:
+        if not folder.exists():
+            os.replace(trash, folder)
+            sync_folder(folder.parent)
+            return
+        for path in sorted(trash.iterdir()):
+            if path.is_file() and not (folder / path.name).exists():
+                os.replace(path, folder / path.name)
+        sync_folder(folder)
+        shutil.rmtree(trash, ignore_errors=True)
+    except OSError as error:
+        raise write_error(folder, error) from error
 
 
 def _sweep(root: Path) -> None:
-    """Remove what killed runs left: trash, and temporary files older than a day."""
+    """Delete what a killed run had decided to delete; give back what it had not decided on."""
     with contextlib.suppress(OSError, StoreError):
+        for path in root.glob(f"{CHECKED_PREFIX}*"):
+            shutil.rmtree(path, ignore_errors=True)
         for path in root.glob(f"{TRASH_PREFIX}*"):
             if time.time() - path.stat().st_ctime > IN_USE_S:
-                shutil.rmtree(path, ignore_errors=True)
+                name = path.name.removeprefix(TRASH_PREFIX).rpartition("-")[0]
+                _give_back(path, root / name)
         for folder in (root, *(path for path in root.iterdir() if path.is_dir())):
             sweep_temporary(folder)

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tlfeatures.errors import StoreError
-from tlfeatures.store._cache import META_NAME, read_meta
+from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError
+from tlfeatures.store._cache import read_meta
 from tlfeatures.store._files import read_error
-from tlfeatures.store._shard import count_rows, read_spec
+from tlfeatures.store._shard import FORMAT, count_rows, read_spec
 from tlfeatures.store._spec import CodeSpec
 
 OWN_CONTRACTS = 1000
+_OUR_NAME = re.compile(r"-[0-9a-f]{12}$")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,13 +77,8 @@ def spec_folders(
         return []
     except OSError as error:
         raise read_error(Path(root), error) from error
-    chosen = (p for p in folders if p.name.startswith(beginning) and not p.name.startswith("."))
-    listed = ((path, _shards(path)) for path in chosen)
-    return [
-        (path, _spec(path, shards))
-        for path, shards in listed
-        if shards or (path / META_NAME).exists()
-    ]
+    chosen = [p for p in folders if p.name.startswith(beginning) and not p.name.startswith(".")]
+    return [(path, _spec(path)) for path in chosen if _is_ours(path)]
 
 
 def find_folder(root: str | os.PathLike[str], words: str) -> tuple[Path, CodeSpec]:
@@ -155,15 +152,30 @@ def _rows(path: Path) -> int:
         return 0
 
 
-def _spec(folder: Path, shards: list[Path]) -> CodeSpec | None:
-    """What meta.json or else a shard says, if it fits the folder's name."""
-    with contextlib.suppress(StoreError, KeyError, TypeError):
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder holds codes: by its name, or by what meta.json calls itself."""
+    return bool(_OUR_NAME.search(folder.name)) or read_meta(folder).get("format") == FORMAT
+
+
+def _spec(folder: Path) -> CodeSpec | None:
+    """What meta.json or else a shard says, if it fits the folder's name; None if nothing does.
+
+    Raises
+    ------
+    StoreError
+        If a file cannot be read for now.
+    """
+    try:
         spec = CodeSpec.from_json(read_meta(folder)["spec"])
         if spec.folder_name == folder.name:
             return spec
-    for path in shards:
-        with contextlib.suppress(OSError):
+    except (StoreFormatError, KeyError, TypeError):
+        pass
+    for path in _shards(folder):
+        try:
             spec = read_spec(path)
-            if spec.folder_name == folder.name:
-                return spec
+        except (FileNotFoundError, StoreCorruptError, StoreFormatError):
+            continue
+        if spec.folder_name == folder.name:
+            return spec
     return None

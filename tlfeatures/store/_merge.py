@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
+import stat
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,14 +72,29 @@ def merge_small(cache: Mergeable, most_small: int = MOST_SMALL) -> int:
         return 0
     n_replaced = _finish_earlier(cache, list(sizes))
     small = [path for path, size in _sizes(list(sizes)).items() if 2 * size < full]
+    small = [path for path in small if _may_unlink(path)]
     for group in _groups(_tables(small, cache.spec), cache.rows_per_shard):
         try:
             n_replaced += merge_group(cache, group)
         except FileNotFoundError:  # somebody else merges, or the folder was taken away
             continue
-        except StoreCorruptError as error:
+        except OSError as error:  # merging only saves time
             _log.warning("small shards were not merged: %s", error)
     return n_replaced
+
+
+def _may_unlink(path: Path) -> bool:
+    """Whether this process may remove a file; in a sticky folder only its owner may."""
+    if not hasattr(os, "geteuid"):
+        return True
+    try:
+        folder, owner = path.parent.stat(), path.stat().st_uid
+    except FileNotFoundError:
+        return False
+    if not os.access(path.parent, os.W_OK):
+        return False
+    owners = (0, folder.st_uid, owner)
+    return not folder.st_mode & stat.S_ISVTX or os.geteuid() in owners
 
 
 def _sizes(paths: Sequence[Path]) -> dict[Path, int]:
@@ -124,7 +141,7 @@ def _finish_earlier(cache: Mergeable, paths: Sequence[Path]) -> int:
     there = {path.name for path in paths}
     n_replaced = 0
     for path in paths:
-        with contextlib.suppress(FileNotFoundError, StoreCorruptError):
+        with contextlib.suppress(OSError):
             left = [name for name in read_replaced(path) if name in there]
             n_replaced += _unlink_replaced(cache, path, left) if left else 0
     return n_replaced

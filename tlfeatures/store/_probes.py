@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tlfeatures.errors import StoreCorruptError
-from tlfeatures.store._files import publish_bytes, read_error
+from tlfeatures.store._files import publish_new, read_error
 from tlfeatures.store._shard import Float32Array
 from tlfeatures.store._spec import canonical_json
 
@@ -62,7 +62,7 @@ def read_probes(path: Path) -> Probes:
 
 
 def write_probes(path: Path, probes: Probes) -> None:
-    """Write them; a file already there is replaced.
+    """Write them, unless there are some already: those stay.
 
     Raises
     ------
@@ -77,7 +77,7 @@ def write_probes(path: Path, probes: Probes) -> None:
         "made_with": dict(probes.made_with),
     }
     text = canonical_json({**values, "digest": _digest(values)})
-    publish_bytes(f"{text}\n".encode(), path)
+    publish_new(f"{text}\n".encode(), path)
 
 
 def _digest(values: Mapping[str, Any]) -> str:

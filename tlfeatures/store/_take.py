@@ -79,7 +79,8 @@ def take_shards(root: str | os.PathLike[str], spec: CodeSpec, folder: Path) -> T
     cache = CodeCache(root, spec)
     n_shards = n_rows = n_present = 0
     refused: list[Problem] = []
-    for path in sorted(p for glob in ("*.h5", BAD_GLOB, PROBES_NAME) for p in folder.glob(glob)):
+    # Probes first: rows never stand without them, wherever this is interrupted.
+    for path in [p for glob in (PROBES_NAME, "*.h5", BAD_GLOB) for p in sorted(folder.glob(glob))]:
         target = cache.folder / path.name
         if path.name.startswith("."):
             continue
@@ -107,9 +108,11 @@ def _copy(path: Path, target: Path, cache: CodeCache) -> None:
 
 def _contradiction(mine: CodeCache, theirs: CodeCache) -> str:
     """Why the rows of two caches must not be mixed, or ""."""
+    if not mine.list_shards():
+        return ""
     one, other = mine.read_probes(), theirs.read_probes()
     if one is None or other is None:
-        return ""
+        return "" if one is other else "only one side has codes of the probe pictures to compare"
     difference = relative_difference(other.codes, one.codes)
     if difference <= TOLERANCE:
         return ""

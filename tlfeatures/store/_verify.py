@@ -9,17 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from tlfeatures.errors import StoreError
+from tlfeatures.errors import StoreError, StoreFormatError
 from tlfeatures.store._bad import BAD_GLOB, read_bad_file
 from tlfeatures.store._cache import META_NAME, CodeCache, read_meta
-from tlfeatures.store._files import sync_folder, write_error
+from tlfeatures.store._files import read_error, sync_folder, write_error
 from tlfeatures.store._info import spec_folders
 from tlfeatures.store._probes import PROBES_NAME, read_probes
 from tlfeatures.store._rows import is_whole, read_blocks
 from tlfeatures.store._shard import load_table, shard_name
 from tlfeatures.store._spec import CodeSpec
 
-NAMELESS = "neither meta.json nor a shard says which codes these are"
+NAMELESS = "no file in it says which codes these are, or the folder has another name than they say"
 BROKEN = "broken"  # the folder that broken files are moved to, inside a spec's folder
 
 
@@ -121,19 +121,35 @@ def repair_cache(root: str | os.PathLike[str]) -> Repair:
     moved: list[Problem] = []
     rescued = lost = 0
     for folder, spec in spec_folders(root):
+        if spec is None:  # whole files of a folder that was renamed, say: verify names it
+            continue
         for path in _files(folder):
             with contextlib.suppress(FileNotFoundError):
                 reason, _ = check_file(path, spec)
-                if not reason:
+                if not reason or _is_of_another_version(path, spec):
                     continue
-                if spec is not None and path.suffix == ".h5":
+                if path.suffix == ".h5":
                     kept, gone = _rescue(path, CodeCache(Path(root), spec))
                     rescued, lost = rescued + kept, lost + gone
                 _move_aside(path)
                 moved.append(Problem(path, reason))
-        if spec is not None and moved:
+        if moved:
             CodeCache(Path(root), spec).make_folder()
     return Repair(moved, rescued, lost)
+
+
+def _is_of_another_version(path: Path, spec: CodeSpec) -> bool:
+    """Whether a file is whole, but of a version that this program does not know."""
+    try:
+        if path.suffix == ".h5":
+            load_table(path, spec)
+        elif path.suffix == ".json" and path.name not in (META_NAME, PROBES_NAME):
+            read_bad_file(path)
+    except StoreFormatError:
+        return True
+    except StoreError:
+        return False
+    return False
 
 
 def check_file(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
@@ -165,7 +181,12 @@ def check_file(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
 
 
 def _check_shard(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise read_error(path, error) from error
     if shard_name(data) != path.name:
         return "its name is not the digest of its bytes", 0
     if spec is None:
@@ -206,6 +227,10 @@ def _rescue(path: Path, cache: CodeCache) -> tuple[int, int]:
 
 def _move_aside(path: Path) -> None:
     target = path.parent / BROKEN / path.name
+    for number in range(1, 1000):
+        if not target.exists():
+            break
+        target = target.with_name(f"{path.stem}-{number}{path.suffix}")
     try:
         target.parent.mkdir(exist_ok=True)
         os.replace(path, target)

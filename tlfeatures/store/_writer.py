@@ -55,6 +55,7 @@ class ShardWriter:
         self._pending: list[tuple[Keys, Float32Array]] = []
         self._n_pending = 0
         self._oldest = 0.0
+        self._last_append = time.monotonic()
         self._is_open = True
         sweep_temporary(cache.folder)
 
@@ -85,7 +86,11 @@ class ShardWriter:
         start = 0
         while start < len(rows):
             start += self._take(rows[start:], values[start:])
-        if self._pending and time.monotonic() - self._oldest >= self._seconds_per_shard:
+        now, last = time.monotonic(), self._last_append
+        self._last_append = now
+        # Where the next rows will be long in coming, those that are here do not wait for them.
+        waited = max(now - self._oldest, now - last)
+        if self._pending and waited >= self._seconds_per_shard:
             self.flush()
 
     def flush(self) -> None:
@@ -129,7 +134,7 @@ class ShardWriter:
     def _merge(self) -> None:
         try:
             self._cache.merge_small_shards()
-        except StoreError as error:  # merging only saves time
+        except OSError as error:  # merging only saves time
             _logger.warning("small shards were not merged: %s", error)
 
     def _take(self, keys: Keys, codes: Float32Array) -> int:
