@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from tlfeatures.errors import StoreCorruptError, StoreFormatError
-from tlfeatures.store._files import publish_bytes, read_error, sync_folder
+from tlfeatures.store._files import publish_bytes, read_whole, sync_folder
 from tlfeatures.store._shard import KEY_BYTES
 from tlfeatures.store._spec import canonical_json
 
@@ -45,12 +45,7 @@ def read_bad_file(path: Path) -> Reasons:
     StoreCorruptError
         If it is not as it was written.
     """
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise read_error(path, error) from error
+    data = read_whole(path)
     if _name(data) != path.name:
         raise StoreCorruptError(f"{path} is damaged: its name is not the digest of its bytes.")
     values = json.loads(data)

@@ -30,6 +30,24 @@ def temporary_name(suffix: str) -> str:
     return f"{TEMPORARY_PREFIX}{host}-{os.getpid()}-{secrets.token_hex(8)}{suffix}"
 
 
+def read_whole(path: Path) -> bytes:
+    """Return a file's bytes.
+
+    Raises
+    ------
+    FileNotFoundError
+        If it has gone.
+    StoreError
+        If it cannot be read for now.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise read_error(path, error) from error
+
+
 def publish_bytes(data: bytes, path: Path) -> None:
     """Write a whole file under its final name, or nothing.
 

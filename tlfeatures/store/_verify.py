@@ -12,7 +12,7 @@ import numpy as np
 from tlfeatures.errors import StoreError, StoreFormatError
 from tlfeatures.store._bad import BAD_GLOB, read_bad_file
 from tlfeatures.store._cache import META_NAME, CodeCache, read_meta
-from tlfeatures.store._files import read_error, sync_folder, write_error
+from tlfeatures.store._files import read_whole, sync_folder, write_error
 from tlfeatures.store._info import spec_folders
 from tlfeatures.store._probes import PROBES_NAME, read_probes
 from tlfeatures.store._rows import is_whole, read_blocks
@@ -181,12 +181,7 @@ def check_file(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
 
 
 def _check_shard(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
-    try:
-        data = path.read_bytes()
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise read_error(path, error) from error
+    data = read_whole(path)
     if shard_name(data) != path.name:
         return "its name is not the digest of its bytes", 0
     if spec is None:
