@@ -11,6 +11,7 @@
     ├── StoreError (OSError)                  the cache cannot be read or written
     │   ├── StoreCorruptError                 a row whose checksum fails, a file that is no shard
     │   └── StoreFormatError                  a format version this program does not know
+    ├── ExtractionError (RuntimeError)        worker processes that were killed again and again
     ├── OutputError (OSError)                 a page, sheet or table that cannot be written
     ├── ModelFileError (OSError)              a model file that is missing, broken or from elsewhere
     └── CodesMismatchError (ValueError)       codes of another network, weights or preprocessing
@@ -81,6 +82,10 @@ class StoreCorruptError(StoreError):
 
 class StoreFormatError(StoreError):
     """A file of a format version this program does not know."""
+
+
+class ExtractionError(TlfeaturesError, RuntimeError):
+    """Worker processes that were killed again and again; what was computed is kept."""
 
 
 class OutputError(TlfeaturesError, OSError):

@@ -19,7 +19,7 @@ from tlfeatures.cli._app import run
 Capture = pytest.CaptureFixture[str]
 EXTRACT_KEYS = {
     "pictures", "computed", "cached", "bad", "specs", "device", "precision", "compiled",
-    "batch_size", "jobs", "images_per_s", "wait", "notes", "remembered",
+    "batch_size", "jobs", "images_per_s", "seconds", "wait", "chosen", "notes", "remembered",
 }  # fmt: skip
 
 
@@ -68,7 +68,10 @@ def test_extract_counts_every_picture_and_computes_nothing_twice(
     assert (first["pictures"], first["computed"], first["cached"]) == (36, 36, 0)
     assert (second["computed"], second["cached"]) == (0, 36)
     assert first["specs"][0]["dim"] == 256
-    assert (first["precision"], first["compiled"]) == ("float32", False)
+    assert (first["precision"] in ("float32", "bf16", "fp16"), first["compiled"]) == (True, False)
+    assert set(first["seconds"]) == {"total", "start", "compile", "extract"}
+    assert first["chosen"][0].startswith(first["precision"])
+    assert second["chosen"] == []
 
 
 def test_extract_limit_takes_so_many_and_out_writes_one_file(

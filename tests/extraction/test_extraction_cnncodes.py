@@ -133,7 +133,9 @@ def test_real_photographs_agree_with_torchvisions_own_way(shared: Path, tmp_path
     from tlfeatures.backbones._torchvision import weights_entry
 
     pictures = load_pictures(shared / "data/hymenoptera")[:50]
-    found = CNNCodes("resnet18", weights="random", cache=tmp_path).transform(pictures)
+    found = CNNCodes("resnet18", weights="random", precision="float32", cache=tmp_path).transform(
+        pictures
+    )
     network = load_backbone(BackboneRequest("resnet18", "random")).network
     plain = torch.nn.Sequential(*list(network.children())[:-1], torch.nn.Flatten()).eval()
     transforms = weights_entry("resnet18", None).transforms()

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tlfeatures.extraction import Progress, extract_codes
-from tlfeatures.extraction._extract import iter_ahead
+from tlfeatures.extraction._chunk import iter_ahead
 from tlfeatures.pictures import Pictures
 from tlfeatures.store import CodeSpec
 

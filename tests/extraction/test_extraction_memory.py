@@ -13,7 +13,7 @@ from PIL import Image
 from tests.extraction.test_extraction_loop import FakeEngine, grey
 from tlfeatures.cli._app import run as run_cli
 from tlfeatures.errors import CodesMismatchError, ImageReadError, StoreError
-from tlfeatures.extraction import _extract, extract_codes
+from tlfeatures.extraction import _chunk, _extract, extract_codes
 from tlfeatures.pictures import DecodeOptions, Pictures, _decode
 from tlfeatures.store import CodeCache, _file_memo
 
@@ -34,9 +34,9 @@ def run(paths: list[str], cache: Path, **more: Any) -> Any:
 
 def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     seen: list[object] = []
-    decode = _extract.decode_with_notes
+    decode = _chunk.decode_with_notes
     monkeypatch.setattr(
-        _extract, "decode_with_notes", lambda item, o: (seen.append(item), decode(item, o))[1]
+        _chunk, "decode_with_notes", lambda item, o: (seen.append(item), decode(item, o))[1]
     )
     return seen
 
@@ -95,7 +95,7 @@ def test_errors_of_the_system_are_never_remembered(
         raise ImageReadError("cannot be decoded: Too many open files", is_lasting=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_extract, "decode_with_notes", refuse)
+        patch.setattr(_chunk, "decode_with_notes", refuse)
         assert len(run(paths, tmp_path / "c").bad) == 3
     done = run(paths, tmp_path / "c")
     assert (done.computed, len(done.bad), done.remembered) == (2, 1, 0)
@@ -108,7 +108,7 @@ def test_errors_of_the_system_are_never_remembered(
 def test_a_lack_of_memory_costs_one_picture_and_is_not_remembered(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = _extract.decode_with_notes
+    decode = _chunk.decode_with_notes
 
     def starve(item: Any, options: Any) -> Any:
         if item == Path(paths[2]).read_bytes():
@@ -116,7 +116,7 @@ def test_a_lack_of_memory_costs_one_picture_and_is_not_remembered(
         return decode(item, options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_extract, "decode_with_notes", starve)
+        patch.setattr(_chunk, "decode_with_notes", starve)
         assert "not enough memory" in dict(run(paths, tmp_path / "c").bad)[paths[2]]
     assert len(run(paths, tmp_path / "c").bad) == 1
 
@@ -147,6 +147,7 @@ def test_a_second_run_over_unchanged_files_reads_none_of_them(
     monkeypatch.setattr(
         _extract, "content_digest", lambda item: (read.append(item), digest(item))[1]
     )
+    monkeypatch.setattr(_chunk, "content_digest", _extract.content_digest)
     second = run(paths, tmp_path / "c")
     assert read == []
     np.testing.assert_array_equal(np.asarray(first.codes), np.asarray(second.codes))
@@ -182,7 +183,7 @@ def test_a_picture_that_was_tried_again_with_success_stays_good(
         raise ImageReadError("cannot be decoded: encoder is missing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_extract, "decode_with_notes", refuse)
+        patch.setattr(_chunk, "decode_with_notes", refuse)
         assert len(run(paths, tmp_path / "c").bad) == 3
     assert run(paths, tmp_path / "c").remembered == 3
     assert len(run(paths, tmp_path / "c", retry_bad=True).bad) == 1

@@ -82,12 +82,12 @@ def test_the_probes_are_three_pictures_in_colour_that_never_change() -> None:
 
 @pytest.fixture
 def changed_network(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of the embedded network whose numbers have changed since by a thousandth."""
+    """A cache of the embedded network whose numbers have changed since by a tenth."""
     monkeypatch.setattr(_engine, "_open", {})
     CNNCodes("embedded", cache=tmp_path).extract(load_pictures(folder)[:20])
     codes = TorchEngine.codes
     monkeypatch.setattr(
-        TorchEngine, "codes", lambda self, batch: [x * 1.001 for x in codes(self, batch)]
+        TorchEngine, "codes", lambda self, batch: [x * 1.1 for x in codes(self, batch)]
     )
     monkeypatch.setattr(_engine, "made_with", lambda device: {"torch": "99.0", "device": device})
     monkeypatch.setattr(_engine, "_open", {})

@@ -12,6 +12,7 @@ from tlfeatures.backbones._listing import (
     LICENCES,
     BackboneFacts,
     WeightsFacts,
+    gflop_of,
     licence_note,
     list_backbones,
 )
@@ -47,6 +48,7 @@ __all__ = [
     "WeightsFacts",
     "check_layers_of_entry",
     "describe_backbone",
+    "gflop_of",
     "licence_note",
     "list_backbones",
     "load_backbone",

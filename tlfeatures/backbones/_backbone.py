@@ -43,8 +43,12 @@ class Backbone(nn.Module):
     dims : tuple of int
         Widths of the codes, from a dry run.
     preprocessing : Preprocessing or OwnPreprocessing
+    input_shape : tuple of int
+        Of a batch of one picture, (1, 3, H, W).
     network : nn.Module
         The whole network; the cut one shares its parameters.
+    cut : nn.Module
+        What computes the codes, each layer once; a faster one may stand in its place.
 
     Raises
     ------
@@ -61,6 +65,7 @@ class Backbone(nn.Module):
         self.name, self.pooling, self.weights_id = network.name, pooling, network.weights_id
         self.preprocessing, self.network = network.preprocessing, network.module
         batch = network.example()
+        self.input_shape = tuple(batch.shape)
         try:
             self.layers = tuple(network.layers.resolve(layer) for layer in layers)
             self.cut = network.layers.cut(tuple(dict.fromkeys(self.layers)), pooling)
@@ -98,7 +103,10 @@ class Backbone(nn.Module):
         list of ndarray of shape (n, dim), float32
         """
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
-        batch = normalise(torch.from_numpy(pictures).to(device), self.preprocessing)
+        given = torch.from_numpy(pictures)
+        if device.type == "cuda":
+            given = given.pin_memory()
+        batch = normalise(given.to(device, non_blocking=True), self.preprocessing)
         return [codes.float().cpu().numpy() for codes in self(batch)]
 
 

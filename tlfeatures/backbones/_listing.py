@@ -92,6 +92,12 @@ def facts_from_json(row: dict[str, Any]) -> BackboneFacts:
     return BackboneFacts(**{**row, "entries": tuple(WeightsFacts(**e) for e in row["entries"])})
 
 
+def gflop_of(backbone: Any) -> float | None:
+    """Multiply-adds for a picture, in 1e9, of a known network; None of others."""
+    facts = next((facts for facts in list_backbones() if facts.name == backbone), None)
+    return None if facts is None else facts.entries[0].gflop
+
+
 def licence_note(backbone: Any, weights: str | None) -> str | None:
     """What restricts the use of these weights, in words; None where nothing known does.
 

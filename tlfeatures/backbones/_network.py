@@ -104,7 +104,7 @@ def normalise(batch: torch.Tensor, preprocessing: AnyPreprocessing) -> torch.Ten
     if not isinstance(preprocessing, Preprocessing):
         return batch
     mean, std = (
-        torch.tensor(numbers, device=batch.device).view(1, 3, 1, 1)
+        torch.tensor(numbers, dtype=torch.float32, device=batch.device).view(1, 3, 1, 1)
         for numbers in (preprocessing.mean, preprocessing.std)
     )
     x = batch.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)

@@ -31,7 +31,8 @@ def pool_codes(output: Any, pooling: str, n_prefix: int, batch: torch.Tensor) ->
     Returns
     -------
     Tensor of shape (n, d)
-        With memory of its own: layers that work in place do not change it later.
+        With memory of its own: layers that work in place do not change it later. Places are pooled
+        in float32 at least.
 
     Raises
     ------
@@ -48,6 +49,8 @@ def pool_codes(output: Any, pooling: str, n_prefix: int, batch: torch.Tensor) ->
         )
     if output.ndim <= 2 or pooling == "flatten":
         return output.flatten(1).clone() if output.ndim > 1 else output[:, None].clone()
+    if output.dtype in (torch.bfloat16, torch.float16):
+        output = output.float()
     places = _as_places(output, batch)
     before = _prefix_here(places.shape[1], n_prefix) if output.ndim == 3 else 0
     rest = places[:, before:]

@@ -149,7 +149,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         weights : path, optional
             Where the network's weights are now, if they have moved.
         **options
-            `cache`, `device`, `batch_size`, `n_jobs`, `progress`, `on_bad` of `CNNCodes`.
+            `cache`, `device`, `precision`, `compile`, `batch_size`, `n_jobs`, `store_dtype`,
+            `progress`, `on_bad` of `CNNCodes`.
 
         Raises
         ------
@@ -170,6 +171,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             ) from error
         words = {f.name: getattr(request, f.name) for f in fields(request)}
         words["weights"] = weights if weights is not None else words["weights"]
+        options = {**options, "decode": spec.decode}
+        if spec.precision == "float32" and options.get("precision", "auto") == "auto":
+            options["precision"] = "float32"  # possible everywhere; half precision is not
         codes = CNNCodes(**words, exif=decode["exif"], range=range_, **options)
         network = _with_prefix(tensors, NETWORK)
         if network and weights is None:
@@ -188,10 +192,12 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             raise WeightsError(
                 f"{path} needs its network: {error} A model saved with --with-weights needs none."
             ) from error
-        if replace(found, contract=self.spec_.contract).key == self.spec_.key:
-            if found != self.spec_:
-                words = (path, self.spec_.contract, found.contract)
-                _log.info("%s was fitted on codes of contract %d, these are of %d", *words)
+        fitted = self.spec_
+        if replace(found, contract=fitted.contract, precision=fitted.precision) == fitted:
+            for name in ("contract", "precision"):
+                if getattr(found, name) != getattr(fitted, name):
+                    words = (path, name, getattr(fitted, name), getattr(found, name))
+                    _log.info("%s was fitted on codes of %s %s, these are of %s", *words)
             return
         differences = "; ".join(self.spec_.diff(found))
         raise CodesMismatchError(

@@ -96,11 +96,13 @@ def _as_json(done: Sequence[Extraction]) -> dict[str, Any]:
         "specs": [{"layer": spec.layer, "dim": spec.dim, "key": spec.key} for spec in specs],
         "device": first.device,
         "precision": specs[0].precision,
-        "compiled": False,
+        "compiled": first.is_compiled,
         "batch_size": first.batch_size,
         "jobs": first.n_jobs,
         "images_per_s": first.images_per_s,
+        "seconds": first.seconds,
         "wait": first.wait,
+        "chosen": list(first.chosen),
     }
 
 
@@ -108,5 +110,6 @@ def _line(done: Extraction) -> str:
     spec = done.codes.spec
     return (
         f"{done.given} pictures = {done.computed} computed + {done.cached} cached + "
-        f"{len(done.bad)} bad; {spec.backbone} {spec.layer}, {spec.dim}-D, {done.seconds:.1f} s"
+        f"{len(done.bad)} bad; {spec.backbone} {spec.layer}, {spec.dim}-D, "
+        f"{done.seconds['total']:.1f} s"
     )

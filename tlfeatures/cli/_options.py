@@ -17,7 +17,7 @@ from tlfeatures.backbones import (
 )
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction import DEVICES, RunOptions
+from tlfeatures.extraction import COMPILES, DECODERS, DEVICES, PRECISIONS, RunOptions
 from tlfeatures.pictures import DecodeOptions, Pictures, estimate_range, load_pictures
 from tlfeatures.store import RangeMemo
 
@@ -90,9 +90,40 @@ NETWORK_OPTIONS = [
 ]
 RUN_OPTIONS = [
     click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
+    click.option(
+        "--precision",
+        type=click.Choice(PRECISIONS),
+        default="auto",
+        show_default=True,
+        help="auto: half precision where the processor multiplies in it; kept apart in the cache.",
+    ),
+    click.option(
+        "--decode",
+        "decoder",
+        type=click.Choice(DECODERS),
+        default="exact",
+        show_default=True,
+        help="fast: large JPEG files at a reduced scale; gpu: JPEG files on the GPU; kept apart.",
+    ),
+    click.option(
+        "--compile",
+        type=click.Choice(COMPILES),
+        default="auto",
+        show_default=True,
+        help="auto: if it saves more time than it takes.",
+    ),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
     click.option(
-        "--jobs", metavar="N|auto", default="auto", show_default=True, help="Decoder threads."
+        "--jobs",
+        metavar="N|auto",
+        default="auto",
+        show_default=True,
+        help="On a CPU single-threaded processes, on a GPU decoder threads.",
+    ),
+    click.option(
+        "--store-dtype",
+        type=click.Choice(["float32", "float16"]),
+        help="How new rows are stored; default: half precision as float16.",
     ),
     click.option(
         "--cache", metavar="DIR", help="Default: $TLFEATURES_CACHE, else the user's cache folder."
@@ -150,8 +181,12 @@ class Words:
         return {
             "cache": run.cache_dir,
             "device": run.device,
+            "precision": run.precision,
+            "decode": run.decoder,
+            "compile": run.compile,
             "batch_size": run.batch_size,
             "n_jobs": run.n_jobs,
+            "store_dtype": run.store_dtype,
             "max_pixels": run.decode.max_pixels,
             "progress": self.progress,
         }
@@ -168,8 +203,12 @@ def take_words(given: dict[str, Any]) -> Words:
     run = RunOptions(
         cache=given.get("cache"),
         device=given.get("device", "auto"),
+        precision=given.get("precision", "auto"),
+        decoder=given.get("decoder", "exact"),
+        compile=given.get("compile", "auto"),
         batch_size=_number("--batch-size", given.get("batch_size", "auto")),
         n_jobs=_number("--jobs", given.get("jobs", "auto")),
+        store_dtype=given.get("store_dtype"),
         decode=DecodeOptions(
             exif=given.get("exif", "on") == "on",
             range=parse_range(given.get("range_", "full")),

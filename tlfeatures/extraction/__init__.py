@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tlfeatures.extraction._chunk import Engine
 from tlfeatures.extraction._export import export_pictures
-from tlfeatures.extraction._extract import Engine, Extraction, Note, Progress, extract_codes
+from tlfeatures.extraction._extract import Extraction, Note, Progress, extract_codes
+from tlfeatures.extraction._machine import COMPILES, DECODERS, DEVICES, PRECISIONS
 from tlfeatures.extraction._open import (
-    DEVICES,
     RunOptions,
     extract,
     extract_layers,
@@ -26,7 +27,10 @@ if TYPE_CHECKING:
     from tlfeatures.extraction._estimator import CNNCodes
 
 __all__ = [
+    "COMPILES",
+    "DECODERS",
     "DEVICES",
+    "PRECISIONS",
     "CNNCodes",
     "Engine",
     "Extraction",

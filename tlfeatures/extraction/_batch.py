@@ -12,7 +12,7 @@ from tlfeatures.errors import UsageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from tlfeatures.extraction._extract import Engine
+    from tlfeatures.extraction._chunk import Engine
 
 
 def run_padded(engine: Engine, batch: Sequence[NDArray[Any]]) -> list[NDArray[np.float32]]:

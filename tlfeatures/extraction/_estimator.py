@@ -17,6 +17,7 @@ from tlfeatures.extraction._batch import stack
 from tlfeatures.extraction._extract import Extraction, Progress
 from tlfeatures.extraction._open import (
     RunOptions,
+    decoding_of,
     extract,
     extract_layers,
     open_engine,
@@ -71,7 +72,18 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     max_pixels : int or None
         Larger pictures are bad; None: Pillow's limit.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
-    batch_size, n_jobs : int or None
+    precision : {"auto", "float32", "bf16", "fp16"}, default="auto"
+        Codes of each are kept apart. "auto": half precision where the processor multiplies in it.
+    decode : {"exact", "fast", "gpu"}, default="exact"
+        "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
+        resizing on the GPU. Codes of each are kept apart.
+    compile : {"auto", "on", "off"}, default="auto"
+        "auto": if it saves more time than it takes.
+    batch_size : int or None
+    n_jobs : int or None
+        On a CPU processes of one thread each, 1: this process; None: as it pays.
+    store_dtype : {"float32", "float16"} or None
+        How new rows are stored; None: half precision as float16.
     cache : path or None
         None: $TLFEATURES_CACHE, else the user's cache folder.
     on_bad : {"raise", "nan"}, default="raise"
@@ -109,8 +121,12 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         range: str | tuple[float, float] = "full",  # noqa: A002  the option's name
         max_pixels: int | None = None,
         device: str = "auto",
+        precision: str = "auto",
+        decode: str = "exact",
+        compile: str = "auto",  # noqa: A002  the option's name
         batch_size: int | None = None,
         n_jobs: int | None = None,
+        store_dtype: str | None = None,
         cache: str | os.PathLike[str] | None = None,
         on_bad: str = "raise",
         progress: Callable[[Progress], None] | None = None,
@@ -129,8 +145,12 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self.range = range
         self.max_pixels = max_pixels
         self.device = device
+        self.precision = precision
+        self.decode = decode
+        self.compile = compile
         self.batch_size = batch_size
         self.n_jobs = n_jobs
+        self.store_dtype = store_dtype
         self.cache = cache
         self.on_bad = on_bad
         self.progress = progress
@@ -225,16 +245,17 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         ndarray of shape (n_images, n_features), float32
         """
         pictures = Pictures.of(X)
-        store = CodeCache(self.run_options().cache_dir, self._resolve())
+        run = self.run_options()
+        store = CodeCache(run.cache_dir, self._resolve())
+        options = decoding_of(run, store.spec)
         try:
-            options = self.decode_options()
             keys = [row_key(content_digest(item), options) for item in pictures.items]
         except ImageReadError:
             return self.transform(pictures)
         present = store.find(keys)
         if present.all():
             return store.read(keys)
-        engine = open_engine(self.request(), self.run_options(), tensors=self._tensors())
+        engine = open_engine(self.request(), run, tensors=self._tensors())
         if (~present).sum() >= engine.batch_size:
             return self.transform(pictures)
         codes = np.full((len(pictures), store.spec.dim), np.nan, np.float32)
@@ -292,7 +313,15 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             If range is "auto" and `fit` has not estimated it.
         """
         return RunOptions(
-            self.cache, self.device, self.batch_size, self.n_jobs, self.decode_options()
+            cache=self.cache,
+            device=self.device,
+            precision=self.precision,
+            decoder=self.decode,
+            compile=self.compile,
+            batch_size=self.batch_size,
+            n_jobs=self.n_jobs,
+            decode=self.decode_options(),
+            store_dtype=self.store_dtype,
         )
 
     def decode_options(self) -> DecodeOptions:

@@ -1,57 +1,38 @@
-"""The loop: hash, look up, decode in workers, compute in batches, store. No torch in here."""
+"""The run: hash, look up, compute what is missing here or in worker processes. No torch in here."""
 
 from __future__ import annotations
 
 import logging
 import os
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlfeatures.errors import ImageReadError, StoreError
-from tlfeatures.extraction._batch import run_padded
-from tlfeatures.extraction._probes import check_probes
-from tlfeatures.pictures import (
-    DecodeOptions,
-    Pictures,
-    bad_key,
-    content_digest,
-    decode_with_notes,
-    read_bytes,
-    row_key,
+from tlfeatures.errors import ImageReadError
+from tlfeatures.extraction._chunk import (
+    Done,
+    MakeEngine,
+    Row,
+    Run,
+    extract_chunk,
+    forget_engine,
+    iter_ahead,
 )
-from tlfeatures.store import CodeCache, Codes, CodeSpec, FileMemo, ShardWriter
+from tlfeatures.extraction._plan import Plan
+from tlfeatures.pictures import DecodeOptions, Pictures, bad_key, content_digest, row_key
+from tlfeatures.store import CodeCache, Codes, CodeSpec, FileMemo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
 
-A = TypeVar("A")
-B = TypeVar("B")
 _log = logging.getLogger(__name__)
-Row = tuple[bytes, Any, str]  # key, item, path
-REMEMBER_EVERY_S = 5.0  # bad pictures found so far
-AHEAD = 4  # tasks a worker may be ahead of the network; bounds the memory
-
-
-class Engine(Protocol):
-    """What the loop needs of a network; a fake one takes ten lines."""
-
-    batch_size: int
-    device: str
-    made_with: dict[str, str]
-
-    def prepare(self, picture: Image.Image) -> NDArray[Any]:
-        """The network's input for one RGB picture; called in worker threads."""
-
-    def codes(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
-        """Codes (n, d), float32, of prepared pictures, one array a spec that it was made for."""
+HASHERS = min(16, os.cpu_count() or 1)  # threads
 
 
 @dataclass(frozen=True)
@@ -70,17 +51,6 @@ class Progress:
     total: int
     images_per_s: float
     seconds_left: float
-
-
-@dataclass(frozen=True)
-class _Prepared:
-    """A picture as the network takes it, or the reason why it is bad."""
-
-    key: bytes
-    path: str
-    pixels: NDArray[Any] | str
-    notes: frozenset[str] = frozenset()
-    is_lasting: bool = False
 
 
 @dataclass(frozen=True)
@@ -123,12 +93,18 @@ class Extraction:
     device : str
         "cached" when no network was needed.
     batch_size, n_jobs : int
-        0 when no network was needed.
-    seconds : float
+        n_jobs: processes; both 0 when no network was needed.
+    seconds : dict of str to float
+        "total"; of it "start" until the first picture was worked on, with "compile" in it, and
+        "extract" from there to the end of the last batch.
     images_per_s : float
-        Of the computed ones; 0 when none was.
-    wait : dict
-        Seconds that the loop spent waiting for decoding, in the network, and writing.
+        Of the computed ones, start not counted; 0 when none was.
+    wait : dict of str to float
+        Seconds spent decoding (or waiting for it), in the network, and writing, all processes
+        together.
+    is_compiled : bool
+    chosen : tuple of str
+        What was chosen for this machine and why, in sentences.
     """
 
     pictures: Pictures
@@ -143,20 +119,23 @@ class Extraction:
     device: str
     batch_size: int
     n_jobs: int
-    seconds: float
+    seconds: dict[str, float]
     images_per_s: float
     wait: dict[str, float] = field(default_factory=dict)
+    is_compiled: bool = False
+    chosen: tuple[str, ...] = ()
 
 
 def extract_codes(
     pictures: Pictures,
     specs: Sequence[CodeSpec],
-    make_engine: Callable[[Sequence[CodeSpec]], Engine],
+    make_engine: MakeEngine,
     *,
     cache: str | os.PathLike[str],
     options: DecodeOptions | None = None,
-    n_jobs: int | None = None,
+    plan_for: Callable[[int, Sequence[CodeSpec]], Plan] | None = None,
     retry_bad: bool = False,
+    store_dtype: str | None = None,
     progress: Callable[[Progress], None] | None = None,
 ) -> list[Extraction]:
     """Give every picture its codes, from the cache where they are there.
@@ -167,17 +146,20 @@ def extract_codes(
     specs : sequence of CodeSpec
         Which codes: layers of one network with one preprocessing, computed in one pass.
     make_engine : callable
-        Called only if something must be computed, with the specs that lack something; gives an
-        engine of exactly these.
+        Called only if something must be computed, once in each process, with the specs that lack
+        something; gives an engine of exactly these.
     cache : path
         The cache folder.
     options : DecodeOptions, optional
-    n_jobs : int, optional
-        Decoder threads; default: one a core, at most 16.
+    plan_for : callable, optional
+        Gives the plan for so many pictures that lack codes of these specs; default: all in this
+        process, in one thread.
     retry_bad : bool, default=False
         Decode pictures again that the cache remembers as bad.
+    store_dtype : {"float32", "float16"}, optional
+        See `CodeCache`.
     progress : callable, optional
-        Called after each batch.
+        Called after each batch, or after each chunk of a worker process.
 
     Returns
     -------
@@ -190,39 +172,41 @@ def extract_codes(
         If the cache cannot be read or written; what was stored before stays.
     CodesMismatchError
         If the network says other things of the probe pictures than when the cache was filled.
+    ExtractionError
+        If worker processes are killed again and again.
     """
-    started, options = time.perf_counter(), options or DecodeOptions()
-    n_jobs = n_jobs or min(16, os.cpu_count() or 1)
+    began, options = time.time(), options or DecodeOptions()
     stores = [CodeCache(cache, spec) for spec in specs]
-    with ThreadPoolExecutor(n_jobs) as pool:
-        try:
-            keys, reasons = _make_keys(pool, pictures.items, options, FileMemo(cache))
-            remembered = {} if retry_bad else remembered_bad(stores, keys, options)
-            reasons.update(remembered)
-            missing = {id(store): _missing(store, keys, reasons) for store in stores}
-            lacking = [store for store in stores if missing[id(store)]]
-            todo = sorted({i for rows in missing.values() for i in rows})
-            run = _Run(lacking, options, pool, n_jobs)
-            if todo:
-                rows = [(keys[i], pictures.items[i], pictures.paths[i]) for i in todo]
-                wanted = {id(store): {keys[i] for i in missing[id(store)]} for store in lacking}
-                bad_keys = run.compute(rows, wanted, make_engine, progress)
-                reasons.update({i: bad_keys[k] for i, k in enumerate(keys) if k in bad_keys})
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    for note in run.notes():
-        count = "1 picture" if note.n_pictures == 1 else f"{note.n_pictures} pictures"
-        _log.info("%s: %s, %s the first", note.words, count, note.first)
-    if remembered:
-        _log.info(
-            "%d bad pictures are known from earlier runs, not tried again; --retry-bad tries them",
-            len(remembered),
+    keys, reasons = _make_keys(pictures.items, options, FileMemo(cache))
+    remembered = {} if retry_bad else remembered_bad(stores, keys, options)
+    reasons.update(remembered)
+    missing = [_missing(store, keys, reasons) for store in stores]
+    lacking = [i for i, rows in enumerate(missing) if rows]
+    total, plan = _Total(len(lacking)), Plan()
+    if lacking:
+        rows = _rows(pictures, keys, [missing[i] for i in lacking])
+        wanted = tuple(specs[i] for i in lacking)
+        plan = plan_for(len(rows), wanted) if plan_for is not None else plan
+        run = Run(
+            token=uuid.uuid4().hex,
+            specs=wanted,
+            make_engine=plan.make_engine or make_engine,
+            cache=Path(cache),
+            options=options,
+            store_dtype=store_dtype,
+            n_threads=plan.n_threads,
         )
+        for done in _work(run, rows, plan, _Teller(progress, len(rows))):
+            total.add(done)
+        reasons.update({i: total.bad[key] for i, key in enumerate(keys) if key in total.bad})
+        for store in stores:
+            store.refresh()
+    _say(total, remembered)
+    computed = dict(zip(lacking, total.computed, strict=True))
     rows_kept = np.array([i for i in range(len(pictures)) if i not in reasons], dtype=np.intp)
     kept: Pictures = pictures[rows_kept]
     labels = None if kept.labels is None else kept.labels.tolist()
-    seconds = time.perf_counter() - started
+    seconds = {"total": time.time() - began, **total.seconds(began), "compile": plan.compile_s}
     return [
         Extraction(
             pictures=kept,
@@ -230,23 +214,113 @@ def extract_codes(
             codes=Codes(store, [keys[i] for i in rows_kept], kept.paths, labels),
             bad=[(pictures.paths[i], reasons[i]) for i in sorted(reasons)],
             remembered=len(remembered),
-            notes=run.notes(),
+            notes=total.notes(),
             given=len(pictures),
-            computed=run.computed.get(id(store), 0),
-            cached=len(rows_kept) - run.computed.get(id(store), 0),
-            device=run.device,
-            batch_size=run.batch_size,
-            n_jobs=n_jobs if run.batch_size else 0,
+            computed=computed.get(i, 0),
+            cached=len(rows_kept) - computed.get(i, 0),
+            device=total.device,
+            batch_size=total.batch_size,
+            n_jobs=plan.n_workers if lacking else 0,
             seconds=seconds,
-            images_per_s=run.done / seconds if run.done else 0.0,
-            wait=run.wait,
+            images_per_s=total.n_rows / max(seconds["extract"], 1e-9) if total.n_rows else 0.0,
+            wait=total.wait,
+            is_compiled=plan.is_compiled,
+            chosen=plan.chosen if lacking else (),
         )
-        for store in stores
+        for i, store in enumerate(stores)
     ]
 
 
+def _rows(pictures: Pictures, keys: Sequence[bytes], missing: Sequence[list[int]]) -> list[Row]:
+    """The pictures that lack something, in their order, and what each lacks."""
+    lacks: dict[int, list[int]] = {}
+    for spec, positions in enumerate(missing):
+        for i in positions:
+            lacks.setdefault(i, []).append(spec)
+    return [
+        Row(keys[i], pictures.items[i], pictures.paths[i], tuple(lacks[i])) for i in sorted(lacks)
+    ]
+
+
+def _work(run: Run, rows: Sequence[Row], plan: Plan, tell: _Teller) -> Iterator[Done]:
+    if plan.n_workers == 1:
+        try:
+            yield extract_chunk(run, rows, tell)
+        finally:
+            forget_engine(run)
+        return
+    from tlfeatures.extraction._map import chunk_sizes, map_chunks
+
+    sizes = chunk_sizes(len(rows), plan.n_workers, plan.batch_size, plan.most)
+    for done in map_chunks(run, rows, plan.n_workers, sizes):
+        tell.add(done)
+        yield done
+
+
+class _Total:
+    """What the chunks of a run come to."""
+
+    def __init__(self, n_specs: int) -> None:
+        self.computed = [0] * n_specs
+        self.n_rows, self.batch_size, self.device = 0, 0, "cached"
+        self.bad: dict[bytes, str] = {}
+        self.wait = {"decode": 0.0, "network": 0.0, "write": 0.0}
+        self._notes: dict[str, tuple[int, str]] = {}
+        self._began, self._ended = float("inf"), 0.0
+
+    def add(self, done: Done) -> None:
+        self.computed = [a + b for a, b in zip(self.computed, done.computed, strict=True)]
+        self.n_rows += done.n_rows - len(done.bad)
+        self.batch_size, self.device = done.batch_size, done.device
+        self.bad |= done.bad
+        for name, seconds in done.wait.items():
+            self.wait[name] += seconds
+        for words, (count, first) in done.notes.items():
+            before, earlier = self._notes.get(words, (0, first))
+            self._notes[words] = (before + count, earlier)
+        self._began = min(self._began, done.began)
+        self._ended = max(self._ended, done.ended)
+
+    def notes(self) -> list[Note]:
+        return [Note(words, count, first) for words, (count, first) in self._notes.items()]
+
+    def seconds(self, began: float) -> dict[str, float]:
+        if not self._ended:
+            return {"start": 0.0, "extract": 0.0}
+        return {"start": self._began - began, "extract": self._ended - self._began}
+
+
+class _Teller:
+    """Turns numbers of pictures that are through into `Progress`."""
+
+    def __init__(self, progress: Callable[[Progress], None] | None, total: int) -> None:
+        self._progress, self._total = progress, total
+        self._done, self._began = 0, time.time()
+
+    def __call__(self, done: int) -> None:
+        if self._progress is not None:
+            rate = done / max(time.time() - self._began, 1e-9)
+            self._progress(Progress(done, self._total, rate, (self._total - done) / rate))
+
+    def add(self, done: Done) -> None:
+        self._began = self._began if self._done else done.began  # starting up is no rate
+        self._done += done.n_rows
+        self(self._done)
+
+
+def _say(total: _Total, remembered: Mapping[int, str]) -> None:
+    for note in total.notes():
+        count = "1 picture" if note.n_pictures == 1 else f"{note.n_pictures} pictures"
+        _log.info("%s: %s, %s the first", note.words, count, note.first)
+    if remembered:
+        _log.info(
+            "%d bad pictures are known from earlier runs, not tried again; --retry-bad tries them",
+            len(remembered),
+        )
+
+
 def _make_keys(
-    pool: ThreadPoolExecutor, items: Sequence[Any], options: DecodeOptions, memo: FileMemo
+    items: Sequence[Any], options: DecodeOptions, memo: FileMemo
 ) -> tuple[list[bytes], dict[int, str]]:
     """Row keys, and the reasons of those that cannot be read (their key is empty)."""
     files = [i for i, item in enumerate(items) if isinstance(item, (str, os.PathLike))]
@@ -263,12 +337,17 @@ def _make_keys(
         except ImageReadError as error:
             return b"", str(error)
 
-    answers = iter_ahead(pool, digest_of, [items[i] for i in unknown], 64)
     reasons: dict[int, str] = {}
-    for i, (digest, reason) in zip(unknown, answers, strict=True):
-        digests[i] = digest
-        if reason:
-            reasons[i] = reason
+    with ThreadPoolExecutor(HASHERS) as pool:
+        try:
+            answers = iter_ahead(pool, digest_of, [items[i] for i in unknown], 64)
+            for i, (digest, reason) in zip(unknown, answers, strict=True):
+                digests[i] = digest
+                if reason:
+                    reasons[i] = reason
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
     new = [j for j, i in enumerate(files) if not known[j] and digests[i]]
     memo.remember([paths[j] for j in new], facts[new], [digests[files[j]] for j in new])
     return [row_key(digest, options) if digest else b"" for digest in digests], reasons
@@ -303,145 +382,3 @@ def _missing(store: CodeCache, keys: Sequence[bytes], reasons: Mapping[int, str]
         if not is_there:
             first.setdefault(keys[i], i)
     return list(first.values())
-
-
-class _Run:
-    """The part of a run that computes."""
-
-    def __init__(
-        self,
-        stores: Sequence[CodeCache],
-        options: DecodeOptions,
-        pool: ThreadPoolExecutor,
-        n_jobs: int,
-    ) -> None:
-        self._stores, self._options, self._pool, self._n_jobs = stores, options, pool, n_jobs
-        self.computed: dict[int, int] = {id(store): 0 for store in stores}
-        self.done, self.batch_size, self.device = 0, 0, "cached"
-        self.wait = {"decode": 0.0, "network": 0.0, "write": 0.0}
-        self._noted: dict[str, list[str]] = {}
-        self._remembered: set[bytes] = set()
-
-    def notes(self) -> list[Note]:
-        """What was done to pictures, each kind once."""
-        return [Note(words, len(paths), paths[0]) for words, paths in self._noted.items()]
-
-    def compute(
-        self,
-        todo: Sequence[Row],
-        wanted: dict[int, set[bytes]],
-        make_engine: Callable[[Sequence[CodeSpec]], Engine],
-        progress: Callable[[Progress], None] | None,
-    ) -> dict[bytes, str]:
-        """Compute and store the codes of the rows; returns the reasons of the bad ones."""
-        engine = make_engine([store.spec for store in self._stores])
-        check_probes(engine, self._stores)
-        self.batch_size, self.device = engine.batch_size, engine.device
-        bad: dict[bytes, str] = {}
-        lasting: dict[bytes, str] = {}
-        keys: list[bytes] = []
-        batch: list[NDArray[Any]] = []
-        started = remembered_at = time.perf_counter()
-        prepared = self._prepared(todo, engine)
-        with ExitStack() as stack:
-            stack.callback(self._remember, lasting)
-            writers = [stack.enter_context(store.writer()) for store in self._stores]
-            for done, answer in enumerate(prepared, 1):
-                if isinstance(answer.pixels, str):
-                    bad[answer.key] = answer.pixels
-                    if answer.is_lasting:
-                        lasting[bad_key(answer.key, self._options)] = answer.pixels
-                else:
-                    keys.append(answer.key)
-                    batch.append(answer.pixels)
-                for words in answer.notes:
-                    self._noted.setdefault(words, []).append(answer.path)
-                if len(batch) == engine.batch_size or (batch and done == len(todo)):
-                    codes = self._timed("network", run_padded, engine, batch)
-                    self._timed("write", self._write, writers, wanted, keys, codes)
-                    self.done += len(keys)
-                    keys, batch = [], []
-                    _tell(progress, done, len(todo), started)
-                    if time.perf_counter() - remembered_at > REMEMBER_EVERY_S:
-                        self._remember(lasting)
-                        remembered_at = time.perf_counter()
-            for writer in writers:
-                self._timed("write", writer.flush)
-        return bad
-
-    def _remember(self, lasting: dict[bytes, str]) -> None:
-        """Remember bad pictures; it only saves time, so a failure ends nothing."""
-        new = {key: reason for key, reason in lasting.items() if key not in self._remembered}
-        for store in self._stores if new else ():
-            try:
-                store.remember_bad(new)
-            except StoreError as error:
-                _log.warning("bad pictures were not remembered: %s", error)
-        self._remembered |= new.keys()
-
-    def _write(
-        self,
-        writers: Sequence[ShardWriter],
-        wanted: dict[int, set[bytes]],
-        keys: Sequence[bytes],
-        codes: Sequence[NDArray[np.float32]],
-    ) -> None:
-        """Append to each store the rows that it lacks."""
-        for store, writer, rows in zip(self._stores, writers, codes, strict=True):
-            lacking = [i for i, key in enumerate(keys) if key in wanted[id(store)]]
-            if lacking:
-                writer.append([keys[i] for i in lacking], rows[lacking])
-                self.computed[id(store)] += len(lacking)
-
-    def _prepared(self, todo: Sequence[Row], engine: Engine) -> Iterator[_Prepared]:
-        def prepare(row: Row) -> _Prepared:
-            key, item, path = row
-            try:
-                decoded = decode_with_notes(self._unchanged(key, item), self._options)
-                pixels = engine.prepare(decoded.picture)
-            except ImageReadError as error:
-                return _Prepared(key, path, str(error), is_lasting=error.is_lasting)
-            except MemoryError:
-                return _Prepared(key, path, "not enough memory to decode it; see max_pixels")
-            return _Prepared(key, path, pixels, decoded.notes)
-
-        ahead = max(self._n_jobs * AHEAD, engine.batch_size)
-        answers = iter_ahead(self._pool, prepare, todo, ahead)
-        for _ in todo:
-            yield self._timed("decode", next, answers)
-
-    def _unchanged(self, key: bytes, item: Any) -> Any:
-        """The bytes of a file, read once; they must be those that the key was made of."""
-        if not isinstance(item, (str, os.PathLike)):
-            return item
-        data = read_bytes(item)
-        if row_key(content_digest(data), self._options) != key:
-            raise ImageReadError("changed while it was read; run again", is_lasting=False)
-        return data
-
-    def _timed(self, what: str, call: Callable[..., A], *arguments: Any) -> A:
-        started = time.perf_counter()
-        answer = call(*arguments)
-        self.wait[what] += time.perf_counter() - started
-        return answer
-
-
-def iter_ahead(
-    pool: ThreadPoolExecutor, call: Callable[[A], B], items: Iterable[A], ahead: int
-) -> Iterator[B]:
-    """Like `pool.map`, but never more than `ahead` answers wait, so memory stays flat."""
-    waiting: deque[Future[B]] = deque()
-    for item in items:
-        waiting.append(pool.submit(call, item))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
-
-
-def _tell(
-    progress: Callable[[Progress], None] | None, done: int, total: int, started: float
-) -> None:
-    if progress is not None:
-        rate = done / max(time.perf_counter() - started, 1e-9)
-        progress(Progress(done, total, rate, (total - done) / rate))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
@@ -11,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import CodesMismatchError, UsageError
-from tlfeatures.extraction._extract import Engine, Extraction, Progress, extract_codes
+from tlfeatures.extraction._chunk import Engine
+from tlfeatures.extraction._extract import Extraction, Progress, extract_codes
+from tlfeatures.extraction._machine import (
+    COMPILES,
+    DECODERS,
+    DEVICES,
+    PRECISIONS,
+    resolve_device,
+    resolve_precision,
+)
+from tlfeatures.extraction._plan import CPU_BATCH, GPU_BATCH, Plan, make_plan
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import DecodeOptions, Pictures
 from tlfeatures.store import (
@@ -26,43 +38,68 @@ from tlfeatures.store import (
 if TYPE_CHECKING:
     from tlfeatures.extraction._engine import TorchEngine
 
-DEVICES = ("auto", "cpu", "cuda", "mps")
+FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
+COMPILED = "compiled"  # folder of the cache
 PACKAGES = ("tlfeatures", "torch", "torchvision", "timm", "numpy", "pillow")
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is done; only `decode` changes the numbers beyond 1e-5.
+    """How a run is done; only `precision` and `decode` change the numbers beyond 1e-5.
 
     Attributes
     ----------
     cache : path or None
         None: $TLFEATURES_CACHE, else the user's cache folder.
     device : {"auto", "cpu", "cuda", "mps"}
+    precision : {"auto", "float32", "bf16", "fp16"}
+        "auto": half precision where the processor multiplies in it, else float32.
     batch_size : int or None
-        None: 32 on a CPU, 128 on a GPU.
+        None: 16 on a CPU, 128 on a GPU.
+    decoder : {"exact", "fast", "gpu"}
+        "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
+        resizing on the GPU. Codes of each are kept apart.
+    compile : {"auto", "on", "off"}
+        "auto": if it saves more time than it takes.
     n_jobs : int or None
-        Decoder threads; None: one a core.
+        On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. None: as
+        it pays.
     decode : DecodeOptions
+    store_dtype : {"float32", "float16"} or None
+        How new rows are stored; None: half precision as float16, float32 as it is.
     retry_bad : bool
         Decode pictures again that the cache remembers as bad.
     contract : int or None
         Which of the cache's contracts is extended; None: the newest; see `next_contract`.
+
+    Raises
+    ------
+    UsageError
+        If one of them is impossible.
     """
 
     cache: str | os.PathLike[str] | None = None
     device: str = "auto"
+    precision: str = "auto"
     batch_size: int | None = None
+    decoder: str = "exact"
+    compile: str = "auto"
     n_jobs: int | None = None
     decode: DecodeOptions = field(default_factory=DecodeOptions)
+    store_dtype: str | None = None
     retry_bad: bool = False
     contract: int | None = None
 
     def __post_init__(self) -> None:
-        if self.device not in DEVICES:
-            raise UsageError(
-                f"device {self.device!r} is unknown; choose one of {', '.join(DEVICES)}."
-            )
+        for name, known in (
+            ("device", DEVICES),
+            ("precision", PRECISIONS),
+            ("decoder", DECODERS),
+            ("compile", COMPILES),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}.")
         for name in ("batch_size", "n_jobs"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -72,6 +109,69 @@ class RunOptions:
     def cache_dir(self) -> Path:
         """The cache folder."""
         return default_cache_dir() if self.cache is None else Path(self.cache)
+
+    def settled(self) -> RunOptions:
+        """The same with device, precision and batch size as they are here.
+
+        Raises
+        ------
+        UsageError
+            If the device is not there, or has no such precision.
+        """
+        device = resolve_device(self.device)
+        precision = resolve_precision(self.precision, device)
+        if self.decoder == "gpu" and device != "cuda":
+            raise UsageError(f"decode gpu needs a CUDA GPU, the device is {device}; try fast.")
+        if precision == "float32" and self.store_dtype == "float16":
+            raise UsageError(
+                "store_dtype float16 is for codes of half precision; those of float32 would lose "
+                "more than their tolerance."
+            )
+        batch_size = self.batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH)
+        return replace(self, device=device, precision=precision, batch_size=batch_size)
+
+
+@dataclass(frozen=True)
+class EngineMaker:
+    """Opens the network of some words, in this process or in another one.
+
+    Attributes
+    ----------
+    request : BackboneRequest
+    run : RunOptions
+        Settled.
+    names : dict of CodeSpec to (str or None)
+        The layer that was asked for.
+    tensors : mapping of name to ndarray, or None
+        Weights that a saved model carries.
+    is_compiled : bool
+    """
+
+    request: BackboneRequest
+    run: RunOptions
+    names: dict[CodeSpec, str | None]
+    tensors: Mapping[str, Any] | None = None
+    is_compiled: bool = False
+
+    def __call__(self, specs: Sequence[CodeSpec]) -> Engine:
+        """An engine of just these specs.
+
+        Raises
+        ------
+        CodesMismatchError
+            If the weights are no longer those of the specs.
+        """
+        layers = [self.names[spec] for spec in specs]
+        engine = open_engine(
+            self.request, self.run, layers, tensors=self.tensors, is_compiled=self.is_compiled
+        )
+        for found, wanted in zip(engine.specs, specs, strict=True):
+            if replace(found, contract=wanted.contract) != wanted:
+                raise CodesMismatchError(
+                    f"the weights of {wanted.backbone} changed while the run began "
+                    f"({'; '.join(wanted.diff(found))}); run again."
+                )
+        return engine
 
 
 def extract(
@@ -125,32 +225,69 @@ def extract_layers(
     list of Extraction
         One a layer, in the order given.
     """
-    run = run or RunOptions()
+    run = (run or RunOptions()).settled()
     specs = specs_of(request, layers, run, tensors=tensors)
     names = dict(zip(specs, layers, strict=True))
-
-    def make_engine(lacking: Sequence[CodeSpec]) -> Engine:
-        engine = open_engine(request, run, [names[spec] for spec in lacking], tensors=tensors)
-        for found, wanted in zip(engine.specs, lacking, strict=True):
-            if replace(found, contract=wanted.contract) != wanted:
-                raise CodesMismatchError(
-                    f"the weights of {wanted.backbone} changed while the run began "
-                    f"({'; '.join(wanted.diff(found))}); run again."
-                )
-        return engine
-
+    maker = EngineMaker(request, run, names, tensors)
     done = extract_codes(
         pictures,
         list(names),
-        make_engine,
+        maker,
         cache=run.cache_dir,
-        options=run.decode,
-        n_jobs=run.n_jobs,
+        options=decoding_of(run, specs[0]),
+        plan_for=lambda n, lacking: plan_of(n, lacking, maker),
         retry_bad=run.retry_bad,
+        store_dtype=run.store_dtype,
         progress=progress,
     )
     by_spec = dict(zip(names, done, strict=True))
     return [by_spec[spec] for spec in specs]
+
+
+def plan_of(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Plan:
+    """How so many pictures are computed; where compiling pays, it is done here.
+
+    Workers find what was compiled on the disk.
+    """
+    run = maker.run
+    plan = make_plan(
+        n,
+        maker.request.backbone,
+        run.device,
+        run.precision,
+        batch_size=run.batch_size or CPU_BATCH,
+        n_jobs=run.n_jobs,
+        compile=run.compile,
+    )
+    if not plan.is_compiled:
+        return plan
+    from tlfeatures.extraction._settings import single_threaded
+
+    started, maker = time.perf_counter(), replace(maker, is_compiled=True)
+    with single_threaded() if plan.n_workers > 1 else contextlib.nullcontext():
+        engine = maker(specs)
+    seconds, is_compiled = time.perf_counter() - started, bool(getattr(engine, "is_compiled", 0))
+    if not is_compiled:
+        return replace(plan, is_compiled=False, compile_s=seconds)
+    return replace(plan, make_engine=maker, compile_s=seconds)
+
+
+def decoding_of(run: RunOptions, spec: CodeSpec) -> DecodeOptions:
+    """How pictures are decoded for codes of that spec.
+
+    Raises
+    ------
+    UsageError
+        For fast decoding with a preprocess function of one's own: nothing says how large it looks.
+    """
+    if spec.decode != "fast":
+        return run.decode
+    sides: list[int] = [
+        spec.preprocessing[name] for name in ("resize", "input_size") if name in spec.preprocessing
+    ]
+    if not sides:
+        raise UsageError("decode fast does not go with an own preprocess function; use exact.")
+    return replace(run.decode, least_side=FAST_SIDES * max(sides))
 
 
 def spec_of(
@@ -176,6 +313,7 @@ def specs_of(
         If an own network or preprocess function says other things of the probe pictures than
         the cache remembers.
     """
+    run = run.settled()
     specs = [_with_contract(spec, run) for spec in _base_specs(request, layers, run, tensors)]
     if request.needs_probes:
         engine = open_engine(request, run, layers, tensors=tensors)
@@ -185,7 +323,7 @@ def specs_of(
 
 def next_contract(request: BackboneRequest, layers: Sequence[str | None], run: RunOptions) -> int:
     """A contract that the cache has for none of these layers yet; `--new-contract`."""
-    specs = _base_specs(request, layers, run, None)
+    specs = _base_specs(request, layers, run.settled(), None)
     newest = max(newest_contract(run.cache_dir, spec) for spec in specs)
     return max(newest, OWN_CONTRACTS * specs[0].contract) + 1
 
@@ -205,7 +343,7 @@ def _base_specs(
     memo = SpecMemo(run.cache_dir)
     requests = [replace(request, layer=layer) for layer in layers]
     is_known = tensors is None and request.is_words and not request.needs_probes
-    words = [_words(each) for each in requests] if is_known else []
+    words = [_words(each, run) for each in requests] if is_known else []
     remembered = [memo.get(each) for each in words]
     if is_known and None not in remembered:
         return [spec for spec in remembered if spec is not None]
@@ -222,17 +360,31 @@ def open_engine(
     layers: Sequence[str | None] | None = None,
     *,
     tensors: Mapping[str, Any] | None = None,
+    is_compiled: bool = False,
 ) -> TorchEngine:
     """The network of these words on its device; the last ones used stay in memory.
+
+    Parameters
+    ----------
+    request : BackboneRequest
+    run : RunOptions
+    layers : sequence of str or None, optional
+        They stand for the request's layer.
+    tensors : mapping of name to ndarray, optional
+    is_compiled : bool, default=False
+        Compile it, or take what the cache folder keeps of an earlier time.
 
     Raises
     ------
     UsageError, WeightsError
     """
-    from tlfeatures.extraction._engine import open_torch_engine
+    from tlfeatures.extraction._engine import Means, open_torch_engine
 
+    run = run.settled()
     layers = (request.layer,) if layers is None else layers
-    return open_torch_engine(request, layers, run.device, run.batch_size, tensors)
+    folder = run.cache_dir / COMPILED if is_compiled else None
+    means = Means(run.device, run.precision, run.batch_size or CPU_BATCH, run.decoder, folder)
+    return open_torch_engine(request, layers, means, tensors)
 
 
 def _weights_files(request: BackboneRequest) -> list[Path] | None:
@@ -246,8 +398,13 @@ def _weights_files(request: BackboneRequest) -> list[Path] | None:
     return [] if is_random else None
 
 
-def _words(request: BackboneRequest) -> dict[str, Any]:
-    words = request.to_json()
+def _words(request: BackboneRequest, run: RunOptions) -> dict[str, Any]:
+    words = {
+        **request.to_json(),
+        "device": run.device,
+        "precision": run.precision,
+        "decoder": run.decoder,
+    }
     if request.weights is not None and Path(request.weights).exists():
         words["weights"] = str(Path(request.weights).resolve())
     hub = {name: os.environ.get(name, "") for name in ("TORCH_HOME", "XDG_CACHE_HOME")}

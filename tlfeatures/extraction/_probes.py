@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from tlfeatures.errors import CodesMismatchError
 from tlfeatures.extraction._batch import stack
 from tlfeatures.pictures import DecodeOptions, decode, decoder_versions
-from tlfeatures.store import TOLERANCE, CodeCache, Probes, relative_difference
+from tlfeatures.store import CodeCache, Probes, relative_difference, tolerance
 
 if TYPE_CHECKING:
-    from tlfeatures.extraction._extract import Engine
+    from tlfeatures.extraction._chunk import Engine
 
 _log = logging.getLogger(__name__)
 BLIND = "it cannot be told whether the numbers are still the same"
@@ -40,7 +40,7 @@ def check_probes(engine: Engine, caches: Sequence[CodeCache]) -> None:
     Raises
     ------
     CodesMismatchError
-        If they differ by more than 1e-4: other rows would be mixed into this cache.
+        If they differ by more than their precision allows: rows of two kinds would be mixed.
     StoreError
         If the cache cannot be read or written.
     """
@@ -56,7 +56,7 @@ def check_probes(engine: Engine, caches: Sequence[CodeCache]) -> None:
                 )
             stored = cache.write_probes(Probes(codes, made_with))
         difference = relative_difference(codes, stored.codes)
-        if difference > TOLERANCE:
+        if difference > tolerance(cache.spec.precision):
             raise CodesMismatchError(_mismatch(cache, difference, stored, made_with))
 
 

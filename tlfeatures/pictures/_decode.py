@@ -71,6 +71,9 @@ class DecodeOptions:
         Of pictures deeper than 8 bits, the values that become 0 and 255; None: the full range.
     max_pixels : int or None
         Larger pictures are bad; None: Pillow's own limit (about 179 million).
+    least_side : int or None
+        JPEG files are decoded at a half, a quarter or an eighth of their size, as far as the short
+        side keeps so many pixels; None: at full size.
 
     Raises
     ------
@@ -81,6 +84,7 @@ class DecodeOptions:
     exif: bool = True
     range: tuple[float, float] | None = None
     max_pixels: int | None = None
+    least_side: int | None = None
 
     def __post_init__(self) -> None:
         if self.range is not None and not -np.inf < self.range[0] < self.range[1] < np.inf:
@@ -92,7 +96,10 @@ class DecodeOptions:
             raise UsageError(f"max_pixels is {self.max_pixels}; it must be at least 1.")
 
     def to_json(self) -> dict[str, Any]:
-        """What changes the pixels, as plain data; part of a picture's key."""
+        """What changes the pixels, as plain data; part of a picture's key.
+
+        Not `least_side`: it follows from the code spec, which says how pictures are decoded.
+        """
         return {"exif": self.exif, "range": None if self.range is None else list(self.range)}
 
 
@@ -143,7 +150,7 @@ def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decode
     """
     options = options or DecodeOptions()
     item = as_bytes(item)
-    with open_picture(item, options.max_pixels) as picture:
+    with open_picture(item, options.max_pixels, options.least_side) as picture:
         deep = deep_values(picture, item)
         notes = _notes(picture, item, options, deep)
         orientation = orientation_of(picture) if options.exif else 1
@@ -155,7 +162,9 @@ def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decode
 
 
 @contextmanager
-def open_picture(item: Any, max_pixels: int | None = None) -> Iterator[Image.Image]:
+def open_picture(
+    item: Any, max_pixels: int | None = None, least_side: int | None = None
+) -> Iterator[Image.Image]:
     """The picture, loaded, in its own mode.
 
     Raises
@@ -170,6 +179,8 @@ def open_picture(item: Any, max_pixels: int | None = None) -> Iterator[Image.Ima
                 f"too large: {picture.width} x {picture.height}, the limit is {max_pixels} pixels; "
                 "see max_pixels"
             )
+        if least_side is not None and picture.format == "JPEG" and picture.mode in ("RGB", "L"):
+            picture.draft(None, (least_side, least_side))
         picture.load()
         if 0 in picture.size:
             raise ImageReadError(f"no pixels: {picture.width} x {picture.height}")

@@ -18,7 +18,7 @@ from tlfeatures.store._info import (
     newest_contract,
 )
 from tlfeatures.store._memo import RangeMemo, SpecMemo
-from tlfeatures.store._probes import TOLERANCE, Probes, relative_difference
+from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._take import Taken, merge_caches
 from tlfeatures.store._verify import Problem, Repair, Verification, repair_cache, verify_cache
@@ -26,7 +26,6 @@ from tlfeatures.store._writer import ShardWriter
 
 __all__ = [
     "OWN_CONTRACTS",
-    "TOLERANCE",
     "CacheFolder",
     "CodeCache",
     "CodeSpec",
@@ -51,6 +50,7 @@ __all__ = [
     "merge_caches",
     "newest_contract",
     "relative_difference",
+    "tolerance",
     "repair_cache",
     "verify_cache",
 ]

@@ -18,6 +18,7 @@ from tlfeatures.store._spec import canonical_json
 
 PROBES_NAME = "probes.json"
 TOLERANCE = 1e-4  # of float32, relative to the code's length
+HALF_TOLERANCE = 0.0316  # of half precision: a cosine of 0.9995
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,6 +85,11 @@ def _digest(values: Mapping[str, Any]) -> str:
     """Of everything but the digest itself."""
     text = canonical_json({name: value for name, value in values.items() if name != "digest"})
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def tolerance(precision: str) -> float:
+    """How far codes of one precision class may lie apart, relative to the code's length."""
+    return TOLERANCE if precision == "float32" else HALF_TOLERANCE
 
 
 def relative_difference(found: Float32Array, stored: Float32Array) -> float:

@@ -12,7 +12,7 @@ from tlfeatures.store._bad import BAD_GLOB
 from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._files import publish_bytes, write_error
 from tlfeatures.store._info import spec_folders
-from tlfeatures.store._probes import PROBES_NAME, TOLERANCE, relative_difference
+from tlfeatures.store._probes import PROBES_NAME, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._verify import NAMELESS, Problem, check_file
 
@@ -114,6 +114,6 @@ def _contradiction(mine: CodeCache, theirs: CodeCache) -> str:
     if one is None or other is None:
         return "" if one is other else "only one side has codes of the probe pictures to compare"
     difference = relative_difference(other.codes, one.codes)
-    if difference <= TOLERANCE:
+    if difference <= tolerance(mine.spec.precision):
         return ""
     return f"its codes of the probe pictures differ from those here (relative {difference:.2g})"

@@ -1,0 +1,270 @@
+"""Fused networks say what the networks say; every pattern, and every reason not to fuse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import fx, nn
+
+from tlfeatures.backbones import BackboneRequest, load_backbone
+from tlfeatures.extraction import _engine
+from tlfeatures.extraction._engine import Means, faster_cut
+from tlfeatures.extraction._fuse import FusedConv2d, FusedLinear, fold_batch_norms, fuse
+from tlfeatures.extraction._settings import computing
+from tlfeatures.store import relative_difference
+
+NETWORKS = [
+    "resnet18", "vgg11_bn", "mobilenet_v2", "mobilenet_v3_small", "squeezenet1_1", "densenet121",
+    "googlenet", "shufflenet_v2_x0_5", "regnet_y_400mf", "mnasnet0_5",
+]  # fmt: skip
+
+
+def picture_batch(n: int, side: int = 64) -> torch.Tensor:
+    noise = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(1))
+    return noise.contiguous(memory_format=torch.channels_last)
+
+
+class Tracer(fx.Tracer):
+    """Takes layers whole, also those derived from torch's."""
+
+    def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
+        layers = (nn.Conv2d, nn.BatchNorm2d)
+        return isinstance(m, layers) or super().is_leaf_module(m, qualified_name)
+
+
+def traced(module: nn.Module) -> fx.GraphModule:
+    """With random batch-norm statistics, so that folding them wrongly would show."""
+    generator = torch.Generator().manual_seed(2)
+    for each in module.modules():
+        if isinstance(each, nn.BatchNorm2d):
+            for tensor in (each.weight.data, each.bias.data, each.running_mean, each.running_var):
+                tensor.copy_(torch.rand(tensor.shape, generator=generator) + 0.5)
+    graph = Tracer().trace(module.eval())
+    return fx.GraphModule(module, graph).eval()
+
+
+def differ(network: fx.GraphModule, dtype: torch.dtype = torch.float32) -> float:
+    """Relative difference of the fused network's answer."""
+    precision = "float32" if dtype == torch.float32 else "bf16"
+    batch = picture_batch(2)
+    fused = fuse(network, dtype, batch[:1], 2)
+    with computing("cpu", "float32"):
+        wanted = network(batch).flatten(1).numpy()
+    with computing("cpu", precision):
+        found = fused(batch).float().flatten(1).numpy()
+    return relative_difference(found, wanted)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fused_networks_give_the_codes_of_the_plain_ones(name: str) -> None:
+    backbone = load_backbone(BackboneRequest(name, "random:1", input_size=96))
+    batch = picture_batch(3, 96)
+    with computing("cpu", "float32"):
+        wanted = backbone(batch)[0].numpy()
+    for precision, allowed in (("float32", 1e-5), ("bf16", 0.03)):
+        again = load_backbone(BackboneRequest(name, "random:1", input_size=96))
+        again.cut = faster_cut(again, Means(precision=precision))
+        made = [m for m in again.cut.modules() if isinstance(m, FusedConv2d)]
+        assert made, "nothing was fused"
+        assert not any(isinstance(m, nn.Conv2d) for m in again.cut.modules())
+        with computing("cpu", precision):
+            found = again(batch)[0].float().numpy()
+        assert relative_difference(found, wanted) < allowed, precision
+
+
+def test_half_precision_keeps_the_cosine_of_the_embedded_network_above_the_bar() -> None:
+    plain, fast = (load_backbone(BackboneRequest("embedded")) for _ in range(2))
+    fast.cut = faster_cut(fast, Means(precision="bf16"))
+    batch = picture_batch(16, 64)
+    with computing("cpu", "float32"):
+        wanted = plain(batch)[0].double()
+    with computing("cpu", "bf16"):
+        found = fast(batch)[0].double()
+    assert torch.cosine_similarity(found, wanted).min() >= 0.9995
+
+
+class Block(nn.Module):
+    """Convolution, batch norm, something; then what a subclass does with it."""
+
+    def __init__(self, activation: nn.Module | None = None) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.norm = nn.BatchNorm2d(8)
+        self.activation = activation or nn.ReLU(inplace=True)
+        self.second = nn.Conv2d(8, 8, 3, padding=1, groups=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.activation(self.norm(self.first(x))))
+
+
+@pytest.mark.parametrize(
+    "activation",
+    [
+        nn.ReLU(), nn.ReLU6(), nn.SiLU(), nn.Hardswish(), nn.Hardsigmoid(), nn.Sigmoid(), nn.Tanh(),
+        nn.GELU(), nn.GELU("tanh"), nn.ELU(), nn.LeakyReLU(0.3),
+    ],
+)  # fmt: skip
+def test_activations_are_the_same_fused_or_not(activation: nn.Module) -> None:
+    assert differ(traced(Block(activation))) < 1e-5
+
+
+class Skip(Block):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.first(x))
+        return torch.relu(self.second(y) + y)
+
+
+class SkipUsedLater(Block):
+    """The skip's memory must not be overwritten: it is looked at again."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.first(x))
+        z = torch.relu(self.second(y) + y)
+        return z * 2 + y
+
+
+class SkipThroughView(Block):
+    """A view of the skip is looked at after the sum."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        view = y.flatten(1)
+        return torch.relu(self.second(y) + y).flatten(1) + view
+
+
+class SkipInPlace(Block):
+    """An in-place activation hands on the memory of what came before it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        z = self.activation(y)
+        return self.second(z) + z + y
+
+
+class SkipOfInput(nn.Module):
+    """The caller's own batch must stay as it is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x) + x
+
+
+class Doubled(Block):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        return y + y
+
+
+class Broadcast(Block):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        return self.second(y) + y.mean((2, 3), keepdim=True)
+
+
+class SharedConv(Block):
+    """One convolution called twice, once with an activation after it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        return self.second(torch.relu(self.second(y)))
+
+
+class NormUsedTwice(Block):
+    """The convolution's own output is wanted too, so the norm must not be folded into it."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        return self.norm(y) * 0.5 + y
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        Skip, SkipUsedLater, SkipThroughView, SkipInPlace, SkipOfInput, Doubled, Broadcast,
+        SharedConv, NormUsedTwice,
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+def test_sums_and_shared_parts_are_the_same_fused_or_not(
+    block: type[nn.Module], dtype: torch.dtype, allowed: float
+) -> None:
+    network = traced(block())
+    before = picture_batch(2).clone()
+    batch = picture_batch(2)
+    assert differ(network, dtype) < allowed
+    fused = fuse(network, torch.float32, batch[:1], 2)
+    with torch.inference_mode():
+        fused(batch)
+    assert torch.equal(batch, before)
+
+
+def test_derived_classes_and_hooked_modules_are_left_alone() -> None:
+    class Conv(nn.Conv2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x) * 2
+
+    class NormAndReLU(nn.BatchNorm2d):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return torch.relu(super().forward(x) - 1)
+
+    for change in ("derived", "norm", "hook", "same", "reflect"):
+        block = Block()
+        if change == "derived":
+            block.first = Conv(3, 8, 3, padding=1)
+        if change == "norm":
+            block.norm = NormAndReLU(8)
+        if change == "same":
+            block.first = nn.Conv2d(3, 8, 3, padding="same")
+        if change == "reflect":
+            block.first = nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect")
+        network = traced(block)
+        if change == "hook":
+            network.get_submodule("norm").register_forward_hook(lambda m, i, o: o + 1)
+        assert differ(network) < 1e-5, change
+
+
+def test_folding_alone_keeps_the_answer_and_leaves_the_network_as_it_was() -> None:
+    network = traced(Block())
+    batch = picture_batch(2)
+    with torch.inference_mode():
+        wanted = network(batch)
+        folded = fold_batch_norms(network)
+        assert not any(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
+        torch.testing.assert_close(folded(batch), wanted, rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(network(batch), wanted, rtol=0, atol=0)
+
+
+def test_linear_layers_run_in_half_precision_with_their_activation() -> None:
+    network = traced(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 32), nn.ReLU()))
+    fused = fuse(network, torch.bfloat16, picture_batch(1), 2)
+    assert [type(m) for m in fused.children() if not isinstance(m, nn.Flatten)] == [FusedLinear]
+    assert differ(network, torch.bfloat16) < 0.02
+
+
+def test_a_network_that_says_something_else_when_fused_runs_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    backbone = load_backbone(BackboneRequest("embedded"))
+    plain = backbone.cut
+    wrong = fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 256, 3)))
+    monkeypatch.setattr(_engine, "fuse", lambda *_: wrong)
+    assert faster_cut(backbone, Means()) is plain
+
+    def missing(*_: object) -> None:
+        raise AttributeError("no such operation here")
+
+    monkeypatch.setattr(_engine, "fuse", missing)
+    assert faster_cut(backbone, Means()) is plain
+
+
+def test_codes_do_not_depend_on_the_size_of_the_batch() -> None:
+    backbone = load_backbone(BackboneRequest("resnet18", "random:1", input_size=64))
+    backbone.cut = faster_cut(backbone, Means())
+    pictures = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
+    together = backbone.codes(pictures)[0]
+    alone = np.concatenate([backbone.codes(pictures[i : i + 1])[0] for i in range(16)])
+    assert relative_difference(alone, together) < 1e-5

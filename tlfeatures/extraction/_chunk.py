@@ -1,0 +1,318 @@
+"""One chunk of pictures: decode, compute in batches, store. No torch in here.
+
+The function that all processes of a run map over their chunks. It needs nothing but its arguments
+and the cache folder, and doing a chunk twice does no harm: rows are known by content.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import numpy as np
+
+from tlfeatures.errors import ImageReadError, StoreError
+from tlfeatures.extraction._batch import run_padded
+from tlfeatures.extraction._probes import check_probes
+from tlfeatures.pictures import (
+    DecodeOptions,
+    bad_key,
+    content_digest,
+    decode_with_notes,
+    read_bytes,
+    row_key,
+)
+from tlfeatures.store import CodeCache, CodeSpec, ShardWriter
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from PIL import Image
+
+A = TypeVar("A")
+B = TypeVar("B")
+_log = logging.getLogger(__name__)
+REMEMBER_EVERY_S = 5.0  # bad pictures found so far
+AHEAD = 4  # tasks a thread may be ahead of the network; bounds the memory
+
+
+class Engine(Protocol):
+    """What the loop needs of a network; a fake one takes ten lines."""
+
+    batch_size: int
+    device: str
+    made_with: dict[str, str]
+
+    def prepare(self, picture: Image.Image) -> NDArray[Any]:
+        """The network's input for one RGB picture; called in several threads."""
+
+    def codes(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Codes (n, d), float32, of prepared pictures, one array a spec that it was made for."""
+
+
+MakeEngine = Callable[[Sequence[CodeSpec]], Engine]
+
+
+@dataclass(frozen=True)
+class Row:
+    """A picture that lacks codes.
+
+    Attributes
+    ----------
+    key : bytes
+        Its row key.
+    item : path, PIL picture or array
+    path : str
+        Its name in messages.
+    lacks : tuple of int
+        Which specs of the run, by position.
+    """
+
+    key: bytes
+    item: Any
+    path: str
+    lacks: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all chunks of a run have in common.
+
+    Attributes
+    ----------
+    token : str
+        Unlike that of any other run: a process opens its engine once a run.
+    specs : tuple of CodeSpec
+    make_engine : callable
+        Gives an engine of these specs.
+    cache : Path
+    options : DecodeOptions
+    store_dtype : str or None
+        See `CodeCache`.
+    n_threads : int
+        Decoder threads; 1: decoding in the thread that computes.
+    """
+
+    token: str
+    specs: tuple[CodeSpec, ...]
+    make_engine: MakeEngine
+    cache: Path
+    options: DecodeOptions
+    store_dtype: str | None = None
+    n_threads: int = 1
+
+
+@dataclass
+class Done:
+    """What became of a chunk.
+
+    Attributes
+    ----------
+    n_rows : int
+    computed : list of int
+        Rows stored, for each spec of the run.
+    bad : dict of bytes to str
+        Reasons by row key.
+    notes : dict of str to (int, str)
+        How many pictures, and the first path.
+    wait : dict of str to float
+        Seconds spent decoding (or waiting for it), in the network, writing.
+    began, ended : float
+        Seconds since the epoch; opening the engine comes before.
+    device : str
+    batch_size : int
+    """
+
+    n_rows: int
+    computed: list[int]
+    bad: dict[bytes, str] = field(default_factory=dict)
+    notes: dict[str, tuple[int, str]] = field(default_factory=dict)
+    wait: dict[str, float] = field(
+        default_factory=lambda: {"decode": 0.0, "network": 0.0, "write": 0.0}
+    )
+    began: float = 0.0
+    ended: float = 0.0
+    device: str = ""
+    batch_size: int = 0
+
+
+_engine: dict[str, Engine] = {}  # of the run that this process works for
+_opening = threading.RLock()  # a cluster's worker may have several threads
+
+
+def extract_chunk(run: Run, rows: Sequence[Row], tell: Callable[[int], None] | None = None) -> Done:
+    """Give each of the rows its codes, in the cache.
+
+    Parameters
+    ----------
+    run : Run
+    rows : sequence of Row
+    tell : callable, optional
+        Called after each batch with the number of rows that are through.
+
+    Raises
+    ------
+    StoreError, CodesMismatchError
+    """
+    stores = [CodeCache(run.cache, spec, run.store_dtype) for spec in run.specs]
+    engine = _engine_of(run, stores)
+    chunk = _Chunk(run, stores, engine, len(rows))
+    if run.n_threads == 1:
+        chunk.work(rows, map(chunk.prepare, rows), tell)
+        return chunk.done
+    with ThreadPoolExecutor(run.n_threads) as pool:
+        try:
+            ahead = max(run.n_threads * AHEAD, engine.batch_size)
+            chunk.work(rows, iter_ahead(pool, chunk.prepare, rows, ahead), tell)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return chunk.done
+
+
+def _engine_of(run: Run, stores: Sequence[CodeCache]) -> Engine:
+    """The process's engine, opened and compared with the cache once a run."""
+    with _opening:
+        if run.token not in _engine:
+            _engine.clear()
+            engine = run.make_engine(run.specs)
+            check_probes(engine, stores)
+            _engine[run.token] = engine
+        return _engine[run.token]
+
+
+def forget_engine(run: Run) -> None:
+    """Let go of the engine of a run that is over."""
+    _engine.pop(run.token, None)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A picture as the network takes it, or the reason why it is bad."""
+
+    pixels: NDArray[Any] | str
+    notes: frozenset[str] = frozenset()
+    is_lasting: bool = False
+
+
+class _Chunk:
+    def __init__(self, run: Run, stores: Sequence[CodeCache], engine: Engine, n_rows: int) -> None:
+        self._run, self._stores, self._engine = run, stores, engine
+        self.done = Done(
+            n_rows, [0] * len(stores), device=engine.device, batch_size=engine.batch_size
+        )
+        self._lasting: dict[bytes, str] = {}
+        self._remembered: set[bytes] = set()
+
+    def work(
+        self,
+        rows: Sequence[Row],
+        prepared: Iterator[_Prepared],
+        tell: Callable[[int], None] | None,
+    ) -> None:
+        """Compute and store what `prepare` gives of the rows, in their order."""
+        self.done.began = time.time()
+        kept: list[Row] = []
+        batch: list[NDArray[Any]] = []
+        remembered_at = time.perf_counter()
+        with ExitStack() as stack:
+            stack.callback(self._remember)
+            writers = [stack.enter_context(store.writer()) for store in self._stores]
+            for n_through, row in enumerate(rows, 1):
+                answer = self._timed("decode", next, prepared)
+                self._take_notes(row, answer)
+                if not isinstance(answer.pixels, str):
+                    kept.append(row)
+                    batch.append(answer.pixels)
+                if len(batch) == self._engine.batch_size or (batch and n_through == len(rows)):
+                    codes = self._timed("network", run_padded, self._engine, batch)
+                    self._timed("write", self._write, writers, kept, codes)
+                    kept, batch = [], []
+                    if tell is not None:
+                        tell(n_through)
+                    if time.perf_counter() - remembered_at > REMEMBER_EVERY_S:
+                        self._remember()
+                        remembered_at = time.perf_counter()
+            for writer in writers:
+                self._timed("write", writer.flush)
+        self.done.batch_size = self._engine.batch_size
+        self.done.ended = time.time()
+
+    def prepare(self, row: Row) -> _Prepared:
+        """Decode one picture, resize and crop it."""
+        try:
+            decoded = decode_with_notes(self._unchanged(row), self._run.options)
+            pixels = self._engine.prepare(decoded.picture)
+        except ImageReadError as error:
+            return _Prepared(str(error), is_lasting=error.is_lasting)
+        except MemoryError:
+            return _Prepared("not enough memory to decode it; see max_pixels")
+        return _Prepared(pixels, decoded.notes)
+
+    def _unchanged(self, row: Row) -> Any:
+        """The bytes of a file, read once; they must be those that the key was made of."""
+        if not isinstance(row.item, (str, os.PathLike)):
+            return row.item
+        data = read_bytes(row.item)
+        if row_key(content_digest(data), self._run.options) != row.key:
+            raise ImageReadError("changed while it was read; run again", is_lasting=False)
+        return data
+
+    def _take_notes(self, row: Row, answer: _Prepared) -> None:
+        if isinstance(answer.pixels, str):
+            self.done.bad[row.key] = answer.pixels
+            if answer.is_lasting:
+                self._lasting[bad_key(row.key, self._run.options)] = answer.pixels
+        for words in answer.notes:
+            count, first = self.done.notes.get(words, (0, row.path))
+            self.done.notes[words] = (count + 1, first)
+
+    def _write(
+        self,
+        writers: Sequence[ShardWriter],
+        rows: Sequence[Row],
+        codes: Sequence[NDArray[np.float32]],
+    ) -> None:
+        """Append to each store the rows that it lacks."""
+        for i, (writer, values) in enumerate(zip(writers, codes, strict=True)):
+            lacking = [j for j, row in enumerate(rows) if i in row.lacks]
+            if lacking:
+                writer.append([rows[j].key for j in lacking], values[lacking])
+                self.done.computed[i] += len(lacking)
+
+    def _remember(self) -> None:
+        """Remember bad pictures; it only saves time, so a failure ends nothing."""
+        new = {key: reason for key, reason in self._lasting.items() if key not in self._remembered}
+        for store in self._stores if new else ():
+            try:
+                store.remember_bad(new)
+            except StoreError as error:
+                _log.warning("bad pictures were not remembered: %s", error)
+        self._remembered |= new.keys()
+
+    def _timed(self, what: str, call: Callable[..., A], *arguments: Any) -> A:
+        started = time.perf_counter()
+        answer = call(*arguments)
+        self.done.wait[what] += time.perf_counter() - started
+        return answer
+
+
+def iter_ahead(
+    pool: ThreadPoolExecutor, call: Callable[[A], B], items: Iterable[A], ahead: int
+) -> Iterator[B]:
+    """Like `pool.map`, but never more than `ahead` answers wait, so memory stays flat."""
+    waiting: deque[Future[B]] = deque()
+    for item in items:
+        waiting.append(pool.submit(call, item))
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

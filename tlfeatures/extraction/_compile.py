@@ -1,0 +1,133 @@
+"""A cut network compiled ahead of time by torch's inductor, kept on the disk for the next run."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tlfeatures.extraction._settings import DTYPES
+
+_log = logging.getLogger(__name__)
+FROZEN = {"freezing": True}  # weights become constants, so that layouts and folds are settled
+
+
+class CompiledCut(nn.Module):
+    """The compiled network for batches of its size, the uncompiled one for all others.
+
+    Parameters
+    ----------
+    compiled : callable
+        From `torch._inductor.aoti_load_package`.
+    cut : nn.Module
+    batch_size : int
+    """
+
+    def __init__(self, compiled: Any, cut: nn.Module, batch_size: int) -> None:
+        super().__init__()
+        self._compiled, self._cut, self._batch_size = compiled, cut, batch_size
+
+    def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """What the cut network gives."""
+        if len(batch) == self._batch_size:
+            return list(self._compiled(batch))
+        codes: list[torch.Tensor] = self._cut(batch)
+        return codes
+
+
+def compiled_path(folder: Path, keys: Sequence[str], device: str, batch_size: int) -> Path:
+    """Where the compiled network of these specs is kept; other versions and processors differ."""
+    words = [*keys, device, batch_size, torch.__version__, platform.machine()]
+    if device == "cuda":
+        words += [torch.cuda.get_device_name(), torch.version.cuda]
+    else:
+        words += [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+    digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
+    return folder / f"{digest}.pt2"
+
+
+def compile_cut(
+    cut: nn.Module, batch: torch.Tensor, precision: str, path: Path, name: str
+) -> Any | None:
+    """Load the compiled network, or compile and keep it; None, after a warning, if it cannot be.
+
+    Parameters
+    ----------
+    cut : nn.Module
+        In eval mode.
+    batch : Tensor of shape (batch_size, 3, H, W)
+        On the device; the size is fixed.
+    precision : {"float32", "bf16", "fp16"}
+    path : Path
+        The package, which need not be there.
+    name : str
+        Of the network, for messages.
+    """
+    try:
+        if not path.exists():
+            started = time.perf_counter()
+            _log.info("compiling %s, which takes half a minute", name)
+            _compile(cut, batch, precision, path)
+            _log.info(
+                "compiled %s in %.0f s; kept in %s", name, time.perf_counter() - started, path
+            )
+        with _quiet_torch():
+            return torch._inductor.aoti_load_package(str(path))
+    except Exception as error:  # no compiler, an operation it does not know, a full disk
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        _log.warning("%s is not compiled: %s", name, line[:200])
+        return None
+
+
+def _compile(cut: nn.Module, batch: torch.Tensor, precision: str, path: Path) -> None:
+    with _quiet_torch(), torch.no_grad():
+        program = torch.export.export(_Cast(cut, batch.device.type, precision), (batch,))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch:
+            made = Path(scratch) / path.name
+            torch._inductor.aoti_compile_and_package(
+                program, package_path=str(made), inductor_configs=FROZEN
+            )
+            os.replace(made, path)
+
+
+class _Cast(nn.Module):
+    """The network with autocast as part of it."""
+
+    def __init__(self, cut: nn.Module, device: str, precision: str) -> None:
+        super().__init__()
+        self._cut, self._device, self._precision = cut, device, precision
+
+    def forward(self, batch: torch.Tensor) -> Any:
+        is_half = self._precision != "float32"
+        with torch.autocast(self._device, DTYPES[self._precision], enabled=is_half):
+            return self._cut(batch)
+
+
+@contextlib.contextmanager
+def _quiet_torch() -> Iterator[None]:
+    """Without the warnings of torch's own loggers about what this machine has not."""
+    loggers = [
+        logging.getLogger(name)
+        for name in logging.root.manager.loggerDict
+        if name == "torch" or name.startswith("torch.")
+    ]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)

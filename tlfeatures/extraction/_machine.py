@@ -1,0 +1,108 @@
+"""What this machine offers, found without importing torch where that can be told without it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import platform
+from functools import lru_cache
+from pathlib import Path
+
+from tlfeatures.errors import UsageError
+
+DEVICES = ("auto", "cpu", "cuda", "mps")
+PRECISIONS = ("auto", "float32", "bf16", "fp16")
+DECODERS = ("exact", "fast", "gpu")
+COMPILES = ("auto", "on", "off")
+BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD
+
+
+def resolve_device(device: str) -> str:
+    """Replace "auto" by the best device there is.
+
+    Raises
+    ------
+    UsageError
+        If the device asked for is not there.
+    """
+    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
+        return "cpu"
+    import torch
+
+    there = ["cpu"]
+    if torch.backends.mps.is_available():
+        there.insert(0, "mps")
+    if torch.cuda.is_available():
+        there.insert(0, "cuda")
+    if device == "auto":
+        return there[0]
+    if device not in there:
+        raise UsageError(f"device {device!r} is not here; there is {', '.join(there)}. Try 'auto'.")
+    return device
+
+
+def resolve_precision(precision: str, device: str) -> str:
+    """Replace "auto" by the fastest class that keeps the codes' cosine to float32 above 0.9995.
+
+    Parameters
+    ----------
+    precision : {"auto", "float32", "bf16", "fp16"}
+    device : {"cpu", "cuda", "mps"}
+
+    Returns
+    -------
+    {"float32", "bf16", "fp16"}
+        bf16 where the processor multiplies in it, fp16 on older GPUs, else float32.
+
+    Raises
+    ------
+    UsageError
+        For fp16 on a CPU.
+    """
+    if precision == "fp16" and device == "cpu":
+        raise UsageError("precision fp16 is for GPUs; on a CPU choose bf16, float32 or auto.")
+    if precision != "auto":
+        return precision
+    if device == "cpu":
+        return "bf16" if has_bf16() else "float32"
+    if device == "cuda":
+        import torch
+
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16"
+    return "float32"
+
+
+@lru_cache(maxsize=1)
+def has_bf16() -> bool:
+    """Whether this CPU multiplies matrices in bfloat16 (AVX-512 BF16 or AMX)."""
+    if platform.system() == "Linux":
+        return bool(BF16_FLAGS & _cpu_flags())
+    import torch
+
+    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, name)() for name in names if hasattr(torch.cpu, name))
+
+
+def n_cores() -> int:
+    """Physical cores that this process may use, at least 1."""
+    import joblib
+
+    return max(1, int(joblib.cpu_count(only_physical_cores=True)))
+
+
+def is_worker() -> bool:
+    """Whether this process was started by another one's pool."""
+    return multiprocessing.parent_process() is not None
+
+
+def _may_have_gpu() -> bool:
+    return platform.system() != "Linux" or any(Path(sign).exists() for sign in GPU_SIGNS)
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    return set(line.partition(":")[2].split())

@@ -1,0 +1,128 @@
+"""The map over chunks: joblib's, on this machine's cores or on a cluster that it is told of."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import signal
+import threading
+from collections.abc import Iterator, Sequence
+
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.parallel import get_active_backend
+
+from tlfeatures.errors import ExtractionError
+from tlfeatures.extraction._chunk import Done, Row, Run, extract_chunk
+from tlfeatures.extraction._machine import is_worker
+
+_log = logging.getLogger(__name__)
+TIMES = 3  # that killed workers are replaced
+SHARE = 3  # a chunk is at most this part of what a process has left to do
+LEAST = 8  # nor less than this part of the longest: each costs a file
+IN_THIS_PROCESS = ("SequentialBackend", "ThreadingBackend")
+
+
+def chunk_sizes(n: int, n_workers: int, batch_size: int, most: int) -> list[int]:
+    """Sizes of chunks that become smaller towards the end, so that all workers end together.
+
+    Parameters
+    ----------
+    n : int
+        Pictures.
+    n_workers : int
+    batch_size : int
+        Chunks are multiples of it, but for the last one.
+    most : int
+
+    Returns
+    -------
+    list of int
+        Their sum is n.
+    """
+    sizes, least = [], max(batch_size, most // LEAST)
+    while n:
+        share = max(least, -(-n // (SHARE * n_workers)))
+        batches = max(1, min(most, share) // batch_size)
+        sizes.append(min(n, batches * batch_size))
+        n -= sizes[-1]
+    return sizes
+
+
+def cluster_size() -> int:
+    """Workers of the backend that `joblib.parallel_config` names; 0 if it is this machine's own."""
+    backend, n_jobs = get_active_backend()
+    name = type(backend).__name__
+    if name in ("LokyBackend", *IN_THIS_PROCESS):
+        return 0
+    return int(backend.effective_n_jobs(-1 if n_jobs in (None, 1) else n_jobs))
+
+
+def local_jobs() -> int | None:
+    """The number of jobs that `joblib.parallel_config` asks for here; None if it does not."""
+    backend, n_jobs = get_active_backend()
+    if type(backend).__name__ in IN_THIS_PROCESS:
+        return 1
+    return None if n_jobs in (None, 1) else int(backend.effective_n_jobs(n_jobs))
+
+
+def map_chunks(run: Run, rows: Sequence[Row], n_workers: int, sizes: list[int]) -> Iterator[Done]:
+    """Extract the chunks in worker processes; answers come as they are done.
+
+    A worker that is killed loses what it had in hand; its chunks are done again.
+
+    Parameters
+    ----------
+    run : Run
+    rows : sequence of Row
+    n_workers : int
+    sizes : list of int
+        Of the chunks, in order.
+
+    Raises
+    ------
+    ExtractionError
+        If workers are killed again and again.
+    """
+    waiting: dict[int, Sequence[Row]] = {}
+    start = 0
+    for i, size in enumerate(sizes):
+        waiting[i] = rows[start : start + size]
+        start += size
+    for _ in range(TIMES):
+        try:
+            with _workers(n_workers) as parallel:
+                jobs = (delayed(_work)(i, run, chunk) for i, chunk in list(waiting.items()))
+                for i, done in parallel(jobs):
+                    del waiting[i]
+                    yield done
+            return
+        except TerminatedWorkerError:
+            _log.warning(
+                "a worker process was killed, perhaps for memory; its pictures are done again"
+            )
+    raise ExtractionError(
+        f"worker processes were killed {TIMES} times, most likely for lack of memory; what was "
+        "computed is kept: run again with fewer, such as --jobs 1."
+    )
+
+
+@contextlib.contextmanager
+def _workers(n_workers: int) -> Iterator[Parallel]:
+    answers = "generator_unordered"
+    if cluster_size():
+        yield Parallel(return_as=answers)
+        return
+    with parallel_config("loky", n_jobs=n_workers, inner_max_num_threads=1):
+        yield Parallel(return_as=answers, batch_size=1)
+
+
+def _work(i: int, run: Run, rows: Sequence[Row]) -> tuple[int, Done]:
+    """One chunk, single-threaded, in a process of its own."""
+    from tlfeatures.extraction._settings import keep_memory, single_threaded
+
+    if is_worker() and threading.current_thread() is threading.main_thread():
+        keep_memory()
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    with single_threaded():
+        return i, extract_chunk(run, rows)

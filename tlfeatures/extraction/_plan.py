@@ -1,0 +1,154 @@
+"""How a run is done: in this process or in one a core, weighed before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from tlfeatures.backbones import gflop_of
+from tlfeatures.extraction._chunk import MakeEngine
+from tlfeatures.extraction._machine import is_worker, n_cores
+from tlfeatures.extraction._map import cluster_size, local_jobs
+
+CPU_BATCH, GPU_BATCH = 16, 128
+MOST_THREADS = 16
+CHUNK_S = 4.0  # a chunk's length on a core, so that progress is seen and the ends meet
+MOST_CHUNK = 1024
+START_S = 4.0  # a worker's start: importing torch, reading the network
+TOGETHER = 0.7  # rate of one process with threads, by that of as many processes
+DECODE_S = 0.0025  # of one core, for a picture of 500 x 375: reading, decoding, resizing
+GFLOP_PER_S = {
+    "float32": 200.0,
+    "bf16": 400.0,
+    "fp16": 400.0,
+    "gpu": 3e4,
+}  # of one core with AVX-512
+USUAL_GFLOP = 4.0
+COMPILE_S = 60.0  # on a GPU
+COMPILED_GAIN = 1.6  # of convolutional networks on a GPU: timm's published tables, uncompiled to it
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How missing pictures are computed.
+
+    Attributes
+    ----------
+    n_workers : int
+        Single-threaded processes; 1: this process.
+    n_threads : int
+        Decoder threads of this process, where it works alone.
+    batch_size : int
+    most : int
+        Pictures of a chunk.
+    is_compiled : bool
+    compile_s : float
+        Seconds that compiling took, or finding what was compiled before.
+    make_engine : callable or None
+        Opens the compiled network; None: the run's own does.
+    chosen : tuple of str
+        What was chosen and why, in sentences.
+    """
+
+    n_workers: int = 1
+    n_threads: int = 1
+    batch_size: int = CPU_BATCH
+    most: int = MOST_CHUNK
+    is_compiled: bool = False
+    compile_s: float = 0.0
+    make_engine: MakeEngine | None = None
+    chosen: tuple[str, ...] = ()
+
+
+def make_plan(
+    n: int,
+    backbone: Any,
+    device: str,
+    precision: str,
+    *,
+    batch_size: int,
+    n_jobs: int | None = None,
+    compile: str = "auto",  # noqa: A002  the option's name
+) -> Plan:
+    """Weigh what processes and a compiler cost at the start against what they save.
+
+    Parameters
+    ----------
+    n : int
+        Pictures that lack codes.
+    backbone : str or any
+        The words for the network; of known ones the work for a picture is known.
+    device, precision : str
+    batch_size : int
+    n_jobs : int or None
+        As the user wishes: processes on a CPU (1: this one), decoder threads on a GPU.
+    compile : {"auto", "on", "off"}
+    """
+    plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
+    seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
+    is_compiled, reason = weigh_compiling(compile, seconds, device)
+    half = " as this processor multiplies in it" if precision != "float32" else ""
+    chosen = (f"{precision} on {device}{half}", *plan.chosen, reason)
+    return replace(plan, is_compiled=is_compiled, chosen=chosen)
+
+
+def weigh_compiling(word: str, seconds: float, device: str) -> tuple[bool, str]:
+    """Whether to compile, and why.
+
+    Parameters
+    ----------
+    word : {"auto", "on", "off"}
+    seconds : float
+        In the network, without compiling.
+    device : str
+    """
+    if word != "auto":
+        return word == "on", f"compile {word}, as asked"
+    if device == "cpu":
+        return False, "not compiled: fused operations are as fast on a CPU"
+    saved = seconds * (1 - 1 / COMPILED_GAIN)
+    words = f"compiling takes about {COMPILE_S:.0f} s and would save about {saved:.0f} s"
+    return saved > COMPILE_S, words if saved > COMPILE_S else f"not compiled: {words}"
+
+
+def _share_out(
+    n: int, backbone: Any, device: str, precision: str, batch_size: int, n_jobs: int | None
+) -> Plan:
+    threads = min(MOST_THREADS, n_cores())
+    if device != "cpu":
+        reason = f"one process on {device}, {n_jobs or threads} threads decode"
+        return Plan(1, n_jobs or threads, batch_size, n, chosen=(reason,))
+    seconds = DECODE_S + seconds_of(backbone, precision)
+    most = max(batch_size, min(MOST_CHUNK, int(CHUNK_S / seconds)))
+    n_cluster, wanted = cluster_size(), n_jobs or local_jobs()
+    if n_cluster:
+        return Plan(
+            n_cluster, 1, batch_size, most, chosen=(f"{n_cluster} workers of joblib's backend",)
+        )
+    cores = wanted or (1 if is_worker() else n_cores())
+    n_workers = min(cores, -(-n // batch_size))
+    if n_workers > 1 and wanted is None and not pays_off(n * seconds, n_workers):
+        words = "in this process: starting others would take longer than it saves"
+        return Plan(1, threads, batch_size, n, chosen=(words,))
+    if n_workers > 1:
+        words = f"{n_workers} processes of one thread each, one a core"
+        return Plan(n_workers, 1, batch_size, most, chosen=(words,))
+    return Plan(1, threads, batch_size, n, chosen=("in this process",))
+
+
+def pays_off(seconds: float, n_workers: int) -> bool:
+    """Whether processes are done earlier than threads, their start counted.
+
+    Parameters
+    ----------
+    seconds : float
+        Of one core, for all pictures.
+    n_workers : int
+    """
+    apart = seconds / n_workers
+    return START_S + apart < apart / TOGETHER
+
+
+def seconds_of(backbone: Any, precision: str) -> float:
+    """About how long a core is in the network for a picture."""
+    return 2 * (gflop_of(backbone) or USUAL_GFLOP) / GFLOP_PER_S[precision]

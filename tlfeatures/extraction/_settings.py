@@ -1,0 +1,107 @@
+"""torch's settings for the time of a computation; the caller's come back afterwards."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import lru_cache
+from typing import Any
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+EXACT = "ieee"
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+_lock = threading.Lock()
+_users: Counter[str] = Counter()
+_before: dict[str, list[Any]] = {}
+
+
+@contextlib.contextmanager
+def computing(device: str, precision: str) -> Iterator[None]:
+    """Inference in one precision: no gradient, float32 products exact, the rest by autocast.
+
+    Parameters
+    ----------
+    device : {"cpu", "cuda", "mps"}
+    precision : {"float32", "bf16", "fp16"}
+    """
+    is_half = precision != "float32"
+    with ExitStack() as stack:
+        stack.enter_context(_exact_products())
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(torch.autocast(device, DTYPES[precision], enabled=is_half))
+        yield
+
+
+@contextlib.contextmanager
+def single_threaded() -> Iterator[None]:
+    """One thread in torch's operations: with a process a core, more would only wait."""
+    with _for_now("threads", [(_Threads(), "number", 1)]):
+        yield
+
+
+class _Threads:
+    @property
+    def number(self) -> int:
+        return torch.get_num_threads()
+
+    @number.setter
+    def number(self, number: int) -> None:
+        torch.set_num_threads(number)
+
+
+@lru_cache(maxsize=1)
+def keep_memory() -> None:
+    """Let the allocator keep large blocks instead of giving them back after each operation.
+
+    By default glibc maps blocks above 32 MB anew each time; the page faults cost a network of large
+    feature maps 15 to 25 % on a CPU. For worker processes only: it holds for the whole process.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        libc = ctypes.CDLL(None)
+        libc.mallopt(M_MMAP_MAX, 0)
+        libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def _exact_products() -> contextlib.AbstractContextManager[None]:
+    """No TF32, no bfloat16 in place of float32, whatever the process has set."""
+    return _for_now("products", list(_switches()))
+
+
+@contextlib.contextmanager
+def _for_now(what: str, switches: list[tuple[Any, str, Any]]) -> Iterator[None]:
+    """Set attributes; those of before come back when the last thread that needs them is done."""
+    with _lock:
+        if not _users[what]:
+            _before[what] = [getattr(owner, name) for owner, name, _ in switches]
+            for owner, name, value in switches:
+                setattr(owner, name, value)
+        _users[what] += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users[what] -= 1
+            if not _users[what]:
+                for (owner, name, _), value in zip(switches, _before[what], strict=True):
+                    setattr(owner, name, value)
+
+
+def _switches() -> Iterator[tuple[Any, str, Any]]:
+    """Owner, attribute and exact value of what makes float32 products coarser."""
+    backends: Any = torch.backends
+    if not hasattr(backends.cudnn, "conv"):  # before torch 2.9
+        yield backends.cuda.matmul, "allow_tf32", False
+        yield backends.cudnn, "allow_tf32", False
+        return
+    for owner in (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul):
+        yield owner, "fp32_precision", EXACT
+    yield backends.mkldnn.conv, "fp32_precision", EXACT
