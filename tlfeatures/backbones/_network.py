@@ -99,18 +99,21 @@ def normalise(batch: torch.Tensor, preprocessing: AnyPreprocessing) -> torch.Ten
 
     Returns
     -------
-    Tensor of shape (n, 3, H, W), float32
+    Tensor of shape (n, 3, H, W), float32, channels last in memory
     """
     if not isinstance(preprocessing, Preprocessing):
         return batch
+    if preprocessing.order == "BGR":
+        batch = batch.flip(3)
+    n, height, width, channels = batch.shape
+    # Over whole lines of pixels: over the three channels alone it takes several times as long.
     mean, std = (
-        torch.tensor(numbers, dtype=torch.float32, device=batch.device).view(1, 3, 1, 1)
+        torch.tensor(numbers, dtype=torch.float32, device=batch.device).repeat(width)
         for numbers in (preprocessing.mean, preprocessing.std)
     )
-    x = batch.permute(0, 3, 1, 2).float().contiguous(memory_format=torch.channels_last)
-    if preprocessing.order == "BGR":
-        x = x.flip(1)
-    return (x / preprocessing.divide_by - mean) / std
+    lines = batch.reshape(n, height, width * channels).to(torch.float32)
+    x = lines.div_(preprocessing.divide_by).sub_(mean).div_(std)
+    return x.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
 def find_layers(module: nn.Module, batch: torch.Tensor) -> Layers:

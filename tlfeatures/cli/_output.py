@@ -64,7 +64,8 @@ def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()
     classes = f" in {len(pictures.classes)} classes" if pictures.labels is not None else ""
     left_out = f"; {pictures.left_out} other files left out" if pictures.left_out else ""
     words.progress.say(f"{len(pictures)} pictures{classes}{left_out}")
-    for spec in specs_of(words.request, layers or (words.request.layer,), words.run):
+    layers = layers or (words.request.layer,)
+    for spec in specs_of(words.request, layers, words.run, n=len(pictures)):
         size = len(pictures) * spec.dim * 4 / 1e6
         words.progress.say(f"{spec.backbone} {spec.layer}: {spec.dim} numbers each, {size:.1f} MB")
     if note := licence_note(words.request.backbone, words.request.weights):

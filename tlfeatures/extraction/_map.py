@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky import process_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from joblib.parallel import get_active_backend
 
@@ -16,6 +19,7 @@ from tlfeatures.errors import ExtractionError
 from tlfeatures.extraction._chunk import Done, Row, Run, extract_chunk
 from tlfeatures.extraction._machine import is_worker
 
+A = TypeVar("A")
 _log = logging.getLogger(__name__)
 TIMES = 3  # that killed workers are replaced
 SHARE = 3  # a chunk is at most this part of what a process has left to do
@@ -107,6 +111,18 @@ def map_chunks(run: Run, rows: Sequence[Row], n_workers: int, sizes: list[int]) 
     )
 
 
+def ask_workers(n_workers: int, question: Callable[[], A]) -> list[A]:
+    """The answers of all worker processes, which are up and running from then on.
+
+    Raises
+    ------
+    Exception
+        What one of them raises.
+    """
+    with _workers(n_workers) as parallel:
+        return list(parallel(delayed(_ask)(question) for _ in range(n_workers)))
+
+
 @contextlib.contextmanager
 def _workers(n_workers: int) -> Iterator[Parallel]:
     answers = "generator_unordered"
@@ -117,12 +133,30 @@ def _workers(n_workers: int) -> Iterator[Parallel]:
         yield Parallel(return_as=answers, batch_size=1)
 
 
+def _ask(question: Callable[[], A]) -> A:
+    from tlfeatures.extraction._settings import single_threaded
+
+    _settle_in()
+    with single_threaded():
+        return question()
+
+
+def _settle_in() -> None:
+    """Make this process a worker, if it was started for it."""
+    from tlfeatures.extraction._settings import keep_memory
+
+    if not is_worker() or threading.current_thread() is not threading.main_thread():
+        return
+    keep_memory()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    # A network takes more than the 300 MB of growth that loky calls a leak, and ends workers for.
+    process_executor._MAX_MEMORY_LEAK_SIZE = math.inf
+
+
 def _work(i: int, run: Run, rows: Sequence[Row]) -> tuple[int, Done]:
     """One chunk, single-threaded, in a process of its own."""
-    from tlfeatures.extraction._settings import keep_memory, single_threaded
+    from tlfeatures.extraction._settings import single_threaded
 
-    if is_worker() and threading.current_thread() is threading.main_thread():
-        keep_memory()
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
+    _settle_in()
     with single_threaded():
         return i, extract_chunk(run, rows)

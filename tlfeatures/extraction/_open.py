@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ from tlfeatures.extraction._machine import (
     resolve_device,
     resolve_precision,
 )
+from tlfeatures.extraction._map import ask_workers, cluster_size
 from tlfeatures.extraction._plan import CPU_BATCH, GPU_BATCH, Plan, make_plan
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import DecodeOptions, Pictures
@@ -226,7 +228,7 @@ def extract_layers(
         One a layer, in the order given.
     """
     run = (run or RunOptions()).settled()
-    specs = specs_of(request, layers, run, tensors=tensors)
+    specs = specs_of(request, layers, run, n=len(pictures), tensors=tensors)
     names = dict(zip(specs, layers, strict=True))
     maker = EngineMaker(request, run, names, tensors)
     done = extract_codes(
@@ -249,16 +251,7 @@ def plan_of(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Plan:
 
     Workers find what was compiled on the disk.
     """
-    run = maker.run
-    plan = make_plan(
-        n,
-        maker.request.backbone,
-        run.device,
-        run.precision,
-        batch_size=run.batch_size or CPU_BATCH,
-        n_jobs=run.n_jobs,
-        compile=run.compile,
-    )
+    plan = _plan(n, maker.request, maker.run)
     if not plan.is_compiled:
         return plan
     from tlfeatures.extraction._settings import single_threaded
@@ -270,6 +263,18 @@ def plan_of(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Plan:
     if not is_compiled:
         return replace(plan, is_compiled=False, compile_s=seconds)
     return replace(plan, make_engine=maker, compile_s=seconds)
+
+
+def _plan(n: int, request: BackboneRequest, run: RunOptions) -> Plan:
+    return make_plan(
+        n,
+        request.backbone,
+        run.device,
+        run.precision,
+        batch_size=run.batch_size or CPU_BATCH,
+        n_jobs=run.n_jobs,
+        compile=run.compile,
+    )
 
 
 def decoding_of(run: RunOptions, spec: CodeSpec) -> DecodeOptions:
@@ -302,9 +307,20 @@ def specs_of(
     layers: Sequence[str | None],
     run: RunOptions,
     *,
+    n: int = 0,
     tensors: Mapping[str, Any] | None = None,
 ) -> list[CodeSpec]:
     """The specs of several layers, remembered so that a cached run imports no torch.
+
+    Parameters
+    ----------
+    request : BackboneRequest
+    layers : sequence of str or None
+    run : RunOptions
+    n : int, default=0
+        Pictures that will be asked for; if they are many, worker processes are started that find
+        out, and this process needs no torch at all.
+    tensors : mapping of name to ndarray, optional
 
     Raises
     ------
@@ -314,7 +330,7 @@ def specs_of(
         the cache remembers.
     """
     run = run.settled()
-    specs = [_with_contract(spec, run) for spec in _base_specs(request, layers, run, tensors)]
+    specs = [_with_contract(spec, run) for spec in _base_specs(request, layers, run, tensors, n)]
     if request.needs_probes:
         engine = open_engine(request, run, layers, tensors=tensors)
         check_probes(engine, [CodeCache(run.cache_dir, spec) for spec in specs])
@@ -323,7 +339,7 @@ def specs_of(
 
 def next_contract(request: BackboneRequest, layers: Sequence[str | None], run: RunOptions) -> int:
     """A contract that the cache has for none of these layers yet; `--new-contract`."""
-    specs = _base_specs(request, layers, run.settled(), None)
+    specs = _base_specs(request, layers, run.settled(), None, 0)
     newest = max(newest_contract(run.cache_dir, spec) for spec in specs)
     return max(newest, OWN_CONTRACTS * specs[0].contract) + 1
 
@@ -338,20 +354,54 @@ def _base_specs(
     layers: Sequence[str | None],
     run: RunOptions,
     tensors: Mapping[str, Any] | None,
+    n: int,
 ) -> list[CodeSpec]:
     """The specs under the program's own contract."""
-    memo = SpecMemo(run.cache_dir)
-    requests = [replace(request, layer=layer) for layer in layers]
-    is_known = tensors is None and request.is_words and not request.needs_probes
-    words = [_words(each, run) for each in requests] if is_known else []
-    remembered = [memo.get(each) for each in words]
-    if is_known and None not in remembered:
-        return [spec for spec in remembered if spec is not None]
-    specs = list(open_engine(request, run, layers, tensors=tensors).specs)
-    if is_known and (files := _weights_files(request)) is not None:
-        for each, spec in zip(words, specs, strict=True):
-            memo.put(each, spec, files)
+    if (remembered := _remembered(request, layers, run, tensors)) is not None:
+        return remembered
+    files = _weights_files(request) if _is_known(request, tensors) else None
+    find = partial(_find_specs, request, layers, run, tensors)
+    is_here = run.device == "cpu" and n > 0 and not cluster_size()
+    n_workers = _plan(n, request, run).n_workers if is_here else 1
+    if n_workers > 1 and files is not None and all(path.exists() for path in files):
+        specs = ask_workers(n_workers, find)[0]
+    else:  # a download is for one process, and so is what it says meanwhile
+        specs = find()
+        files = _weights_files(request) if files is not None else None
+    if files is not None:
+        memo = SpecMemo(run.cache_dir)
+        for layer, spec in zip(layers, specs, strict=True):
+            memo.put(_words(replace(request, layer=layer), run), spec, files)
     return specs
+
+
+def _find_specs(
+    request: BackboneRequest,
+    layers: Sequence[str | None],
+    run: RunOptions,
+    tensors: Mapping[str, Any] | None,
+) -> list[CodeSpec]:
+    return list(open_engine(request, run, layers, tensors=tensors).specs)
+
+
+def _remembered(
+    request: BackboneRequest,
+    layers: Sequence[str | None],
+    run: RunOptions,
+    tensors: Mapping[str, Any] | None,
+) -> list[CodeSpec] | None:
+    """The specs that the cache folder remembers for these words; None if one is missing."""
+    if not _is_known(request, tensors):
+        return None
+    memo = SpecMemo(run.cache_dir)
+    found = [memo.get(_words(replace(request, layer=layer), run)) for layer in layers]
+    known = [spec for spec in found if spec is not None]
+    return known if len(known) == len(found) else None
+
+
+def _is_known(request: BackboneRequest, tensors: Mapping[str, Any] | None) -> bool:
+    """Whether the words alone say which network it is."""
+    return tensors is None and request.is_words and not request.needs_probes
 
 
 def open_engine(

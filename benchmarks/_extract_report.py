@@ -1,0 +1,350 @@
+"""What `extract.py` found, as Markdown."""
+
+from __future__ import annotations
+
+import datetime
+import statistics
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from _machine import count_cores, describe_machine, list_versions
+
+TITLES = {"resnet50": "ResNet-50", "resnet18": "ResNet-18", "vgg16": "VGG16 (fc7)"}
+FLOAT32_PEERS = ("tutorials", "img2vec", "embetter", "timm")
+CEILING_BARS = {"resnet50": 0.95, "resnet18": 0.90, "vgg16": 0.95}
+WAYS = {
+    "tlfeatures bf16": "tlfeatures, bf16",
+    "tlfeatures float32": "tlfeatures, float32",
+    "tlfeatures bf16, --compile off": "tlfeatures, bf16, --compile off",
+    "tlfeatures bf16, --compile on, first time": "tlfeatures, bf16, --compile on, first time",
+    "tlfeatures bf16, --compile on, again": "the same again, compiled code kept",
+    "tutorials": "the tutorials' way: torchvision + DataLoader, float32",
+    "tutorials, all": "the same on all pictures, one run",
+    "expert": "the expert's way: the same, channels_last + bf16 autocast",
+    "img2vec": "img2vec, lists of 32",
+    "embetter": "embetter TimmEncoder",
+    "timm": "timm + DataLoader, float32",
+}
+PARTS = {
+    "eager float32": "float32, all cores",
+    "channels_last float32": "float32, channels_last, all cores",
+    "channels_last bf16": "bf16 autocast, channels_last, all cores",
+    "compiled float32, one thread": "float32, compiled with freezing, one thread",
+    "compiled bf16, one thread": "bf16 autocast, compiled with freezing, one thread",
+    "engine float32, one thread": "the engine of tlfeatures, float32, one thread",
+    "engine bf16, one thread": "the engine of tlfeatures, bf16, one thread",
+}
+NOTES = """\
+- Weights are random (seed 0) and the same for all; nothing is downloaded. In the place of the
+  download torchvision, and img2vec through it, takes the state dict from a file; timm, and embetter
+  through it, takes it by `pretrained_cfg_overlay`. img2vec's "vgg16" is vgg16_bn; it is given vgg16
+  instead.
+- img2vec, embetter and timm prepare pictures in ways of their own; that is part of what they cost.
+  embetter takes pictures one by one and leaves the network in training mode.
+- Steady rates of contenders are those from the first batch's end to the last one's; for tlfeatures
+  those that it reports. Total seconds are those of the whole process and belong to the number of
+  pictures beside them.
+- Ceiling: cores / (seconds of reading, decoding and preparing + seconds of the network), each
+  measured in one single-threaded process alone, the network in the faster of its single-threaded
+  ways: the engine of tlfeatures (which includes normalising) or torchvision's network under bf16
+  autocast compiled by inductor with freezing (which does not). Single-threaded processes keep the
+  memory of large blocks (glibc's mmap_max 0, trim_threshold 2 GB), as workers of tlfeatures do.
+- A worker's loop decodes a batch, then runs the engine on it, with no product around: alone (times
+  cores), and in as many processes as cores at once, which shows what they take from each other.
+- Ratios and shares are taken within each round; shown is the median over the rounds.
+"""
+
+
+@dataclass
+class Results:
+    """All that was measured: network, way, round, facts."""
+
+    runs: list[tuple[str, str, int, dict[str, Any]]] = field(default_factory=list)
+
+    def add(self, network: str, way: str, turn: int, facts: dict[str, Any]) -> None:
+        """Keep one measurement."""
+        self.runs.append((network, way, turn, facts))
+
+    def networks(self) -> list[str]:
+        """Those measured, in order."""
+        return list(dict.fromkeys(run[0] for run in self.runs))
+
+    def facts(self, network: str, way: str) -> dict[int, dict[str, Any]]:
+        """What was found by round, failures left out."""
+        return {
+            turn: facts
+            for of, by, turn, facts in self.runs
+            if (of, by) == (network, way) and "failed" not in facts
+        }
+
+    def failure(self, network: str, way: str) -> str | None:
+        """The last reason why it failed, if it did."""
+        found = [
+            facts["failed"]
+            for of, by, _, facts in self.runs
+            if (of, by) == (network, way) and "failed" in facts
+        ]
+        return found[-1] if found else None
+
+    def values(self, network: str, way: str, key: str = "images_per_s") -> dict[int, float]:
+        """One fact by round."""
+        return {turn: facts[key] for turn, facts in self.facts(network, way).items()}
+
+    def step(self, network: str, way: str, name: str) -> dict[int, float]:
+        """Seconds a picture of one step of a part, by round; the mean over processes."""
+        return {
+            turn: statistics.mean(steps[name] for steps in facts["steps"])
+            for turn, facts in self.facts(network, way).items()
+        }
+
+    def rate(self, network: str, way: str) -> float | None:
+        """Images per second, the median."""
+        return median(self.values(network, way).values())
+
+    def ratio(self, network: str, way: str, other: str) -> float | None:
+        """How many times as fast as another way, within rounds."""
+        return divide(self.values(network, way), self.values(network, other))
+
+    def best(self, network: str, ways: Iterable[str]) -> str | None:
+        """The fastest by median rate, of those that were measured."""
+        rates = {way: self.rate(network, way) for way in ways}
+        return max((w for w, r in rates.items() if r), key=lambda w: rates[w] or 0, default=None)
+
+    def network_way(self, network: str, precision: str) -> str | None:
+        """The network's fastest single-threaded way in a precision."""
+        return self.best(network, [f"{p} {precision}, one thread" for p in ("engine", "compiled")])
+
+    def ceiling(self, network: str, precision: str) -> dict[int, float]:
+        """Images per second that whole pictures on all cores in parallel could reach, by round."""
+        way = self.network_way(network, precision)
+        if way is None:
+            return {}
+        decode, forward = (
+            self.step(network, *of) for of in (("decode", "decode"), (way, "network"))
+        )
+        both = decode.keys() & forward.keys()
+        return {turn: count_cores() / (decode[turn] + forward[turn]) for turn in both}
+
+    def share_of_ceiling(self, network: str, precision: str) -> float | None:
+        """The rate of tlfeatures over the ceiling, within rounds."""
+        rates = self.values(network, f"tlfeatures {precision}")
+        return divide(rates, self.ceiling(network, precision))
+
+
+def median(values: Iterable[float]) -> float | None:
+    """The median; None of nothing."""
+    known = list(values)
+    return statistics.median(known) if known else None
+
+
+def divide(ours: dict[int, float], theirs: dict[int, float]) -> float | None:
+    """The median of the ratios within rounds."""
+    return median(ours[turn] / theirs[turn] for turn in ours.keys() & theirs.keys())
+
+
+def write_report(path: Path, results: Results, facts: dict[str, Any]) -> None:
+    """Write all of it."""
+    parts = ["# Extraction end to end", describe_run(facts), describe_bars(results, facts)]
+    for network in results.networks():
+        parts += [f"## {TITLES[network]}", contenders_table(results, network)]
+        parts += [parts_table(results, network), ceiling_table(results, network)]
+        parts.append(describe_choices(results, network))
+    if "cached" in facts:
+        parts += ["## A second run, all codes cached", describe_cached(facts["cached"])]
+    parts += ["## How to read this", NOTES]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n\n".join(part.strip() for part in parts if part) + "\n")
+
+
+def describe_run(facts: dict[str, Any]) -> str:
+    """Machine, versions, pictures, date."""
+    pictures, peers = facts["pictures"], facts["peers"]
+    lines = {
+        "Machine": f"{describe_machine()}; load {facts['load']:.1f} before the run",
+        "Versions": name_versions(list_versions()),
+        "Peers": name_versions(peers) if peers else "left out",
+        "Pictures": f"{pictures['files']} JPEG files of {pictures['mean_kB']:.0f} kB, about "
+        f"{pictures['width']} x {pictures['width'] * 3 // 4}, distinct in bytes and pixels: "
+        f"crops of {pictures['photographs']} photographs",
+        "Rounds": f"{facts['rounds']}; others than tlfeatures on slices of {facts['slice']}",
+        "Date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+    }
+    return "\n".join(f"- {name}: {words}" for name, words in lines.items())
+
+
+def name_versions(versions: dict[str, str]) -> str:
+    """In one line."""
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
+
+
+def contenders_table(results: Results, network: str) -> str:
+    """Rates, ratios and totals."""
+    head = ["way", "images/s", "lowest to highest", "x tutorials' way", "total s", "pictures"]
+    rows = []
+    for way, label in WAYS.items():
+        if rates := results.values(network, way).values():
+            facts = list(results.facts(network, way).values())
+            wall = statistics.median(each["wall_s"] for each in facts)
+            count = facts[0].get("count", facts[0].get("computed"))
+            rows.append(
+                [
+                    label,
+                    f"{statistics.median(rates):.1f}",
+                    f"{min(rates):.1f} to {max(rates):.1f}",
+                    number(results.ratio(network, way, "tutorials"), ".2f"),
+                    f"{wall:.1f}",
+                    str(count),
+                ]
+            )
+        elif reason := results.failure(network, way):
+            rows.append([label, f"failed: {reason}", "", "", "", ""])
+    return table(head, rows)
+
+
+def parts_table(results: Results, network: str) -> str:
+    """The network alone."""
+    rows = []
+    for way, label in PARTS.items():
+        rate, reason = results.rate(network, way), results.failure(network, way)
+        rows.append([label, number(rate, ".1f") if rate or not reason else f"failed: {reason}"])
+    return table(["network only", "images/s"], rows)
+
+
+def ceiling_table(results: Results, network: str) -> str:
+    """The ceiling and what stands beside it, in both precisions."""
+    columns = [ceiling_column(results, network, precision) for precision in ("bf16", "float32")]
+    rows = [[label, *(column[label] for column in columns)] for label in columns[0]]
+    return table(["", "bf16", "float32"], rows)
+
+
+def ceiling_column(results: Results, network: str, precision: str) -> dict[str, str]:
+    """The ceiling's terms in one precision."""
+    way = results.network_way(network, precision)
+    forward = results.step(network, way, "network") if way else {}
+    alone, together = (f"worker {precision}, {how}" for how in ("alone", "on all cores"))
+    loop, busy = results.rate(network, alone), results.rate(network, together)
+    return {
+        "reading, decoding, preparing, ms": milliseconds(results.step(network, "decode", "decode")),
+        "network, ms": f"{milliseconds(forward)} ({way.split()[0] if way else '-'})",
+        "ceiling, images/s": number(median(results.ceiling(network, precision).values()), ".1f"),
+        "tlfeatures, of the ceiling": percent(results.share_of_ceiling(network, precision)),
+        "a worker's loop alone, x cores, images/s": number(loop and loop * count_cores(), ".1f"),
+        "the loop on all cores at once, images/s": number(busy, ".1f"),
+        "limit by the matrix product's best rate, images/s": number(
+            max(results.values(network, f"matrices {precision}").values(), default=None), ".1f"
+        ),
+    }
+
+
+def describe_choices(results: Results, network: str) -> str:
+    """What tlfeatures chose and where its time went, in the last round."""
+    lines = []
+    for precision in ("bf16", "float32"):
+        found = list(results.facts(network, f"tlfeatures {precision}").values())
+        if found:
+            lines.append(f"tlfeatures, {precision}: {describe_facts(found[-1])}")
+    return "\n\n".join(lines)
+
+
+def describe_facts(found: dict[str, Any]) -> str:
+    """One run's own words."""
+    seconds = ", ".join(f"{name} {value:.1f}" for name, value in found["seconds"].items())
+    whole = found["jobs"] * found["seconds"]["extract"]
+    wait = ", ".join(f"{name} {value / whole:.1%}" for name, value in found["wait"].items())
+    return (
+        f"{'; '.join(found['chosen'])}; batches of {found['batch_size']}. Seconds: {seconds}. "
+        f"Of the processes' time: {wait}."
+    )
+
+
+def describe_cached(found: dict[str, Any]) -> str:
+    """Seconds and imports."""
+    if "failed" in found:
+        return f"Failed: {found['failed']}"
+    imported = ", ".join(found["imported"]) or "neither torch nor scikit-learn"
+    return f"{found['pictures']} pictures: {found['seconds']:.2f} s; imported: {imported}."
+
+
+def describe_bars(results: Results, facts: dict[str, Any]) -> str:
+    """Each bar, what was found, and whether it is met."""
+    rows = []
+    for network in results.networks():
+        least = CEILING_BARS[network]
+        share = judge(results.share_of_ceiling(network, "bf16"), least, percent)
+        rows.append([f"{TITLES[network]}, bf16: share of the ceiling", f">= {least:.0%}", *share])
+    if "resnet50" in results.networks():
+        rows += [*rate_bars(results), total_bar(results, facts["pictures"]["files"])]
+    if "cached" in facts:
+        rows.append(cached_bar(facts["cached"]))
+    return "## Bars\n\n" + table(["bar", "wanted", "found", "met"], rows)
+
+
+def rate_bars(results: Results) -> Iterator[list[str]]:
+    """ResNet-50 against the others, in steady state."""
+    peer = results.best("resnet50", FLOAT32_PEERS)
+    for words, least, ratio in (
+        ("bf16 / the tutorials' way", 5.5, ("tlfeatures bf16", "tutorials")),
+        (f"bf16 / the fastest float32 peer ({peer})", 5.0, ("tlfeatures bf16", peer or "")),
+        ("bf16 / the expert's way", 1.8, ("tlfeatures bf16", "expert")),
+        ("float32 / the tutorials' way", 2.8, ("tlfeatures float32", "tutorials")),
+    ):
+        found = results.ratio("resnet50", *ratio)
+        yield [f"ResNet-50: {words}", f">= {least} x", *judge(found, least, times)]
+
+
+def total_bar(results: Results, pictures: int) -> list[str]:
+    """Start-up counted: the tutorials' total, measured or extrapolated, over ours."""
+    ours = median(results.values("resnet50", "tlfeatures bf16", "wall_s").values())
+    whole = median(results.values("resnet50", "tutorials, all", "wall_s").values())
+    how = "measured"
+    if whole is None:
+        whole, how = extrapolate(results, pictures), "extrapolated"
+    words = f"ResNet-50: total of {pictures} pictures, start-up counted; the tutorials' way's {how}"
+    return [words, ">= 4 x", *judge(whole / ours if whole and ours else None, 4, times)]
+
+
+def extrapolate(results: Results, pictures: int) -> float | None:
+    """The tutorials' total for all pictures: a slice's, and the rest at its steady rate."""
+    found = results.facts("resnet50", "tutorials").values()
+    return median(f["wall_s"] + (pictures - f["count"]) / f["images_per_s"] for f in found)
+
+
+def cached_bar(found: dict[str, Any]) -> list[str]:
+    """Under two seconds, importing neither torch nor scikit-learn."""
+    words = "a second run of 10,000 pictures, without torch and scikit-learn"
+    is_met = "failed" not in found and found["seconds"] < 2 and not found["imported"]
+    return [words, "< 2 s", describe_cached(found), "yes" if is_met else "no"]
+
+
+def judge(found: float | None, least: float, show: Any) -> list[str]:
+    """The figure and yes or no."""
+    if found is None:
+        return ["not measured", "-"]
+    return [show(found), "yes" if found >= least else "no"]
+
+
+def percent(value: float | None) -> str:
+    return number(value, ".1%")
+
+
+def times(value: float) -> str:
+    return f"{value:.2f} x"
+
+
+def milliseconds(seconds: dict[int, float]) -> str:
+    """The median over rounds."""
+    value = median(seconds.values())
+    return number(value and 1000 * value, ".2f")
+
+
+def number(value: float | None, form: str) -> str:
+    """A dash where nothing was measured."""
+    return "-" if value is None else format(value, form)
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """One Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

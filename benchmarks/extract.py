@@ -1,0 +1,252 @@
+#!/usr/bin/env python3
+"""Extraction end to end, from JPEG files to codes, side by side in one run.
+
+    python benchmarks/extract.py [--networks resnet50 resnet18 vgg16] [--rounds 3] [--cached]
+
+All contenders have the same networks, the same seeded random weights and the same pictures, and a
+process of their own each time. They take turns, round by round, slow ones on a slice of the
+pictures that moves with the round. Rates are steady ones, from the first batch's or chunk's end to
+the last one's; the seconds of the whole process, start-up included, stand beside them. Ratios are
+those within a round; shown is the median over the rounds. In the same rounds the parts are
+measured alone: the network in several ways, decoding, both together as one worker does them.
+
+The pictures are seeded crops of the photographs in --data, written to build/ once, and the peers
+live in an environment of their own, made there too. Writes a table to --out, anew after each round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from _cached import measure_cached
+from _children import run_child, run_together
+from _crops import list_crops, write_crops
+from _extract_report import Results, write_report
+from _machine import count_cores
+from _peers import make_environment
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent / "build" / "extract"
+NETWORKS = ("resnet50", "resnet18", "vgg16")
+WHOLE = "resnet50"  # of which the tutorials' way takes all pictures once, for the totals
+WIDTH = 500
+OWN_CONTENDERS = ("tutorials", "expert")
+PEERS = ("img2vec", "embetter", "timm")
+ALL_CORES = (("eager", "float32"), ("channels_last", "float32"), ("channels_last", "bf16"))
+# glibc gives large blocks back after each operation; workers of tlfeatures tell it not to
+KEEP_MEMORY = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**31 - 1}
+ONE_THREAD = "--one-thread"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all measurements share.
+
+    Attributes
+    ----------
+    given : namespace
+        The options.
+    folder : Path
+        The pictures.
+    peers : Path or None
+        The interpreter of the peers' environment.
+    facts : dict
+        For the head of the report.
+    """
+
+    given: Any
+    folder: Path
+    peers: Path | None
+    facts: dict[str, Any]
+    results: Results = field(default_factory=Results)
+
+    def run(
+        self,
+        network: str,
+        way: str,
+        turn: int,
+        measure: Callable[..., dict[str, Any]],
+        *arguments: Any,
+    ) -> dict[str, Any]:
+        """Measure, keep, say."""
+        found = measure(self, network, *arguments)
+        self.results.add(network, way, turn, found)
+        figures = ((name, found[name]) for name in ("images_per_s", "wall_s") if name in found)
+        words = found.get("failed") or ", ".join(f"{name} {value:.1f}" for name, value in figures)
+        print(f"{network}, round {turn + 1}, {way}: {words}", file=sys.stderr, flush=True)
+        return found
+
+
+def main() -> None:
+    """Measure and write the report."""
+    given = read_options()
+    bench = prepare(given)
+    for network in given.networks:
+        for turn in range(given.rounds):
+            take_turn(bench, network, turn)
+            write_report(given.out, bench.results, bench.facts)
+    if given.cached:
+        bench.facts["cached"] = measure_cached(given.data, BUILD)
+    write_report(given.out, bench.results, bench.facts)
+    print(given.out.read_text())
+
+
+def read_options() -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--pictures", type=int, default=2000, help="that tlfeatures takes a round")
+    parser.add_argument("--vgg-pictures", type=int, default=600, help="the same, for VGG16")
+    parser.add_argument("--slice", type=int, default=300, help="pictures of the others a round")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each part alone")
+    parser.add_argument("--no-peers", action="store_true", help="without those to be installed")
+    parser.add_argument(
+        "--no-whole", action="store_true", help="the tutorials' total is extrapolated from a slice"
+    )
+    parser.add_argument(
+        "--compilation", action="store_true", help=f"{WHOLE} with --compile off, on, and on again"
+    )
+    parser.add_argument("--cached", action="store_true", help="a second run on 10,000 pictures")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "extract.md")
+    return parser.parse_args()
+
+
+def prepare(given: argparse.Namespace) -> Bench:
+    """Pictures, weights and the peers' environment: made where they are not there yet."""
+    load = os.getloadavg()[1]  # of the five minutes before
+    folder = BUILD / f"pictures-{given.pictures}"
+    pictures = write_crops(given.data, folder, given.pictures, WIDTH)
+    for network in given.networks:
+        if not weights_of(network).exists():
+            weights_of(network).parent.mkdir(parents=True, exist_ok=True)
+            script = HERE / "_networks.py"
+            subprocess.run([sys.executable, script, network, weights_of(network)], check=True)
+    facts = {"pictures": pictures, "rounds": given.rounds, "slice": given.slice, "load": load}
+    facts["peers"] = {}
+    peers = None
+    if not given.no_peers:
+        try:
+            peers, facts["peers"] = make_environment(BUILD.parent / "peers")
+        except subprocess.CalledProcessError as error:
+            print(f"peers are left out, they cannot be installed: {error}", file=sys.stderr)
+    for path in list_crops(folder):
+        path.read_bytes()  # into the page cache, for all alike
+    return Bench(given, folder, peers, facts)
+
+
+def weights_of(network: str) -> Path:
+    """The file of random weights."""
+    return BUILD / "weights" / f"{network}.safetensors"
+
+
+def take_turn(bench: Bench, network: str, turn: int) -> None:
+    """One round: everything once."""
+    found = bench.run(network, "tlfeatures bf16", turn, tlfeatures, "bf16")
+    bench.run(network, "tlfeatures float32", turn, tlfeatures, "float32")
+    if bench.given.compilation and network == WHOLE:
+        run_compilation(bench, network, turn)
+    for way in OWN_CONTENDERS + (PEERS if bench.peers else ()):
+        bench.run(network, way, turn, contender, way, turn)
+    if network == WHOLE and turn == 0 and not bench.given.no_whole:
+        bench.run(network, "tutorials, all", turn, contender, "tutorials")
+    for name, arguments, processes in list_parts(found.get("batch_size", 32)):
+        bench.run(network, name, turn, part, arguments, processes)
+
+
+def tlfeatures(
+    bench: Bench, network: str, precision: str, compilation: str = "auto", kept: Path | None = None
+) -> dict[str, Any]:
+    """`tlfeatures extract` into a new cache; its compiled networks are in `kept`, or new too."""
+    wanted = pictures_of(bench, network)
+    with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
+        cache = Path(scratch) / "cache"
+        if kept is not None:
+            cache.mkdir()
+            (cache / "compiled").symlink_to(kept)
+        command = [sys.executable, "-m", "tlfeatures", "extract", bench.folder]
+        command += ["--backbone", network, "--weights", weights_of(network), "--limit", wanted]
+        command += ["--precision", precision, "--compile", compilation]
+        command += ["--cache", cache, "--json"]
+        found = run_child(command, TORCHINDUCTOR_CACHE_DIR=f"{scratch}/inductor")
+    if found.get("computed", wanted) != wanted:
+        return {"failed": f"{found['computed']} of {wanted} pictures computed"}
+    return found
+
+
+def pictures_of(bench: Bench, network: str) -> int:
+    """How many pictures tlfeatures takes a round."""
+    given = bench.given
+    return min(given.pictures, given.vgg_pictures) if network == "vgg16" else given.pictures
+
+
+def run_compilation(bench: Bench, network: str, turn: int) -> None:
+    """Without compilation, with it for the first time, and again with the code kept."""
+    with tempfile.TemporaryDirectory(dir=BUILD) as kept:
+        for way, word in (("off", "off"), ("on, first time", "on"), ("on, again", "on")):
+            name = f"tlfeatures bf16, --compile {way}"
+            bench.run(network, name, turn, tlfeatures, "bf16", word, Path(kept))
+
+
+def contender(bench: Bench, network: str, way: str, turn: int | None = None) -> dict[str, Any]:
+    """Another way, on the round's slice of the pictures or, without a round, on all of them."""
+    start, count = 0, bench.given.pictures
+    if turn is not None:
+        count = min(bench.given.slice, count)
+        start = turn * count % (bench.given.pictures - count + 1)
+    python = bench.peers if way in PEERS else sys.executable
+    command = [python, HERE / "_contenders.py", way, *shared_arguments(bench, network)]
+    return {**run_child([*command, "--start", start, "--count", count]), "count": count}
+
+
+def list_parts(batch_size: int) -> Iterator[tuple[str, list[Any], int]]:
+    """Name, arguments and number of processes of what is measured alone.
+
+    Parameters
+    ----------
+    batch_size : int
+        That of tlfeatures, for its engine.
+    """
+    own = ["--batch-size", batch_size]
+    for name, precision in ALL_CORES:
+        yield f"{name} {precision}", [name, "--precision", precision], 1
+    yield "decode", ["decode", ONE_THREAD, *own], 1
+    for precision in ("bf16", "float32"):
+        chosen = ["--precision", precision, ONE_THREAD]
+        yield f"engine {precision}, one thread", ["engine", *chosen, *own], 1
+        yield f"compiled {precision}, one thread", ["compiled", *chosen], 1
+        yield f"worker {precision}, alone", ["worker", *chosen, *own], 1
+        yield f"worker {precision}, on all cores", ["worker", *chosen, *own], count_cores()
+        yield f"matrices {precision}", ["matrices", "--precision", precision], 1
+
+
+def part(bench: Bench, network: str, arguments: list[Any], processes: int) -> dict[str, Any]:
+    """Images per second of one part, summed over processes; seconds a picture of its steps."""
+    command = [sys.executable, HERE / "_parts.py", *arguments]
+    command += [*shared_arguments(bench, network), "--seconds", bench.given.seconds]
+    environment = KEEP_MEMORY if ONE_THREAD in arguments else {}
+    code = BUILD / "compiled"
+    found = run_together([command] * processes, TORCHINDUCTOR_CACHE_DIR=code, **environment)
+    if "failed" in found:
+        return found
+    rate = sum(1 / sum(steps.values()) for steps in found["processes"])
+    return {"images_per_s": rate, "steps": found["processes"]}
+
+
+def shared_arguments(bench: Bench, network: str) -> list[Any]:
+    """What contenders and parts are told alike."""
+    weights = weights_of(network)
+    return ["--network", network, "--weights", weights, "--pictures", bench.folder]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""The map over chunks: in worker processes, on a cluster, with workers that are killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from PIL import Image
+
+from tlfeatures import CNNCodes, load_pictures
+from tlfeatures.backbones import BackboneRequest
+from tlfeatures.errors import CodesMismatchError, ExtractionError
+from tlfeatures.extraction import Progress, RunOptions, extract, extract_codes
+from tlfeatures.extraction._map import chunk_sizes, cluster_size
+from tlfeatures.extraction._plan import Plan
+from tlfeatures.pictures import Pictures
+from tlfeatures.store import CodeSpec, relative_difference, verify_cache
+
+SPEC = CodeSpec("fake", "0" * 64, "mean", "avg", 3, {"side": 4})
+
+
+class Mean:
+    """Codes are mean colours; a process with a picture of `deadly` kills itself, so many times."""
+
+    def __init__(self, marks: Path | None = None, deadly: int = -1, times: int = 1) -> None:
+        self.batch_size, self.device, self.made_with = 4, "cpu", {"fake": "1"}
+        self.marks, self.deadly, self.times = marks, deadly, times
+
+    def prepare(self, picture: Image.Image) -> Any:
+        return np.asarray(picture.resize((4, 4)))
+
+    def codes(self, batch: Any) -> list[Any]:
+        if self.marks is not None and (batch == self.deadly).all((1, 2, 3)).any():
+            deaths = len(list(self.marks.iterdir()))
+            if deaths < self.times:
+                (self.marks / f"{deaths}-{os.getpid()}").touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        return [batch.astype(np.float32).mean((1, 2))]
+
+
+class Maker:
+    """Makes the same engine in any process."""
+
+    def __init__(self, **words: Any) -> None:
+        self.words = words
+
+    def __call__(self, specs: Sequence[CodeSpec]) -> Mean:
+        assert list(specs) == [SPEC]
+        return Mean(**self.words)
+
+
+def two_workers(n: int, specs: Sequence[CodeSpec]) -> Plan:
+    return Plan(n_workers=2, batch_size=4, most=8)
+
+
+@pytest.fixture
+def greys(tmp_path: Path) -> Pictures:
+    """Forty pictures of one grey value each, with one that is bad and one copy."""
+    (tmp_path / "p").mkdir()
+    paths = []
+    for i in range(40):
+        path = tmp_path / "p" / f"{i:02}.png"
+        Image.new("RGB", (8, 8), (i, i, i)).save(path)
+        paths.append(str(path))
+    Path(paths[7]).write_bytes(b"no picture")
+    return Pictures([*paths, paths[3]])
+
+
+def check(done: Any) -> None:
+    assert (done.given, done.computed, done.cached, len(done.bad)) == (41, 39, 1, 1)
+    expected = [*(i for i in range(40) if i != 7), 3]
+    assert np.asarray(done.codes)[:, 0].tolist() == expected
+
+
+def test_workers_give_what_one_process_gives(greys: Pictures, tmp_path: Path) -> None:
+    heard: list[Progress] = []
+    done = extract_codes(
+        greys, [SPEC], Maker(), cache=tmp_path / "c", plan_for=two_workers, progress=heard.append
+    )[0]
+    check(done)
+    assert done.n_jobs == 2
+    assert [p.done for p in heard] == sorted(p.done for p in heard)
+    assert heard[-1].done == heard[-1].total == 40
+    assert done.bad[0][1] == "not a picture in a known format"
+    again = extract_codes(greys, [SPEC], Maker(), cache=tmp_path / "c", plan_for=two_workers)[0]
+    assert (again.computed, again.remembered) == (0, 1)
+    assert not verify_cache(tmp_path / "c").problems
+
+
+def test_a_killed_worker_loses_nothing(
+    greys: Pictures, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "marks").mkdir()
+    maker = Maker(marks=tmp_path / "marks", deadly=20)
+    done = extract_codes(greys, [SPEC], maker, cache=tmp_path / "c", plan_for=two_workers)[0]
+    assert len(list((tmp_path / "marks").iterdir())) == 1
+    assert "a worker process was killed" in caplog.text
+    assert np.asarray(done.codes)[:, 0].tolist() == [*(i for i in range(40) if i != 7), 3]
+    assert not verify_cache(tmp_path / "c").problems
+
+
+def test_workers_killed_again_and_again_end_the_run_and_keep_its_rows(
+    greys: Pictures, tmp_path: Path
+) -> None:
+    (tmp_path / "marks").mkdir()
+    maker = Maker(marks=tmp_path / "marks", deadly=38, times=9)
+    with pytest.raises(ExtractionError, match="killed 3 times.*--jobs 1"):
+        extract_codes(greys, [SPEC], maker, cache=tmp_path / "c", plan_for=two_workers)
+    done = extract_codes(greys, [SPEC], Maker(), cache=tmp_path / "c")[0]
+    assert done.cached >= 24
+    assert np.asarray(done.codes)[:, 0].tolist() == [*(i for i in range(40) if i != 7), 3]
+
+
+def test_what_a_worker_refuses_is_refused_here(greys: Pictures, tmp_path: Path) -> None:
+    extract_codes(greys[:4], [SPEC], Maker(), cache=tmp_path / "c")
+
+    class Other(Mean):
+        def codes(self, batch: Any) -> list[Any]:
+            return [codes + 50 for codes in super().codes(batch)]
+
+    with pytest.raises(CodesMismatchError, match="other codes of the probe pictures"):
+        extract_codes(greys, [SPEC], lambda _: Other(), cache=tmp_path / "c", plan_for=two_workers)
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[Any]:
+    """A local cluster of two worker processes."""
+    distributed = pytest.importorskip("distributed", reason="needs the extra 'distributed'")
+    with (
+        distributed.LocalCluster(
+            n_workers=2,
+            threads_per_worker=1,
+            processes=True,
+            dashboard_address=None,
+            local_directory=str(tmp_path),
+        ) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        yield client
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_dask_cluster_runs_the_same_function_and_a_killed_worker_loses_nothing(
+    greys: Pictures, tmp_path: Path, client: Any
+) -> None:
+    (tmp_path / "marks").mkdir()
+    maker = Maker(marks=tmp_path / "marks", deadly=20)
+    with joblib.parallel_config(backend="dask"):
+        assert cluster_size() == 2
+        done = extract_codes(greys, [SPEC], maker, cache=tmp_path / "c", plan_for=two_workers)[0]
+    assert len(list((tmp_path / "marks").iterdir())) == 1
+    assert np.asarray(done.codes)[:, 0].tolist() == [*(i for i in range(40) if i != 7), 3]
+    assert not verify_cache(tmp_path / "c").problems
+    pids = set(client.run(os.getpid).values())
+    assert os.getpid() not in pids
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
+def test_a_dask_cluster_runs_a_real_network(folder: Path, tmp_path: Path, client: Any) -> None:
+    pictures = load_pictures(folder)
+    with joblib.parallel_config(backend="dask"):
+        far = CNNCodes("embedded", cache=tmp_path / "far").extract(pictures)
+    here = CNNCodes("embedded", cache=tmp_path / "here").extract(pictures)
+    assert (far.computed, far.n_jobs, here.n_jobs) == (36, 2, 1)
+    assert "joblib's backend" in " ".join(far.chosen)
+    allowed = 1e-5 if far.codes.spec.precision == "float32" else 0.01
+    assert relative_difference(np.asarray(far.codes), np.asarray(here.codes)) < allowed
+
+
+def test_processes_that_were_asked_for_give_the_codes_of_one(folder: Path, tmp_path: Path) -> None:
+    pictures, request = load_pictures(folder), BackboneRequest("embedded")
+    one, two = (
+        extract(pictures, request, RunOptions(tmp_path / str(n), precision="float32", n_jobs=n))
+        for n in (1, 2)
+    )
+    assert (one.n_jobs, two.n_jobs, two.computed) == (1, 2, 36)
+    assert relative_difference(np.asarray(two.codes), np.asarray(one.codes)) < 1e-5
+
+
+@pytest.mark.parametrize("n", [1, 15, 16, 17, 500, 2000, 100_000])
+@pytest.mark.parametrize("n_workers", [1, 2, 64])
+def test_chunks_add_up_shrink_and_are_whole_batches(n: int, n_workers: int) -> None:
+    sizes = chunk_sizes(n, n_workers, batch_size=16, most=160)
+    assert sum(sizes) == n
+    assert sizes == sorted(sizes, reverse=True)
+    assert max(sizes) <= 160
+    assert all(size % 16 == 0 for size in sizes[:-1])
+    if n > 500 * n_workers:
+        assert sizes[-2] <= 32  # the workers end within two batches of each other
