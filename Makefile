@@ -44,6 +44,8 @@ torture: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/embedded.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/extract.py --compilation --cached
 
 docs: $(READY)
 	$(BIN)/python docs/make_cli.py

@@ -24,7 +24,7 @@ leaves the cache whole; the same command goes on.
 
 | verb | main JSON keys |
 |---|---|
-| `extract` | `pictures, computed, cached, bad[], specs[{layer, dim, key}], device, precision, compiled, batch_size, jobs, images_per_s, wait{decode, network, write}, notes[{words, n_pictures, first}], remembered` (bad pictures known from earlier runs, not tried again); `pictures` = `computed` + `cached` + bad ones; a copy of a picture already coded counts as cached |
+| `extract` | `pictures, computed, cached, bad[], specs[{layer, dim, key}], device, precision, compiled, batch_size, jobs, images_per_s, seconds{total, start, extract, compile}, wait{decode, network, write}, chosen[], notes[{words, n_pictures, first}], remembered` (bad pictures known from earlier runs, not tried again); `pictures` = `computed` + `cached` + bad ones; a copy of a picture already coded counts as cached; `images_per_s` from the first chunk's beginning to the last one's end, `seconds.start` before that, `compile` in it; `wait` in seconds of all processes together; `jobs` processes |
 | `fit` | `classes[], protocol, n_train, n_test, bad[], backbone, weights_id, layer, key, heads{NAME: {accuracy, ci95[2], mean_recall, mean_recall_ci95[2], C}}, chosen, controls{NAME: {accuracy, ci95}}, warnings[], confounds[], learning_curve[], seconds{}, model` |
 | `demo` | as `fit`, plus `report, sheet` |
 | `predict` | `predictions[{path, label, probability, top[{label, probability}]}], bad[]` |
@@ -37,8 +37,7 @@ leaves the cache whole; the same command goes on.
 | `cache gc` | `cache, dry_run, removed[], kept[], in_use[]`; `cache merge`: `cache, shards, rows, present, refused[]` |
 | `cache diff` | `a, b, differences[]`; `cache export`: `out, rows, dim, bad[]` |
 
-In this version `precision` is always float32 and `compiled` false; `confounds` and `learning_curve` are
-not examined and always empty.
+In this version `confounds` and `learning_curve` are not examined and always empty.
 """
 
 

@@ -131,7 +131,7 @@ def test_a_very_thin_picture_is_prepared_as_torchvision_would_in_little_memory(
     size: tuple[int, int],
 ) -> None:
     picture, prep = noise(size), Preprocessing(64, 56)
-    whole = picture.resize(prep._resized_size(size), Image.Resampling.BILINEAR)
+    whole = picture.resize(prep.resized_size(size), Image.Resampling.BILINEAR)
     left, top = round((whole.width - 56) / 2.0), round((whole.height - 56) / 2.0)
     expected = np.asarray(whole.crop((left, top, left + 56, top + 56))).astype(int)
     assert np.abs(prep.prepare(picture).astype(int) - expected).max() <= 2

@@ -90,12 +90,12 @@ class Backbone(nn.Module):
         return [codes[layer] for layer in self.layers]
 
     @torch.inference_mode()
-    def codes(self, pictures: NDArray[Any]) -> list[NDArray[np.float32]]:
+    def codes(self, pictures: NDArray[Any] | torch.Tensor) -> list[NDArray[np.float32]]:
         """Codes of prepared pictures, one array a layer.
 
         Parameters
         ----------
-        pictures : ndarray of shape (n, input_size, input_size, 3), uint8, RGB
+        pictures : ndarray or Tensor of shape (n, input_size, input_size, 3), uint8, RGB
             What `preprocessing.prepare` gave, stacked.
 
         Returns
@@ -103,8 +103,8 @@ class Backbone(nn.Module):
         list of ndarray of shape (n, dim), float32
         """
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
-        given = torch.from_numpy(pictures)
-        if device.type == "cuda":
+        given = torch.as_tensor(pictures)
+        if device.type == "cuda" and given.device.type == "cpu":
             given = given.pin_memory()
         batch = normalise(given.to(device, non_blocking=True), self.preprocessing)
         return [codes.float().cpu().numpy() for codes in self(batch)]

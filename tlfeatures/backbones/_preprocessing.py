@@ -97,7 +97,7 @@ class Preprocessing:
             size = (self.resize, self.resize)
         else:
             picture = self._middle_of_thin(picture)
-            size = self._resized_size(picture.size)
+            size = self.resized_size(picture.size)
         resized = picture.resize(size, filter_)
         return np.array(self._crop(resized))
 
@@ -117,7 +117,8 @@ class Preprocessing:
             return picture.crop((0, start, picture.width, start + kept))
         return picture.crop((start, 0, start + kept, picture.height))
 
-    def _resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
+    def resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Width and height after resizing the short side."""
         # int(), not round(): torchvision truncates the long side.
         width, height = size
         if width <= height:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tlfeatures.cli._options import Words
+    from tlfeatures.cli._progress import ProgressLine
     from tlfeatures.extraction import Extraction
 
 
@@ -61,6 +62,7 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
     else:
         for each in done:
             click.echo(_line(each))
+    _say_how(done[0], words.progress)
     say_bad(done[0].bad, words.progress)
     say_cache(words.run.cache_dir, words.progress)
     return exit_code(done[0].bad, given["strict"])
@@ -104,6 +106,19 @@ def _as_json(done: Sequence[Extraction]) -> dict[str, Any]:
         "wait": first.wait,
         "chosen": list(first.chosen),
     }
+
+
+def _say_how(done: Extraction, line: ProgressLine) -> None:
+    """What was chosen, how fast it went, and where the time went; nothing if all was cached."""
+    if not done.batch_size:
+        return
+    line.say(f"{'; '.join(done.chosen)}; batches of {done.batch_size}")
+    spent = max(sum(done.wait.values()), 1e-9)
+    shares = {name: f"{seconds / spent:.0%}" for name, seconds in done.wait.items()}
+    line.say(
+        f"{done.images_per_s:.1f} pictures/s after {done.seconds['start']:.1f} s of starting; "
+        f"decoding {shares['decode']}, network {shares['network']}, writing {shares['write']}"
+    )
 
 
 def _line(done: Extraction) -> str:

@@ -66,7 +66,8 @@ def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()
     words.progress.say(f"{len(pictures)} pictures{classes}{left_out}")
     layers = layers or (words.request.layer,)
     for spec in specs_of(words.request, layers, words.run, n=len(pictures)):
-        size = len(pictures) * spec.dim * 4 / 1e6
+        is_half = spec.precision != "float32" and words.run.store_dtype != "float32"
+        size = len(pictures) * spec.dim * (2 if is_half else 4) / 1e6
         words.progress.say(f"{spec.backbone} {spec.layer}: {spec.dim} numbers each, {size:.1f} MB")
     if note := licence_note(words.request.backbone, words.request.weights):
         words.progress.say(f"note: {note}")

@@ -21,13 +21,12 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import numpy as np
 
 from tlfeatures.errors import ImageReadError, StoreError
-from tlfeatures.extraction._batch import run_padded
+from tlfeatures.extraction._batch import prepare_item, run_padded
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import (
     DecodeOptions,
     bad_key,
     content_digest,
-    decode_with_notes,
     read_bytes,
     row_key,
 )
@@ -198,7 +197,7 @@ def forget_engine(run: Run) -> None:
 class _Prepared:
     """A picture as the network takes it, or the reason why it is bad."""
 
-    pixels: NDArray[Any] | str
+    pixels: Any
     notes: frozenset[str] = frozenset()
     is_lasting: bool = False
 
@@ -221,7 +220,7 @@ class _Chunk:
         """Compute and store what `prepare` gives of the rows, in their order."""
         self.done.began = time.time()
         kept: list[Row] = []
-        batch: list[NDArray[Any]] = []
+        batch: list[Any] = []
         remembered_at = time.perf_counter()
         with ExitStack() as stack:
             stack.callback(self._remember)
@@ -249,13 +248,13 @@ class _Chunk:
     def prepare(self, row: Row) -> _Prepared:
         """Decode one picture, resize and crop it."""
         try:
-            decoded = decode_with_notes(self._unchanged(row), self._run.options)
-            pixels = self._engine.prepare(decoded.picture)
+            item = self._unchanged(row)
+            pixels, notes = prepare_item(self._engine, item, self._run.options)
         except ImageReadError as error:
             return _Prepared(str(error), is_lasting=error.is_lasting)
         except MemoryError:
             return _Prepared("not enough memory to decode it; see max_pixels")
-        return _Prepared(pixels, decoded.notes)
+        return _Prepared(pixels, notes)
 
     def _unchanged(self, row: Row) -> Any:
         """The bytes of a file, read once; they must be those that the key was made of."""

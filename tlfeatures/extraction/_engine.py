@@ -13,8 +13,15 @@ import numpy as np
 import torch
 from torch import fx, nn
 
-from tlfeatures.backbones import Backbone, BackboneRequest, check_layers_of_entry, load_network
+from tlfeatures.backbones import (
+    Backbone,
+    BackboneRequest,
+    Preprocessing,
+    check_layers_of_entry,
+    load_network,
+)
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, compiled_path
+from tlfeatures.extraction._device_decode import prepare_on_device
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse
 from tlfeatures.extraction._settings import DTYPES, computing
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
@@ -24,8 +31,11 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from tlfeatures.backbones import Network
+    from tlfeatures.pictures import DecodeOptions
 
 _log = logging.getLogger(__name__)
+CPU_BATCH, MOST_BATCH = 16, 512
+TRIED = 8  # pictures that tell how much memory one takes
 KEPT_OPEN = 2  # a network and its random control
 
 
@@ -37,7 +47,8 @@ class Means:
     ----------
     device : {"cpu", "cuda", "mps"}
     precision : {"float32", "bf16", "fp16"}
-    batch_size : int
+    batch_size : int or None
+        None: 16 on a CPU, what the memory holds on a GPU.
     decoder : {"exact", "fast", "gpu"}
     compiled_in : Path or None
         The folder where compiled networks are kept; None: not compiled.
@@ -45,7 +56,7 @@ class Means:
 
     device: str = "cpu"
     precision: str = "float32"
-    batch_size: int = 16
+    batch_size: int | None = None
     decoder: str = "exact"
     compiled_in: Path | None = None
 
@@ -62,7 +73,8 @@ class TorchEngine:
 
     def __init__(self, backbone: Backbone, means: Means) -> None:
         self.backbone, self.precision = backbone, means.precision
-        self.device, self.batch_size = means.device, means.batch_size
+        self.device, self._decoder = means.device, means.decoder
+        self.batch_size = means.batch_size or CPU_BATCH
         self.made_with = made_with(means.device)
         self.specs = tuple(
             CodeSpec(
@@ -79,6 +91,8 @@ class TorchEngine:
         )
         whole = backbone.cut
         backbone.cut = faster_cut(backbone, means)
+        if means.batch_size is None and means.device == "cuda":
+            self.batch_size = self._fitting_batch()
         self.is_compiled = False
         if means.compiled_in is not None:
             self._compile(whole, means, means.compiled_in)
@@ -87,7 +101,14 @@ class TorchEngine:
         """Resize and crop one RGB picture."""
         return self.backbone.preprocessing.prepare(picture)
 
-    def codes(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+    def prepare_file(self, data: bytes, options: DecodeOptions) -> torch.Tensor | None:
+        """The same for a file, decoded on the device; None if it is not for that way."""
+        preprocessing = self.backbone.preprocessing
+        if self._decoder != "gpu" or not isinstance(preprocessing, Preprocessing):
+            return None
+        return prepare_on_device(data, preprocessing, options, self.device)
+
+    def codes(self, batch: NDArray[Any] | torch.Tensor) -> list[NDArray[np.float32]]:
         """Codes (n, d), float32, of each layer, of prepared pictures.
 
         Where the device's memory does not hold the batch, it is halved, for all that follow too.
@@ -107,15 +128,36 @@ class TorchEngine:
         parts = [self.codes(batch[:half]), self.codes(batch[half:])]
         return [np.concatenate(codes) for codes in zip(*parts, strict=True)]
 
+    def _fitting_batch(self) -> int:
+        """The batch size for the memory that is free, from what a few pictures take."""
+        shape = (TRIED, *self.backbone.input_shape[2:], 3)
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        self.codes(np.zeros(shape, np.uint8))
+        taken = torch.cuda.max_memory_allocated() - before
+        return batch_size_for(torch.cuda.mem_get_info()[0], taken // TRIED)
+
     def _compile(self, whole: nn.Module, means: Means, folder: Path) -> None:
-        shape = (means.batch_size, *self.backbone.input_shape[1:])
+        shape = (self.batch_size, *self.backbone.input_shape[1:])
         batch = torch.zeros(shape, device=means.device).to(memory_format=torch.channels_last)
         keys = [spec.key for spec in self.specs]
-        path = compiled_path(folder, keys, means.device, means.batch_size)
+        path = compiled_path(folder, keys, means.device, self.batch_size)
         made = compile_cut(whole, batch, means.precision, path, self.backbone.name)
         if made is not None:
-            self.backbone.cut = CompiledCut(made, self.backbone.cut, means.batch_size)
+            self.backbone.cut = CompiledCut(made, self.backbone.cut, self.batch_size)
             self.is_compiled = True
+
+
+def batch_size_for(free: int, a_picture: int) -> int:
+    """The power of two, at most 512, of which half the free memory holds the activations.
+
+    Parameters
+    ----------
+    free, a_picture : int
+        Bytes.
+    """
+    fitting = max(1, free // 2 // max(1, a_picture))
+    return int(min(MOST_BATCH, 2 ** (fitting.bit_length() - 1)))
 
 
 def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
@@ -130,7 +172,7 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
     batch = noise.to(means.device, memory_format=torch.channels_last)
     try:
         if means.device == "cpu":
-            made = fuse(cut, DTYPES[means.precision], batch, means.batch_size)
+            made = fuse(cut, DTYPES[means.precision], batch, means.batch_size or CPU_BATCH)
         else:
             made = fold_batch_norms(cut)
         with computing(means.device, "float32"):

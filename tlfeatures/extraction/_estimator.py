@@ -13,7 +13,7 @@ from sklearn.exceptions import NotFittedError
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import ImageReadError, UsageError
-from tlfeatures.extraction._batch import stack
+from tlfeatures.extraction._batch import prepare_item, stack
 from tlfeatures.extraction._extract import Extraction, Progress
 from tlfeatures.extraction._open import (
     RunOptions,
@@ -26,8 +26,8 @@ from tlfeatures.extraction._open import (
 from tlfeatures.pictures import (
     DecodeOptions,
     Pictures,
+    as_bytes,
     content_digest,
-    decode,
     estimate_range,
     row_key,
 )
@@ -267,7 +267,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         prepared, rows = [], []
         for row in np.flatnonzero(~present):
             try:
-                prepared.append(engine.prepare(decode(pictures.items[row], options)))
+                item = as_bytes(pictures.items[row])
+                prepared.append(prepare_item(engine, item, options)[0])
                 rows.append(row)
             except ImageReadError as error:
                 bad.append((pictures.paths[row], str(error)))

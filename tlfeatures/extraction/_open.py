@@ -25,7 +25,7 @@ from tlfeatures.extraction._machine import (
     resolve_precision,
 )
 from tlfeatures.extraction._map import ask_workers, cluster_size
-from tlfeatures.extraction._plan import CPU_BATCH, GPU_BATCH, Plan, make_plan
+from tlfeatures.extraction._plan import CPU_BATCH, Plan, make_plan
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import DecodeOptions, Pictures
 from tlfeatures.store import (
@@ -57,7 +57,7 @@ class RunOptions:
     precision : {"auto", "float32", "bf16", "fp16"}
         "auto": half precision where the processor multiplies in it, else float32.
     batch_size : int or None
-        None: 16 on a CPU, 128 on a GPU.
+        None: 16 on a CPU, as the free memory allows on a GPU.
     decoder : {"exact", "fast", "gpu"}
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
@@ -113,7 +113,7 @@ class RunOptions:
         return default_cache_dir() if self.cache is None else Path(self.cache)
 
     def settled(self) -> RunOptions:
-        """The same with device, precision and batch size as they are here.
+        """The same with device and precision as they are here.
 
         Raises
         ------
@@ -129,8 +129,7 @@ class RunOptions:
                 "store_dtype float16 is for codes of half precision; those of float32 would lose "
                 "more than their tolerance."
             )
-        batch_size = self.batch_size or (CPU_BATCH if device == "cpu" else GPU_BATCH)
-        return replace(self, device=device, precision=precision, batch_size=batch_size)
+        return replace(self, device=device, precision=precision)
 
 
 @dataclass(frozen=True)
@@ -433,7 +432,7 @@ def open_engine(
     run = run.settled()
     layers = (request.layer,) if layers is None else layers
     folder = run.cache_dir / COMPILED if is_compiled else None
-    means = Means(run.device, run.precision, run.batch_size or CPU_BATCH, run.decoder, folder)
+    means = Means(run.device, run.precision, run.batch_size, run.decoder, folder)
     return open_torch_engine(request, layers, means, tensors)
 
 

@@ -10,7 +10,7 @@ from tlfeatures.extraction._chunk import MakeEngine
 from tlfeatures.extraction._machine import is_worker, n_cores
 from tlfeatures.extraction._map import cluster_size, local_jobs
 
-CPU_BATCH, GPU_BATCH = 16, 128
+CPU_BATCH = 16
 MOST_THREADS = 16
 CHUNK_S = 4.0  # a chunk's length on a core, so that progress is seen and the ends meet
 MOST_CHUNK = 1024

@@ -8,8 +8,8 @@ from importlib.resources import files
 from typing import TYPE_CHECKING
 
 from tlfeatures.errors import CodesMismatchError
-from tlfeatures.extraction._batch import stack
-from tlfeatures.pictures import DecodeOptions, decode, decoder_versions
+from tlfeatures.extraction._batch import prepare_item, stack
+from tlfeatures.pictures import DecodeOptions, decoder_versions
 from tlfeatures.store import CodeCache, Probes, relative_difference, tolerance
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def check_probes(engine: Engine, caches: Sequence[CodeCache]) -> None:
     StoreError
         If the cache cannot be read or written.
     """
-    prepared = [engine.prepare(decode(data, DecodeOptions())) for data in probe_files()]
+    prepared = [prepare_item(engine, data, DecodeOptions())[0] for data in probe_files()]
     made_with = {**engine.made_with, **decoder_versions()}
     answers = engine.codes(stack(prepared))
     for cache, codes in zip(caches, answers, strict=True):

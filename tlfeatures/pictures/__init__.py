@@ -8,9 +8,11 @@ from tlfeatures.pictures._copies import Copies, find_exact_copies
 from tlfeatures.pictures._decode import (
     Decoded,
     DecodeOptions,
+    as_bytes,
     decode,
     decode_with_notes,
     decoder_versions,
+    orientation_of,
 )
 from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
@@ -23,6 +25,7 @@ __all__ = [
     "DecodeOptions",
     "Decoded",
     "Pictures",
+    "as_bytes",
     "bad_key",
     "contact_sheet",
     "content_digest",
@@ -33,6 +36,7 @@ __all__ = [
     "estimate_range",
     "find_exact_copies",
     "load_pictures",
+    "orientation_of",
     "png_bytes",
     "read_bytes",
     "row_key",

@@ -1,0 +1,222 @@
+"""The engine: settings that come back, memory that runs out, compiled networks, precision."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tlfeatures import CNNCodes, TransferClassifier, load_pictures
+from tlfeatures.backbones import Backbone, BackboneRequest
+from tlfeatures.cli._app import run
+from tlfeatures.extraction import RunOptions, _compile, extract, open_engine
+from tlfeatures.extraction._settings import computing, single_threaded
+from tlfeatures.store import relative_difference
+
+EMBEDDED = BackboneRequest("embedded")
+
+
+def pixels(n: int) -> Any:
+    return np.random.default_rng(0).integers(0, 256, (n, 64, 64, 3), dtype=np.uint8)
+
+
+def test_half_precision_is_a_key_of_its_own_near_the_exact_codes(
+    folder: Path, tmp_path: Path
+) -> None:
+    pictures = load_pictures(folder)
+    exact, half = (
+        CNNCodes("embedded", precision=precision, cache=tmp_path).codes(pictures)
+        for precision in ("float32", "bf16")
+    )
+    assert exact.spec.key != half.spec.key
+    a, b = np.asarray(exact, np.float64), np.asarray(half, np.float64)
+    cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    assert cosines.min() >= 0.9995
+    assert np.abs(a - b).max() > 0  # it did run in half precision
+
+
+def test_half_precision_is_stored_as_float16_unless_asked(folder: Path, tmp_path: Path) -> None:
+    import h5py
+
+    pictures = load_pictures(folder)[:4]
+    for asked, expected in ((None, np.float16), ("float32", np.float32)):
+        cache = tmp_path / str(asked)
+        codes = CNNCodes("embedded", precision="bf16", store_dtype=asked, cache=cache)
+        codes.transform(pictures)
+        (shard,) = cache.glob("embedded-*/*.h5")
+        with h5py.File(shard) as file:
+            assert file["codes"].dtype == expected
+
+
+def test_the_callers_settings_are_as_before(folder: Path, tmp_path: Path) -> None:
+    torch.set_float32_matmul_precision("medium")
+    torch.set_default_dtype(torch.float64)
+    threads = torch.get_num_threads()
+    try:
+        found = CNNCodes("embedded", precision="float32", cache=tmp_path).transform(folder)
+        assert torch.get_float32_matmul_precision() == "medium"
+        assert torch.get_default_dtype() == torch.float64
+        assert torch.get_num_threads() == threads
+        assert torch.is_grad_enabled()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+        torch.set_default_dtype(torch.float32)
+    plain = CNNCodes("embedded", precision="float32", cache=tmp_path / "2").transform(folder)
+    np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-5)
+
+
+def test_products_are_exact_whatever_the_process_has_set() -> None:
+    a = torch.randn(256, 256, generator=torch.Generator().manual_seed(0))
+    wanted = a.double() @ a.double()
+    torch.set_float32_matmul_precision("medium")
+    try:
+        with computing("cpu", "float32"):
+            found = (a @ a - wanted).abs().max()
+            with computing("cpu", "float32"):  # another thread's, say
+                pass
+            again = (a @ a - wanted).abs().max()
+    finally:
+        torch.set_float32_matmul_precision("highest")
+    assert found == again
+    assert found < 1e-4
+
+
+def test_single_threaded_gives_the_threads_back_even_after_an_error() -> None:
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match="wrong"), single_threaded():
+        assert torch.get_num_threads() == 1
+        raise ValueError("wrong")
+    assert torch.get_num_threads() == before
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_codes_are_the_same(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", batch_size=12))
+    wanted = engine.codes(pixels(12))[0]
+    codes, sizes = Backbone.codes, []
+
+    def short(self: Backbone, batch: Any) -> Any:
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return codes(self, batch)
+
+    monkeypatch.setattr(Backbone, "codes", short)
+    monkeypatch.setattr(engine, "batch_size", 12)
+    found = engine.codes(pixels(12))[0]
+    assert relative_difference(found, wanted) < 1e-5
+    assert engine.batch_size == 3
+    assert "going on with batches of 3" in caplog.text
+    assert sizes == [12, 6, 3, 3, 6, 3, 3]
+
+
+def test_memory_too_short_for_one_picture_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def none(self: Backbone, batch: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path))
+    monkeypatch.setattr(Backbone, "codes", none)
+    with pytest.raises(torch.OutOfMemoryError):
+        engine.codes(pixels(1))
+
+
+def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def missing(*_: object) -> None:
+        raise RuntimeError("No working C++ compiler found\nsecond line")
+
+    monkeypatch.setattr(_compile, "_compile", missing)
+    options = RunOptions(tmp_path, compile="on")
+    done = extract(load_pictures(folder), EMBEDDED, options)
+    assert (done.computed, done.is_compiled) == (36, False)
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert said == ["embedded is not compiled: No working C++ compiler found"]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_gives_the_same_codes_and_is_kept(folder: Path, tmp_path: Path) -> None:
+    pictures = load_pictures(folder)
+    for precision, allowed in (("float32", 1e-4), ("bf16", 0.03)):
+        plain = CNNCodes("embedded", precision=precision, cache=tmp_path / "plain")
+        first = CNNCodes("embedded", precision=precision, compile="on", cache=tmp_path)
+        wanted, found = plain.transform(pictures), first.extract(pictures[:20])
+        assert found.is_compiled
+        assert found.seconds["compile"] > 0
+        assert relative_difference(np.asarray(found.codes), wanted[:20]) < allowed
+    packages = list((tmp_path / "compiled").glob("*.pt2"))
+    assert len(packages) == 2
+    code = (
+        "from tlfeatures import CNNCodes, load_pictures\n"
+        f"codes = CNNCodes('embedded', precision='bf16', compile='on', cache={str(tmp_path)!r})\n"
+        f"done = codes.extract(load_pictures({str(folder)!r}))\n"
+        "assert (done.computed, done.cached, done.is_compiled) == (16, 20, True)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert sorted((tmp_path / "compiled").glob("*.pt2")) == sorted(packages)
+
+
+def test_a_model_says_which_precision_it_was_fitted_on_and_takes_another(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = load_pictures(folder)
+    codes = CNNCodes("embedded", precision="bf16", cache=tmp_path)
+    path = TransferClassifier(codes, head="logistic").fit(pictures, pictures.labels).save(
+        tmp_path / "m"
+    )
+    with caplog.at_level("INFO"):
+        model = TransferClassifier.load(path, cache=tmp_path, precision="float32")
+    assert "was fitted on codes of precision bf16, these are of float32" in caplog.text
+    assert (model.predict(pictures) == pictures.labels).mean() > 0.9
+
+
+def test_a_model_of_exact_codes_is_used_with_exact_codes(folder: Path, tmp_path: Path) -> None:
+    pictures = load_pictures(folder)
+    codes = CNNCodes("embedded", precision="float32", cache=tmp_path)
+    fitted = TransferClassifier(codes, head="logistic").fit(pictures, pictures.labels)
+    model = TransferClassifier.load(fitted.save(tmp_path / "m"), cache=tmp_path)
+    assert model.codes_.spec_.precision == "float32"
+    np.testing.assert_array_equal(model.predict_proba(pictures), fitted.predict_proba(pictures))
+
+
+def test_large_jpegs_decoded_fast_are_near_the_exact_codes_under_another_key(
+    tmp_path: Path, folder: Path
+) -> None:
+    from PIL import Image
+
+    (tmp_path / "p").mkdir()
+    for path in sorted(folder.rglob("*.png"))[::6]:
+        large = Image.open(path).resize((1600, 1400), Image.Resampling.BICUBIC)
+        large.save(tmp_path / "p" / f"{path.parent.name}{path.stem}.jpg", quality=92)
+    pictures = load_pictures(tmp_path / "p")
+    exact, fast = (
+        CNNCodes("embedded", decode=decode, precision="float32", cache=tmp_path).codes(pictures)
+        for decode in ("exact", "fast")
+    )
+    assert exact.spec.decode != fast.spec.decode
+    difference = relative_difference(np.asarray(fast), np.asarray(exact))
+    assert 0 < difference < 0.1
+
+
+def test_the_command_line_says_what_it_chose(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["extract", str(folder), "--backbone", "embedded", "--cache", str(tmp_path)]
+    assert run([*words, "--precision", "float32", "--compile", "off", "--jobs", "1"]) == 0
+    said = capsys.readouterr().err
+    assert "float32 on cpu; in this process; compile off, as asked; batches of 16" in said
+    assert "network" in said
+    assert "decoding" in said
+    assert run([*words, "--precision", "float32", "--store-dtype", "float16"]) == 2
+    assert "store_dtype float16 is for codes of half precision" in capsys.readouterr().err

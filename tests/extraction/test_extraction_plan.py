@@ -1,0 +1,126 @@
+"""What is chosen for a machine, and that the words say why."""
+
+from __future__ import annotations
+
+import joblib
+import pytest
+
+from tlfeatures.errors import UsageError
+from tlfeatures.extraction import RunOptions, _machine, _plan
+from tlfeatures.extraction._engine import batch_size_for
+from tlfeatures.extraction._machine import resolve_device, resolve_precision
+from tlfeatures.extraction._plan import make_plan, pays_off, weigh_compiling
+
+INTEL = "flags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n"
+
+
+@pytest.fixture
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_plan, "n_cores", lambda: 4)
+    monkeypatch.setattr(_plan, "is_worker", lambda: False)
+
+
+def plan(n: int, backbone: str = "resnet50", device: str = "cpu", **more: object) -> _plan.Plan:
+    return make_plan(n, backbone, device, "float32", batch_size=16, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_few_pictures_stay_here_and_many_get_a_process_a_core() -> None:
+    few, many = plan(50), plan(20_000)
+    assert (few.n_workers, few.n_threads) == (1, 4)
+    assert "longer than it saves" in few.chosen[1]
+    assert (many.n_workers, many.n_threads) == (4, 1)
+    assert "one a core" in many.chosen[1]
+    assert plan(20_000, "embedded").n_workers == 4
+    assert plan(1_000, "embedded").n_workers == 1
+    assert plan(1_000, "vgg16").n_workers == 4
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_the_users_number_of_jobs_is_taken_and_no_process_is_without_work() -> None:
+    assert plan(50, n_jobs=3).n_workers == 3
+    assert plan(20_000, n_jobs=1).n_workers == 1
+    assert plan(20, n_jobs=8).n_workers == 2
+    with joblib.parallel_config(n_jobs=2):
+        assert plan(50).n_workers == 2
+    with joblib.parallel_config("threading", n_jobs=8):
+        assert plan(20_000).n_workers == 1
+
+
+def test_a_worker_of_somebody_elses_pool_starts_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_plan, "n_cores", lambda: 4)
+    monkeypatch.setattr(_plan, "is_worker", lambda: True)
+    assert plan(20_000).n_workers == 1
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_a_gpu_is_one_process_with_decoder_threads() -> None:
+    chosen = plan(20_000, device="cuda")
+    assert (chosen.n_workers, chosen.n_threads, chosen.most) == (1, 4, 20_000)
+    assert plan(20_000, device="cuda", n_jobs=9).n_threads == 9
+
+
+def test_chunks_are_about_four_seconds_of_a_core() -> None:
+    small, large = (plan(50_000, name, n_jobs=2).most for name in ("resnet18", "vgg16"))
+    assert small > 2 * large >= 2 * 16
+
+
+def test_starting_processes_pays_only_for_long_work() -> None:
+    assert not pays_off(10.0, 2)
+    assert pays_off(100.0, 2)
+    assert not pays_off(100.0, 64)  # so many are done in two seconds anyway
+
+
+def test_compiling_is_weighed_against_the_time_it_saves() -> None:
+    assert weigh_compiling("on", 0.0, "cpu")[0]
+    assert not weigh_compiling("off", 1e9, "cuda")[0]
+    assert not weigh_compiling("auto", 1e9, "cpu")[0]
+    short, long = weigh_compiling("auto", 100.0, "cuda"), weigh_compiling("auto", 1000.0, "cuda")
+    assert (short[0], long[0]) == (False, True)
+    assert "about 60 s and would save about 38 s" in short[1]
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [(INTEL, "bf16"), ("flags\t: fpu avx2 avx512f\n", "float32"), ("", "float32")],
+)
+def test_auto_is_half_precision_only_where_the_processor_multiplies_in_it(
+    flags: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_machine.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(_machine.Path, "read_text", lambda *_, **__: flags)
+    _machine.has_bf16.cache_clear()
+    try:
+        assert resolve_precision("auto", "cpu") == expected
+        assert resolve_precision("float32", "cpu") == "float32"
+        assert resolve_precision("bf16", "cpu") == "bf16"
+    finally:
+        _machine.has_bf16.cache_clear()
+
+
+def test_impossible_words_are_refused() -> None:
+    with pytest.raises(UsageError, match="fp16 is for GPUs"):
+        resolve_precision("fp16", "cpu")
+    with pytest.raises(UsageError, match="precision 'int8' is unknown; choose one of auto, float32"):
+        RunOptions(precision="int8")
+    with pytest.raises(UsageError, match="store_dtype float16 is for codes of half precision"):
+        RunOptions(precision="float32", store_dtype="float16").settled()
+    with pytest.raises(UsageError, match="decode gpu needs a CUDA GPU, the device is cpu"):
+        RunOptions(device="cpu", decoder="gpu").settled()
+
+
+def test_auto_finds_the_cpu_without_torch_where_nothing_looks_like_a_gpu(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_machine, "_may_have_gpu", lambda: False)
+    monkeypatch.setitem(_machine.__dict__["__builtins__"], "__import__", None)
+    try:
+        assert resolve_device("auto") == "cpu"
+    finally:
+        monkeypatch.undo()
+
+
+def test_the_batch_on_a_gpu_fits_half_its_free_memory() -> None:
+    assert batch_size_for(free=80 << 30, a_picture=40 << 20) == 512
+    assert batch_size_for(free=4 << 30, a_picture=40 << 20) == 32
+    assert batch_size_for(free=1 << 20, a_picture=40 << 20) == 1
