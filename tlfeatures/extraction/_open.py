@@ -267,7 +267,7 @@ def plan_of(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Plan:
 def _plan(n: int, request: BackboneRequest, run: RunOptions) -> Plan:
     return make_plan(
         n,
-        request.backbone,
+        request.backbone if request.is_words else None,
         run.device,
         run.precision,
         batch_size=run.batch_size or CPU_BATCH,

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from tlfeatures.backbones import gflop_of
 from tlfeatures.extraction._chunk import MakeEngine
-from tlfeatures.extraction._machine import is_worker, n_cores
+from tlfeatures.extraction._machine import has_bf16, is_worker, n_cores
 from tlfeatures.extraction._map import cluster_size, local_jobs
 
 CPU_BATCH = 16
@@ -17,12 +16,7 @@ MOST_CHUNK = 1024
 START_S = 4.0  # a worker's start: importing torch, reading the network
 TOGETHER = 0.7  # rate of one process with threads, by that of as many processes
 DECODE_S = 0.0025  # of one core, for a picture of 500 x 375: reading, decoding, resizing
-GFLOP_PER_S = {
-    "float32": 200.0,
-    "bf16": 400.0,
-    "fp16": 400.0,
-    "gpu": 3e4,
-}  # of one core with AVX-512
+GFLOP_PER_S = {"float32": 200.0, "bf16": 400.0, "gpu": 3e4}  # of one core with AVX-512, or a GPU
 USUAL_GFLOP = 4.0
 COMPILE_S = 60.0  # on a GPU
 COMPILED_GAIN = 1.6  # of convolutional networks on a GPU: timm's published tables, uncompiled to it
@@ -62,7 +56,7 @@ class Plan:
 
 def make_plan(
     n: int,
-    backbone: Any,
+    backbone: str | None,
     device: str,
     precision: str,
     *,
@@ -76,8 +70,9 @@ def make_plan(
     ----------
     n : int
         Pictures that lack codes.
-    backbone : str or any
-        The words for the network; of known ones the work for a picture is known.
+    backbone : str or None
+        The network's name, of known ones the work for a picture is known; None where code of the
+        user's own takes part, which other processes may not be able to import.
     device, precision : str
     batch_size : int
     n_jobs : int or None
@@ -87,9 +82,16 @@ def make_plan(
     plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
     is_compiled, reason = weigh_compiling(compile, seconds, device)
-    half = " as this processor multiplies in it" if precision != "float32" else ""
-    chosen = (f"{precision} on {device}{half}", *plan.chosen, reason)
+    chosen = (_say_precision(precision, device), *plan.chosen, reason)
     return replace(plan, is_compiled=is_compiled, chosen=chosen)
+
+
+def _say_precision(precision: str, device: str) -> str:
+    if precision == "float32":
+        return f"float32 on {device}"
+    if device == "cpu" and not has_bf16():
+        return f"{precision} on {device}, slow: this processor has no operations for it"
+    return f"{precision} on {device}, which this processor multiplies in"
 
 
 def weigh_compiling(word: str, seconds: float, device: str) -> tuple[bool, str]:
@@ -112,7 +114,7 @@ def weigh_compiling(word: str, seconds: float, device: str) -> tuple[bool, str]:
 
 
 def _share_out(
-    n: int, backbone: Any, device: str, precision: str, batch_size: int, n_jobs: int | None
+    n: int, backbone: str | None, device: str, precision: str, batch_size: int, n_jobs: int | None
 ) -> Plan:
     threads = min(MOST_THREADS, n_cores())
     if device != "cpu":
@@ -127,6 +129,9 @@ def _share_out(
         )
     cores = wanted or (1 if is_worker() else n_cores())
     n_workers = min(cores, -(-n // batch_size))
+    if n_workers > 1 and wanted is None and not isinstance(backbone, str):
+        words = "in this process, for code of your own; give n_jobs to send it to others"
+        return Plan(1, threads, batch_size, n, chosen=(words,))
     if n_workers > 1 and wanted is None and not pays_off(n * seconds, n_workers):
         words = "in this process: starting others would take longer than it saves"
         return Plan(1, threads, batch_size, n, chosen=(words,))
@@ -149,6 +154,6 @@ def pays_off(seconds: float, n_workers: int) -> bool:
     return START_S + apart < apart / TOGETHER
 
 
-def seconds_of(backbone: Any, precision: str) -> float:
+def seconds_of(backbone: str | None, precision: str) -> float:
     """About how long a core is in the network for a picture."""
     return 2 * (gflop_of(backbone) or USUAL_GFLOP) / GFLOP_PER_S[precision]
