@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import math
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -142,12 +144,14 @@ def _ask(question: Callable[[], A]) -> A:
 
 
 def _settle_in() -> None:
-    """Make this process a worker, if it was started for it."""
+    """Make this process a worker, if it was started for it; once."""
     from tlfeatures.extraction._settings import keep_memory
 
-    if not is_worker() or threading.current_thread() is not threading.main_thread():
+    is_pool = is_worker() and threading.current_thread() is threading.main_thread()
+    if not is_pool or process_executor._MAX_MEMORY_LEAK_SIZE == math.inf:
         return
     keep_memory()
+    atexit.register(os._exit, 0)  # at the very end: taking torch down takes a second
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     # A network takes more than the 300 MB of growth that loky calls a leak, and ends workers for.
     process_executor._MAX_MEMORY_LEAK_SIZE = math.inf
