@@ -24,8 +24,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from sklearn.preprocessing import StandardScaler, normalize
 
-from tlfeatures.backbones import BackboneRequest, load_backbone
-from tlfeatures.backbones._weights import weights_file
+from tlfeatures.backbones import BackboneRequest, load_backbone, weights_file
 from tlfeatures.demo._digits import draw_digits
 
 SUFFIXES = {".jpg", ".jpeg", ".png"}

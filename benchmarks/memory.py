@@ -30,7 +30,9 @@ def run_one(folder: Path, n: int, jobs: int) -> str:
         run = RunOptions(cache=Path(scratch) / "cache", n_jobs=jobs)
         done = extract(Pictures(paths), BackboneRequest("embedded"), run)
     own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return f"| {n} | {jobs} | {done.computed} | {len(done.bad)} | {done.images_per_s:.0f} | {own:.0f}"
+    return (
+        f"| {n} | {jobs} | {done.computed} | {len(done.bad)} | {done.images_per_s:.0f} | {own:.0f}"
+    )
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Decoding on the device, run on the CPU's tensors: the same pictures up to the decoder's rounding."""
+"""Decoding on the device, run on the CPU's tensors: the same pictures up to rounding."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from tlfeatures.extraction._engine import Means, TorchEngine
 from tlfeatures.pictures import DecodeOptions, Pictures, decode
 from tlfeatures.store import relative_difference
 
+# Deprecated since torchvision 0.29, in favour of torchcodec.
+pytestmark = pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
 SQUARE = Preprocessing(resize=80, input_size=64)
 OPTIONS = DecodeOptions()
 

@@ -88,9 +88,14 @@ def test_products_are_exact_whatever_the_process_has_set() -> None:
 
 def test_single_threaded_gives_the_threads_back_even_after_an_error() -> None:
     before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="wrong"), single_threaded():
-        assert torch.get_num_threads() == 1
-        raise ValueError("wrong")
+
+    def work() -> None:
+        with single_threaded():
+            assert torch.get_num_threads() == 1
+            raise ValueError("wrong")
+
+    with pytest.raises(ValueError, match="wrong"):
+        work()
     assert torch.get_num_threads() == before
 
 
@@ -172,8 +177,10 @@ def test_a_model_says_which_precision_it_was_fitted_on_and_takes_another(
 ) -> None:
     pictures = load_pictures(folder)
     codes = CNNCodes("embedded", precision="bf16", cache=tmp_path)
-    path = TransferClassifier(codes, head="logistic").fit(pictures, pictures.labels).save(
-        tmp_path / "m"
+    path = (
+        TransferClassifier(codes, head="logistic")
+        .fit(pictures, pictures.labels)
+        .save(tmp_path / "m")
     )
     with caplog.at_level("INFO"):
         model = TransferClassifier.load(path, cache=tmp_path, precision="float32")

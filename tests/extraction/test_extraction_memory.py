@@ -34,9 +34,9 @@ def run(paths: list[str], cache: Path, **more: Any) -> Any:
 
 def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     seen: list[object] = []
-    decode = _chunk.decode_with_notes
+    decode = _chunk.prepare_item
     monkeypatch.setattr(
-        _chunk, "decode_with_notes", lambda item, o: (seen.append(item), decode(item, o))[1]
+        _chunk, "prepare_item", lambda e, item, o: (seen.append(item), decode(e, item, o))[1]
     )
     return seen
 
@@ -91,11 +91,11 @@ def test_another_decoder_or_limit_tries_again(
 def test_errors_of_the_system_are_never_remembered(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(item: object, options: object) -> None:
+    def refuse(*given: object) -> None:
         raise ImageReadError("cannot be decoded: Too many open files", is_lasting=False)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_chunk, "decode_with_notes", refuse)
+        patch.setattr(_chunk, "prepare_item", refuse)
         assert len(run(paths, tmp_path / "c").bad) == 3
     done = run(paths, tmp_path / "c")
     assert (done.computed, len(done.bad), done.remembered) == (2, 1, 0)
@@ -108,15 +108,15 @@ def test_errors_of_the_system_are_never_remembered(
 def test_a_lack_of_memory_costs_one_picture_and_is_not_remembered(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    decode = _chunk.decode_with_notes
+    decode = _chunk.prepare_item
 
-    def starve(item: Any, options: Any) -> Any:
+    def starve(engine: Any, item: Any, options: Any) -> Any:
         if item == Path(paths[2]).read_bytes():
             raise MemoryError
-        return decode(item, options)
+        return decode(engine, item, options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_chunk, "decode_with_notes", starve)
+        patch.setattr(_chunk, "prepare_item", starve)
         assert "not enough memory" in dict(run(paths, tmp_path / "c").bad)[paths[2]]
     assert len(run(paths, tmp_path / "c").bad) == 1
 
@@ -179,11 +179,11 @@ def test_a_file_that_changes_between_hashing_and_decoding_is_not_stored(
 def test_a_picture_that_was_tried_again_with_success_stays_good(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(item: object, options: object) -> None:
+    def refuse(*given: object) -> None:
         raise ImageReadError("cannot be decoded: encoder is missing")
 
     with monkeypatch.context() as patch:
-        patch.setattr(_chunk, "decode_with_notes", refuse)
+        patch.setattr(_chunk, "prepare_item", refuse)
         assert len(run(paths, tmp_path / "c").bad) == 3
     assert run(paths, tmp_path / "c").remembered == 3
     assert len(run(paths, tmp_path / "c", retry_bad=True).bad) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tlfeatures import CNNCodes
 from tlfeatures.backbones import Preprocessing
 from tlfeatures.cli._app import run
 from tlfeatures.errors import CodesMismatchError, UsageError
-from tlfeatures.extraction import _engine, _probes
+from tlfeatures.extraction import _batch, _engine, _probes
 from tlfeatures.extraction._engine import TorchEngine
 from tlfeatures.extraction._probes import probe_files
 from tlfeatures.pictures import decode, load_pictures
@@ -132,7 +133,13 @@ def test_a_changed_decoder_is_seen(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     CNNCodes("embedded", cache=tmp_path).extract(load_pictures(folder)[:20])
-    monkeypatch.setattr(_probes, "decode", lambda data, options: decode(data).rotate(180))
+    plain = _batch.decode_with_notes
+
+    def turned(data: object, options: object) -> object:
+        decoded = plain(data, options)  # type: ignore[arg-type]
+        return replace(decoded, picture=decoded.picture.rotate(180))
+
+    monkeypatch.setattr(_batch, "decode_with_notes", turned)
     monkeypatch.setattr(_probes, "decoder_versions", lambda: {"Pillow": "77"})
     with pytest.raises(CodesMismatchError, match=r"Pillow .* -> 77"):
         CNNCodes("embedded", cache=tmp_path).extract(folder)

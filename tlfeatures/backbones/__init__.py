@@ -25,12 +25,12 @@ from tlfeatures.backbones._preprocessing import (
     Preprocessing,
 )
 from tlfeatures.backbones._request import BackboneRequest
+from tlfeatures.backbones._words import weights_file
 
 if TYPE_CHECKING:
     from tlfeatures.backbones._backbone import Backbone, check_layers_of_entry, load_backbone
     from tlfeatures.backbones._describe import Description, describe_backbone
     from tlfeatures.backbones._network import Network, load_network
-    from tlfeatures.backbones._weights import weights_file
 
 __all__ = [
     "CROPS",
@@ -62,7 +62,6 @@ _TORCH_SIDE = {
     "load_backbone": "_backbone",
     "Network": "_network",
     "load_network": "_network",
-    "weights_file": "_weights",
     "Description": "_describe",
     "describe_backbone": "_describe",
 }

@@ -18,7 +18,8 @@ from tlfeatures.backbones._torchvision import (
     without_memory,
 )
 from tlfeatures.backbones._traced import TracedLayers
-from tlfeatures.backbones._weights import check_finite, is_file_name, random_seed
+from tlfeatures.backbones._weights import check_finite
+from tlfeatures.backbones._words import is_file_name, random_seed
 from tlfeatures.errors import TlfeaturesError, UsageError
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from tlfeatures.backbones._torchvision import (
     torchvision_names,
     without_memory,
 )
-from tlfeatures.backbones._weights import is_file_name, random_seed
+from tlfeatures.backbones._words import is_file_name, random_seed
 from tlfeatures.errors import TlfeaturesError, UsageError
 
 BYTES = 4  # of a float32 value

@@ -39,15 +39,8 @@ from tlfeatures.backbones._torchvision import (
     weights_entry,
 )
 from tlfeatures.backbones._traced import TracedLayers
-from tlfeatures.backbones._weights import (
-    assign,
-    download,
-    is_file_name,
-    make_weights_id,
-    random_seed,
-    read_file,
-    weights_file,
-)
+from tlfeatures.backbones._weights import assign, download, make_weights_id, read_file
+from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
 from tlfeatures.errors import UnknownBackboneError, UsageError
 
 EXAMPLE_SIDE = 256  # of the blank picture that tells the shapes

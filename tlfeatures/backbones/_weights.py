@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from importlib.resources import files
 from pathlib import Path
 from urllib.error import URLError
 
@@ -15,41 +14,12 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tlfeatures.backbones._checkpoint import StateDict, fit_names, likeliest_network, unwrap
-from tlfeatures.backbones._listing import EMBEDDED, weights_place
-from tlfeatures.backbones._torchvision import torchvision_names, weights_entry
-from tlfeatures.errors import UsageError, WeightsError
+from tlfeatures.backbones._torchvision import weights_entry
+from tlfeatures.backbones._words import weights_file
+from tlfeatures.errors import WeightsError
 
-FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
 IGNORED = "num_batches_tracked"
 _log = logging.getLogger(__name__)
-
-
-def is_file_name(weights: str | None) -> bool:
-    """Whether the word names a file rather than an entry."""
-    return weights is not None and (weights.lower().endswith(FILE_SUFFIXES) or "/" in weights)
-
-
-def random_seed(weights: str | None) -> int | None:
-    """The seed in "random" or "random:SEED"; None for any other word."""
-    if weights is None or weights.partition(":")[0] != "random":
-        return None
-    seed = weights.partition(":")[2] or "0"
-    if not seed.isdigit():
-        raise UsageError(f"weights {weights!r}: write 'random' or 'random:SEED', SEED a number.")
-    return int(seed)
-
-
-def weights_file(backbone: str, weights: str | None) -> Path | None:
-    """The file that these words mean, whether or not it is there; None where there is none."""
-    if random_seed(weights) is not None:
-        return None
-    if weights is not None and is_file_name(weights):
-        return Path(weights)
-    if backbone == EMBEDDED:
-        return Path(str(files("tlfeatures.backbones") / "embedded.safetensors"))
-    if backbone not in torchvision_names():
-        return None
-    return weights_place(str(weights_entry(backbone, weights).url))
 
 
 def download(backbone: str, weights: str | None) -> StateDict:

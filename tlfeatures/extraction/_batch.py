@@ -16,9 +16,7 @@ if TYPE_CHECKING:
     from tlfeatures.extraction._chunk import Engine
 
 
-def prepare_item(
-    engine: Engine, item: Any, options: DecodeOptions
-) -> tuple[Any, frozenset[str]]:
+def prepare_item(engine: Engine, item: Any, options: DecodeOptions) -> tuple[Any, frozenset[str]]:
     """The network's input for a file's bytes or a picture in memory, and notes about it.
 
     An engine may take files as they are (`prepare_file`), to decode them on its device.

@@ -70,7 +70,8 @@ def prepare_on_device(
     picture = functional.resize(picture, [height, width], interpolation=way, antialias=True)
     if preprocessing.crop != "none":
         picture = functional.center_crop(picture, [side, side])
-    return picture.permute(1, 2, 0)
+    made: torch.Tensor = picture.permute(1, 2, 0)
+    return made
 
 
 def _plain_jpeg(data: bytes, options: DecodeOptions) -> int | None:

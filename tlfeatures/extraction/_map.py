@@ -148,7 +148,7 @@ def _settle_in() -> None:
     from tlfeatures.extraction._settings import keep_memory
 
     is_pool = is_worker() and threading.current_thread() is threading.main_thread()
-    if not is_pool or process_executor._MAX_MEMORY_LEAK_SIZE == math.inf:
+    if not is_pool or math.inf == process_executor._MAX_MEMORY_LEAK_SIZE:
         return
     keep_memory()
     atexit.register(os._exit, 0)  # at the very end: taking torch down takes a second

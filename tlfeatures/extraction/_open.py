@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlfeatures.backbones import BackboneRequest
+from tlfeatures.backbones import BackboneRequest, weights_file
 from tlfeatures.errors import CodesMismatchError, UsageError
 from tlfeatures.extraction._chunk import Engine
 from tlfeatures.extraction._extract import Extraction, Progress, extract_codes
@@ -438,8 +438,6 @@ def open_engine(
 
 def _weights_files(request: BackboneRequest) -> list[Path] | None:
     """The files that the memory depends on; None if nothing says whether they change."""
-    from tlfeatures.backbones import weights_file
-
     path = weights_file(request.backbone, request.weights)
     if path is not None:
         return [path]
