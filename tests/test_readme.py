@@ -76,12 +76,23 @@ def test_the_shell_lines_for_other_networks_run(
         "vgg16": "vgg16 --weights random",
         "timm:vit_small_patch14_dinov2.lvd142m": "timm:vit_tiny_patch16_224 --weights random",
     }
-    lines = [line.partition("#")[0] for line in shell_lines() if "extract" in line]
+    lines = [line for line in shell_lines() if "extract" in line and "resnet18" not in line]
+    lines = [line.partition("#")[0] for line in lines]
     assert len(lines) == 3
     for line in lines:
         for trained, words in untrained.items():
             line = line.replace(trained, words)
         assert run([*line.split()[1:], "--limit", "2"]) == 0, capsys.readouterr().err
+
+
+def test_the_shell_lines_about_speed_run(
+    my_pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [line for line in shell_lines() if "extract" in line and "resnet18" in line]
+    assert len(lines) == 2
+    for line in lines:
+        words = line.partition("#")[0].replace("resnet18", "embedded").split()[1:]
+        assert run(words) == 0, capsys.readouterr().err
 
 
 def test_the_shell_lines_about_the_cache_run(
