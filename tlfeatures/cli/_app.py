@@ -57,6 +57,8 @@ def cli(debug: bool) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 the words are wrong, 1 anything else."""
+    # Workers that are ended by Ctrl-C leave semaphores to a process that tidies up and complains.
+    sys.warnoptions.append("ignore:resource_tracker:UserWarning")
     sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
 
 
