@@ -268,3 +268,54 @@ def test_codes_do_not_depend_on_the_size_of_the_batch() -> None:
     together = backbone.codes(pictures)[0]
     alone = np.concatenate([backbone.codes(pictures[i : i + 1])[0] for i in range(16)])
     assert relative_difference(alone, together) < 1e-5
+
+
+class SkipSeenThroughView(Block):
+    """A view of the skip, which the convolution itself does not look at, is read after the sum."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other = nn.Conv2d(3, 8, 3, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        view = y.transpose(2, 3)
+        return torch.relu(self.other(x) + y) + view
+
+
+class SkipChangedInPlace(SkipSeenThroughView):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.first(x)
+        z = torch.relu_(y)
+        return torch.relu(self.other(x) + y) + z
+
+
+class Weighted(SkipSeenThroughView):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.add(self.other(x), self.first(x), alpha=0.3)
+
+
+class TwoNorms(SkipSeenThroughView):
+    """One convolution, called twice, each time with another norm after it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm2 = nn.BatchNorm2d(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.norm(self.first(x)) * 2 + self.norm2(self.first(x))
+
+
+@pytest.mark.parametrize("block", [SkipSeenThroughView, SkipChangedInPlace, Weighted, TwoNorms])
+def test_memory_that_is_looked_at_later_is_not_overwritten(block: type[nn.Module]) -> None:
+    torch.manual_seed(3)
+    assert differ(traced(block())) < 1e-5
+
+
+def test_a_default_dtype_of_the_caller_changes_nothing() -> None:
+    torch.set_default_dtype(torch.float64)
+    try:
+        backbone = load_backbone(BackboneRequest("resnet18", "random:1", input_size=64))
+        assert faster_cut(backbone, Means()) is not backbone.cut
+    finally:
+        torch.set_default_dtype(torch.float32)

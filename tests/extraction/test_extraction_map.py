@@ -56,7 +56,7 @@ class Maker:
 
 
 def two_workers(n: int, specs: Sequence[CodeSpec]) -> Plan:
-    return Plan(n_workers=2, batch_size=4, most=8)
+    return Plan(n_workers=2, is_mapped=True, batch_size=4, most=8)
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_workers_killed_again_and_again_end_the_run_and_keep_its_rows(
 ) -> None:
     (tmp_path / "marks").mkdir()
     maker = Maker(marks=tmp_path / "marks", deadly=38, times=9)
-    with pytest.raises(ExtractionError, match=r"killed 3 times.*--jobs 1"):
+    with pytest.raises(ExtractionError, match=r"were killed.*--jobs 1"):
         extract_codes(greys, [SPEC], maker, cache=tmp_path / "c", plan_for=two_workers)
     done = extract_codes(greys, [SPEC], Maker(), cache=tmp_path / "c")[0]
     assert done.cached >= 24
@@ -193,3 +193,60 @@ def test_chunks_add_up_shrink_and_are_whole_batches(n: int, n_workers: int) -> N
     assert all(size % 16 == 0 for size in sizes[:-1])
     if n > 500 * n_workers:
         assert sizes[-2] <= 32  # the workers end within two batches of each other
+
+
+def test_relative_paths_are_those_of_the_caller_whatever_the_workers_folder(
+    greys: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):  # the second time the workers are still in the first folder
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        for i in range(12):
+            Image.new("RGB", (8, 8), (i + 50 * (name == "b"),) * 3).save(f"{i}.png")
+        pictures = Pictures([f"{i}.png" for i in range(12)])
+        done = extract_codes(pictures, [SPEC], Maker(), cache="c", plan_for=two_workers)[0]
+        assert done.computed == 12
+        assert np.asarray(done.codes)[0, 0] == 50 * (name == "b")
+
+
+def test_pictures_in_memory_keep_their_orientation_on_the_way_to_a_worker(tmp_path: Path) -> None:
+    y, x = np.mgrid[:8, :8].astype(np.uint8)
+    picture = Image.fromarray(np.stack([x * 9, y * 9, x], 2))
+    picture.getexif()[0x0112] = 6
+
+    class Corner(Mean):
+        def codes(self, batch: Any) -> list[Any]:
+            return [batch[:, 0, 0].astype(np.float32)]
+
+    one, two = (
+        extract_codes(
+            Pictures([picture] * 1), [SPEC], lambda _: Corner(), cache=tmp_path / name, **more
+        )[0]
+        for name, more in (("1", {}), ("2", {"plan_for": two_workers}))
+    )
+    np.testing.assert_array_equal(np.asarray(one.codes), np.asarray(two.codes))
+    assert one.codes.keys == two.codes.keys
+
+
+def test_a_network_that_knows_only_float32_is_told_so_or_run_in_it(
+    folder: Path, tmp_path: Path
+) -> None:
+    import torch
+    from torch import nn
+
+    from tlfeatures.errors import UsageError
+
+    class Own(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(torch.from_numpy(self.conv(x).detach().numpy() * 2))
+
+    words = {"backbone": Own(), "preprocess": "imagenet", "input_size": 32, "layer": "last"}
+    found = CNNCodes(**words, cache=tmp_path).extract(folder)
+    assert found.codes.spec.precision == "float32"
+    assert found.computed == 36
+    with pytest.raises(UsageError, match="use precision float32"):
+        CNNCodes(**words, precision="bf16", cache=tmp_path).extract(folder)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tlfeatures.backbones._backbone import Backbone, check_layers_of_entry, load_backbone
     from tlfeatures.backbones._describe import Description, describe_backbone
     from tlfeatures.backbones._network import Network, load_network
+    from tlfeatures.backbones._pooling import pool_codes
 
 __all__ = [
     "CROPS",
@@ -53,6 +54,7 @@ __all__ = [
     "list_backbones",
     "load_backbone",
     "load_network",
+    "pool_codes",
     "weights_file",
 ]
 
@@ -62,6 +64,7 @@ _TORCH_SIDE = {
     "load_backbone": "_backbone",
     "Network": "_network",
     "load_network": "_network",
+    "pool_codes": "_pooling",
     "Description": "_describe",
     "describe_backbone": "_describe",
 }

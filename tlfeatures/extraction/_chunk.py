@@ -231,7 +231,7 @@ class _Chunk:
                 if not isinstance(answer.pixels, str):
                     kept.append(row)
                     batch.append(answer.pixels)
-                if len(batch) == self._engine.batch_size or (batch and n_through == len(rows)):
+                if len(batch) >= self._engine.batch_size or (batch and n_through == len(rows)):
                     codes = self._timed("network", run_padded, self._engine, batch)
                     self._timed("write", self._write, writers, kept, codes)
                     kept, batch = [], []

@@ -20,6 +20,7 @@ from tlfeatures.backbones import (
     check_layers_of_entry,
     load_network,
 )
+from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, compiled_path
 from tlfeatures.extraction._device_decode import prepare_on_device
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 CPU_BATCH, MOST_BATCH = 16, 512
 TRIED = 8  # pictures that tell how much memory one takes
+KEPT_CUTS = 4
 KEPT_OPEN = 2  # a network and its random control
 
 
@@ -91,6 +93,8 @@ class TorchEngine:
         )
         whole = backbone.cut
         backbone.cut = faster_cut(backbone, means)
+        if means.precision != "float32":
+            self._try()
         if means.batch_size is None and means.device == "cuda":
             self.batch_size = self._fitting_batch()
         self.is_compiled = False
@@ -128,18 +132,39 @@ class TorchEngine:
         parts = [self.codes(batch[:half]), self.codes(batch[half:])]
         return [np.concatenate(codes) for codes in zip(*parts, strict=True)]
 
+    def _try(self) -> None:
+        """Run one example in half precision: what a person's own network does may not know it.
+
+        Raises
+        ------
+        UsageError
+        """
+        try:
+            with computing(self.device, self.precision):
+                self.backbone(torch.zeros(self.backbone.input_shape, device=self.device).float())
+        except Exception as error:
+            line = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UsageError(
+                f"{self.backbone.name} does not run in {self.precision}: {line}; use precision "
+                "float32."
+            ) from error
+
     def _fitting_batch(self) -> int:
         """The batch size for the memory that is free, from what a few pictures take."""
-        shape = (TRIED, *self.backbone.input_shape[2:], 3)
+        _, channels, *sides = self.backbone.input_shape
+        is_ours = isinstance(self.backbone.preprocessing, Preprocessing)
+        shape = (TRIED, *sides, channels) if is_ours else (TRIED, channels, *sides)
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
-        self.codes(np.zeros(shape, np.uint8))
+        self.codes(np.zeros(shape, np.uint8 if is_ours else np.float32))
         taken = torch.cuda.max_memory_allocated() - before
         return batch_size_for(torch.cuda.mem_get_info()[0], taken // TRIED)
 
     def _compile(self, whole: nn.Module, means: Means, folder: Path) -> None:
         shape = (self.batch_size, *self.backbone.input_shape[1:])
-        batch = torch.zeros(shape, device=means.device).to(memory_format=torch.channels_last)
+        batch = torch.zeros(shape, dtype=torch.float32, device=means.device).to(
+            memory_format=torch.channels_last
+        )
         keys = [spec.key for spec in self.specs]
         path = compiled_path(folder, keys, means.device, self.batch_size)
         made = compile_cut(whole, batch, means.precision, path, self.backbone.name)
@@ -168,9 +193,12 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
     cut = backbone.cut
     if not isinstance(cut, fx.GraphModule):
         return cut
-    noise = torch.rand(backbone.input_shape, generator=torch.Generator().manual_seed(0))
-    batch = noise.to(means.device, memory_format=torch.channels_last)
     try:
+        generator = torch.Generator("cpu").manual_seed(0)
+        noise = torch.rand(
+            backbone.input_shape, generator=generator, dtype=torch.float32, device="cpu"
+        )
+        batch = noise.to(means.device, memory_format=torch.channels_last)
         if means.device == "cpu":
             made = fuse(cut, DTYPES[means.precision], batch, means.batch_size or CPU_BATCH)
         else:
@@ -228,6 +256,8 @@ def open_torch_engine(
         opened = _open[key]
     cut = (tuple(layers), request.pooling, means)
     if cut not in opened.engines:
+        while len(opened.engines) >= KEPT_CUTS:  # each holds fused weights of its own
+            opened.engines.pop(next(iter(opened.engines)))
         backbone = Backbone(opened.network, layers, request.pooling)
         opened.engines[cut] = TorchEngine(backbone, means)
     return opened.engines[cut]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from tlfeatures.errors import ImageReadError
 from tlfeatures.extraction._chunk import (
@@ -191,7 +192,7 @@ def extract_codes(
             token=uuid.uuid4().hex,
             specs=wanted,
             make_engine=plan.make_engine or make_engine,
-            cache=Path(cache),
+            cache=Path(cache).absolute(),  # a worker may stand in another folder
             options=options,
             store_dtype=store_dtype,
             n_threads=plan.n_threads,
@@ -238,12 +239,24 @@ def _rows(pictures: Pictures, keys: Sequence[bytes], missing: Sequence[list[int]
         for i in positions:
             lacks.setdefault(i, []).append(spec)
     return [
-        Row(keys[i], pictures.items[i], pictures.paths[i], tuple(lacks[i])) for i in sorted(lacks)
+        Row(keys[i], _portable(pictures.items[i]), pictures.paths[i], tuple(lacks[i]))
+        for i in sorted(lacks)
     ]
 
 
+def _portable(item: Any) -> Any:
+    """The same for a process in another folder; pickling a PIL picture drops its EXIF changes."""
+    if isinstance(item, (str, os.PathLike)):
+        return os.path.abspath(item)
+    if isinstance(item, Image.Image) and item.getexif():
+        info = {**item.info, "exif": item.getexif().tobytes()}
+        item = item.copy()
+        item.info = info
+    return item
+
+
 def _work(run: Run, rows: Sequence[Row], plan: Plan, tell: _Teller) -> Iterator[Done]:
-    if plan.n_workers == 1:
+    if not plan.is_mapped:
         try:
             yield extract_chunk(run, rows, tell)
         finally:

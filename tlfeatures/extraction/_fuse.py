@@ -18,6 +18,8 @@ from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import MLP, Conv2dNormActivation, SqueezeExcitation, StochasticDepth
 
+from tlfeatures.backbones import pool_codes
+
 M = TypeVar("M", bound=nn.Module)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
 BLOCKS = (Conv2dNormActivation, SqueezeExcitation, MLP)
@@ -240,7 +242,12 @@ class _Fuser:
         if user is None or user.op != "call_function" or user.target not in ADDITIONS:
             return None
         others = [each for each in user.args if each is not node]
-        if len(user.args) != 2 or len(others) != 1 or not isinstance(others[0], fx.Node):
+        if (
+            user.kwargs
+            or len(user.args) != 2
+            or len(others) != 1
+            or not isinstance(others[0], fx.Node)
+        ):
             return None
         same_shape = _shape(others[0]) == _shape(node)
         return user if same_shape and self._is_free(others[0], node, user) else None
@@ -254,7 +261,15 @@ class _Fuser:
         if not isinstance(base, IN_MEMORY_OF_ITS_OWN):
             return False
         users = {user for each in chain for user in each.users} - {addition}
+        if not all(self._looks_only(user) or user in chain for user in users):
+            return False
         return all(self._order[each] < self._order[node] for each in (other, *users))
+
+    def _looks_only(self, node: fx.Node) -> bool:
+        """Whether a node hands nothing on that shares memory with what it is given."""
+        if node.op == "call_function":
+            return node.target is pool_codes
+        return isinstance(_module(self._modules, node), IN_MEMORY_OF_ITS_OWN)
 
     def _leave_out_what_hands_on(self) -> None:
         for node in list(self._graph.nodes):
@@ -272,7 +287,7 @@ def only_user(node: fx.Node | None) -> fx.Node | None:
 def _fold(network: fx.GraphModule, node: fx.Node, norm: fx.Node | None, conv: nn.Module) -> None:
     if norm is None:
         return
-    name = f"folded_{str(node.target).replace('.', '_')}"
+    name = f"folded_{node.name}"  # not of the module, which may be called twice
     network.add_submodule(name, conv)
     node.target = name
     norm.replace_all_uses_with(node)

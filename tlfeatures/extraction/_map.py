@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import logging
 import math
-import os
+import multiprocessing
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky import process_executor
-from joblib.externals.loky.process_executor import TerminatedWorkerError
+from joblib.externals.loky.process_executor import BrokenProcessPool
 from joblib.parallel import get_active_backend
 
 from tlfeatures.errors import ExtractionError
 from tlfeatures.extraction._chunk import Done, Row, Run, extract_chunk
-from tlfeatures.extraction._machine import is_worker
 
 A = TypeVar("A")
 _log = logging.getLogger(__name__)
 TIMES = 3  # that killed workers are replaced
+KILLED = (
+    f"worker processes were killed, {TIMES} times at most, likely for lack of memory; what was "
+    "computed is kept: run again with fewer, such as --jobs 1."
+)
 SHARE = 3  # a chunk is at most this part of what a process has left to do
 LEAST = 8  # nor less than this part of the longest: each costs a file
 IN_THIS_PROCESS = ("SequentialBackend", "ThreadingBackend")
@@ -59,9 +61,14 @@ def cluster_size() -> int:
     """Workers of the backend that `joblib.parallel_config` names; 0 if it is this machine's own."""
     backend, n_jobs = get_active_backend()
     name = type(backend).__name__
-    if name in ("LokyBackend", *IN_THIS_PROCESS):
+    if name in ("LokyBackend", *IN_THIS_PROCESS) or not streams_answers(backend):
         return 0
     return int(backend.effective_n_jobs(-1 if n_jobs in (None, 1) else n_jobs))
+
+
+def streams_answers(backend: Any) -> bool:
+    """Whether answers come as they are done; multiprocessing's do not, loky stands in for it."""
+    return bool(getattr(backend, "supports_return_generator", False))
 
 
 def local_jobs() -> int | None:
@@ -103,14 +110,11 @@ def map_chunks(run: Run, rows: Sequence[Row], n_workers: int, sizes: list[int]) 
                     del waiting[i]
                     yield done
             return
-        except TerminatedWorkerError:
+        except BrokenProcessPool:
             _log.warning(
                 "a worker process was killed, perhaps for memory; its pictures are done again"
             )
-    raise ExtractionError(
-        f"worker processes were killed {TIMES} times, most likely for lack of memory; what was "
-        "computed is kept: run again with fewer, such as --jobs 1."
-    )
+    raise ExtractionError(KILLED)
 
 
 def ask_workers(n_workers: int, question: Callable[[], A]) -> list[A]:
@@ -121,8 +125,11 @@ def ask_workers(n_workers: int, question: Callable[[], A]) -> list[A]:
     Exception
         What one of them raises.
     """
-    with _workers(n_workers) as parallel:
-        return list(parallel(delayed(_ask)(question) for _ in range(n_workers)))
+    try:
+        with _workers(n_workers) as parallel:
+            return list(parallel(delayed(_ask)(question) for _ in range(n_workers)))
+    except BrokenProcessPool as error:
+        raise ExtractionError(KILLED) from error
 
 
 @contextlib.contextmanager
@@ -147,11 +154,10 @@ def _settle_in() -> None:
     """Make this process a worker, if it was started for it; once."""
     from tlfeatures.extraction._settings import keep_memory
 
-    is_pool = is_worker() and threading.current_thread() is threading.main_thread()
-    if not is_pool or math.inf == process_executor._MAX_MEMORY_LEAK_SIZE:
+    is_loky = type(multiprocessing.current_process()).__name__ == "LokyProcess"
+    if not is_loky or threading.current_thread() is not threading.main_thread():
         return
     keep_memory()
-    atexit.register(os._exit, 0)  # at the very end: taking torch down takes a second
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     # A network takes more than the 300 MB of growth that loky calls a leak, and ends workers for.
     process_executor._MAX_MEMORY_LEAK_SIZE = math.inf

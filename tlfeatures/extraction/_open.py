@@ -226,7 +226,8 @@ def extract_layers(
     list of Extraction
         One a layer, in the order given.
     """
-    run = (run or RunOptions()).settled()
+    run = settle(run or RunOptions(), request)
+    request = _absolute(request)
     specs = specs_of(request, layers, run, n=len(pictures), tensors=tensors)
     names = dict(zip(specs, layers, strict=True))
     maker = EngineMaker(request, run, names, tensors)
@@ -243,6 +244,21 @@ def extract_layers(
     )
     by_spec = dict(zip(names, done, strict=True))
     return [by_spec[spec] for spec in specs]
+
+
+def settle(run: RunOptions, request: BackboneRequest) -> RunOptions:
+    """Device and precision for this network: one of the user's own may know float32 only."""
+    if request.is_own and run.precision == "auto":
+        run = replace(run, precision="float32")
+    return run.settled()
+
+
+def _absolute(request: BackboneRequest) -> BackboneRequest:
+    """The same for a process in another folder."""
+    weights = request.weights
+    if weights is None or not Path(weights).is_file():
+        return request
+    return replace(request, weights=os.path.abspath(weights))
 
 
 def plan_of(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Plan:
@@ -267,7 +283,7 @@ def plan_of(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Plan:
 def _plan(n: int, request: BackboneRequest, run: RunOptions) -> Plan:
     return make_plan(
         n,
-        request.backbone if request.is_words else None,
+        None if request.needs_probes else request.backbone,
         run.device,
         run.precision,
         batch_size=run.batch_size or CPU_BATCH,
@@ -328,7 +344,7 @@ def specs_of(
         If an own network or preprocess function says other things of the probe pictures than
         the cache remembers.
     """
-    run = run.settled()
+    run = settle(run, request)
     specs = [_with_contract(spec, run) for spec in _base_specs(request, layers, run, tensors, n)]
     if request.needs_probes:
         engine = open_engine(request, run, layers, tensors=tensors)
@@ -338,7 +354,7 @@ def specs_of(
 
 def next_contract(request: BackboneRequest, layers: Sequence[str | None], run: RunOptions) -> int:
     """A contract that the cache has for none of these layers yet; `--new-contract`."""
-    specs = _base_specs(request, layers, run.settled(), None, 0)
+    specs = _base_specs(request, layers, settle(run, request), None, 0)
     newest = max(newest_contract(run.cache_dir, spec) for spec in specs)
     return max(newest, OWN_CONTRACTS * specs[0].contract) + 1
 
@@ -429,7 +445,7 @@ def open_engine(
     """
     from tlfeatures.extraction._engine import Means, open_torch_engine
 
-    run = run.settled()
+    run = settle(run, request)
     layers = (request.layer,) if layers is None else layers
     folder = run.cache_dir / COMPILED if is_compiled else None
     means = Means(run.device, run.precision, run.batch_size, run.decoder, folder)

@@ -30,6 +30,8 @@ class Plan:
     ----------
     n_workers : int
         Single-threaded processes; 1: this process.
+    is_mapped : bool
+        Whether chunks go to workers at all.
     n_threads : int
         Decoder threads of this process, where it works alone.
     batch_size : int
@@ -45,6 +47,7 @@ class Plan:
     """
 
     n_workers: int = 1
+    is_mapped: bool = False
     n_threads: int = 1
     batch_size: int = CPU_BATCH
     most: int = MOST_CHUNK
@@ -119,26 +122,31 @@ def _share_out(
     threads = min(MOST_THREADS, n_cores())
     if device != "cpu":
         reason = f"one process on {device}, {n_jobs or threads} threads decode"
-        return Plan(1, n_jobs or threads, batch_size, n, chosen=(reason,))
+        return Plan(1, False, n_jobs or threads, batch_size, n, chosen=(reason,))
     seconds = DECODE_S + seconds_of(backbone, precision)
     most = max(batch_size, min(MOST_CHUNK, int(CHUNK_S / seconds)))
     n_cluster, wanted = cluster_size(), n_jobs or local_jobs()
     if n_cluster:
         return Plan(
-            n_cluster, 1, batch_size, most, chosen=(f"{n_cluster} workers of joblib's backend",)
+            n_cluster,
+            True,
+            1,
+            batch_size,
+            most,
+            chosen=(f"{n_cluster} workers of joblib's backend",),
         )
     cores = wanted or (1 if is_worker() else n_cores())
     n_workers = min(cores, -(-n // batch_size))
     if n_workers > 1 and wanted is None and not isinstance(backbone, str):
         words = "in this process, for code of your own; give n_jobs to send it to others"
-        return Plan(1, threads, batch_size, n, chosen=(words,))
+        return Plan(1, False, threads, batch_size, n, chosen=(words,))
     if n_workers > 1 and wanted is None and not pays_off(n * seconds, n_workers):
         words = "in this process: starting others would take longer than it saves"
-        return Plan(1, threads, batch_size, n, chosen=(words,))
+        return Plan(1, False, threads, batch_size, n, chosen=(words,))
     if n_workers > 1:
         words = f"{n_workers} processes of one thread each, one a core"
-        return Plan(n_workers, 1, batch_size, most, chosen=(words,))
-    return Plan(1, threads, batch_size, n, chosen=("in this process",))
+        return Plan(n_workers, True, 1, batch_size, most, chosen=(words,))
+    return Plan(1, False, threads, batch_size, n, chosen=("in this process",))
 
 
 def pays_off(seconds: float, n_workers: int) -> bool:
