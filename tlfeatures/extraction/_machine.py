@@ -42,7 +42,7 @@ def resolve_device(device: str) -> str:
 
 
 def resolve_precision(precision: str, device: str) -> str:
-    """Replace "auto" by the fastest class that keeps the codes' cosine to float32 above 0.9995.
+    """Replace "auto" by the fastest class in which accuracies stay the same.
 
     Parameters
     ----------
