@@ -445,7 +445,7 @@ def open_engine(
     """
     from tlfeatures.extraction._engine import Means, open_torch_engine
 
-    run = settle(run, request)
+    run, request = settle(run, request), _absolute(request)
     layers = (request.layer,) if layers is None else layers
     folder = run.cache_dir / COMPILED if is_compiled else None
     means = Means(run.device, run.precision, run.batch_size, run.decoder, folder)
