@@ -13,6 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from torchvision.models import get_model_weights
 
 import tlfeatures.backbones
@@ -22,6 +23,7 @@ from tlfeatures.backbones import (
     Description,
     WeightsFacts,
     describe_backbone,
+    load_network,
 )
 from tlfeatures.backbones._embedded import PREPROCESSING
 from tlfeatures.backbones._listing import EMBEDDED, TABLE
@@ -43,8 +45,18 @@ def facts(name: str) -> BackboneFacts:
     entries = sorted(get_model_weights(name), key=lambda entry: entry.name != default)
     made = describe_backbone(BackboneRequest(name))
     return BackboneFacts(
-        name, made.default_layer, made.dim, tuple(entry_facts(entry) for entry in entries)
+        name,
+        made.default_layer,
+        made.dim,
+        has_depthwise(load_network(BackboneRequest(name, "random")).module),
+        tuple(entry_facts(entry) for entry in entries),
     )
+
+
+def has_depthwise(network: nn.Module) -> bool:
+    """Whether one of its convolutions looks at each channel alone."""
+    convs = (each for each in network.modules() if isinstance(each, nn.Conv2d))
+    return any(1 < each.groups == each.in_channels for each in convs)
 
 
 def entry_facts(entry: Any) -> WeightsFacts:
@@ -79,7 +91,8 @@ def embedded_facts() -> BackboneFacts:
         size_mb=round(file.stat().st_size / 2**20, 3),
         file=file.name,
     )
-    return BackboneFacts(EMBEDDED, made.default_layer, made.dim, (entry,))
+    network = load_network(BackboneRequest(EMBEDDED)).module
+    return BackboneFacts(EMBEDDED, made.default_layer, made.dim, has_depthwise(network), (entry,))
 
 
 if __name__ == "__main__":

@@ -227,3 +227,21 @@ def test_the_command_line_says_what_it_chose(
     assert "decoding" in said
     assert run([*words, "--precision", "float32", "--store-dtype", "float16"]) == 2
     assert "store_dtype float16 is for codes of half precision" in capsys.readouterr().err
+
+
+def test_numbers_beyond_fp16_are_computed_in_float32(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"))
+    wanted = engine.codes(pixels(3))[0]
+    codes = Backbone.codes
+
+    def narrow(self: Backbone, batch: Any) -> Any:
+        made = codes(self, batch)[0]
+        if torch.is_autocast_enabled("cpu"):
+            made[1] = np.inf
+        return [made]
+
+    monkeypatch.setattr(Backbone, "codes", narrow)
+    monkeypatch.setattr(engine, "precision", "fp16")
+    np.testing.assert_array_equal(engine.codes(pixels(3))[0], wanted)

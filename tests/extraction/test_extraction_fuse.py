@@ -10,7 +10,14 @@ from torch import fx, nn
 from tlfeatures.backbones import BackboneRequest, load_backbone
 from tlfeatures.extraction import _engine
 from tlfeatures.extraction._engine import Means, faster_cut
-from tlfeatures.extraction._fuse import FusedConv2d, FusedLinear, fold_batch_norms, fuse
+from tlfeatures.extraction._fuse import (
+    FusedConv2d,
+    FusedLinear,
+    first_convs,
+    fold_batch_norms,
+    fuse,
+    keep_first_exact,
+)
 from tlfeatures.extraction._settings import computing
 from tlfeatures.store import relative_difference
 
@@ -243,6 +250,61 @@ def test_linear_layers_run_in_half_precision_with_their_activation() -> None:
     fused = fuse(network, torch.bfloat16, picture_batch(1), 2)
     assert [type(m) for m in fused.children() if not isinstance(m, nn.Flatten)] == [FusedLinear]
     assert differ(network, torch.bfloat16) < 0.02
+
+
+class TwoEyes(nn.Module):
+    """Two convolutions look at the pixels, one of them past an activation; a third does not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = nn.Conv2d(3, 8, 3), nn.Conv2d(3, 8, 3)
+        self.last, self.relu = nn.Conv2d(16, 4, 3), nn.ReLU()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(torch.cat([self.one(x), self.relu(self.other(self.relu(x)))], 1))
+
+
+def test_convolutions_that_look_at_pixels_stay_in_float32() -> None:
+    network = traced(TwoEyes())
+    assert {str(node.target) for node in first_convs(network)} == {"one", "other"}
+    exact = keep_first_exact(network)
+    fused = fuse(network, torch.bfloat16, picture_batch(1), 2)
+    seen: list[tuple[str, torch.dtype]] = []
+    for made in (exact, fused):
+        for name, module in made.named_modules():
+            if type(module) in (nn.Conv2d, FusedConv2d):
+                module.register_forward_hook(
+                    lambda m, x, y, name=name: seen.append((name, y.dtype))
+                )
+        with computing("cpu", "bf16"):
+            made(picture_batch(1))
+    of_float32 = [name for name, dtype in seen if dtype == torch.float32]
+    assert len(seen) == 6
+    assert len(of_float32) == 4
+    assert not any("last" in name for name in of_float32)
+    assert differ(network, torch.bfloat16) < 0.02
+
+
+@pytest.mark.parametrize("name", ["resnet18", "googlenet", "vit_b_16"])
+def test_codes_of_flat_pictures_are_as_exact_as_others(name: str) -> None:
+    """A grey that bf16 has not, in a network without any other rounding."""
+    size = 224 if name == "vit_b_16" else 64
+    backbone = load_backbone(BackboneRequest(name, "random:1", input_size=size))
+    first = next(iter(first_convs(backbone.cut)))
+    only = fx.Graph()
+    copies: dict[fx.Node, fx.Node] = {}
+    for node in backbone.cut.graph.nodes:
+        copies[node] = only.node_copy(node, lambda each: copies[each])
+        if node is first:
+            break
+    only.output(copies[first])
+    network = keep_first_exact(fx.GraphModule(backbone.cut, only))
+    batch = torch.full((1, 3, size, size), 0.3337)
+    with computing("cpu", "float32"):
+        wanted = network(batch).numpy()
+    with computing("cpu", "bf16"):
+        found = network(batch).numpy()
+    np.testing.assert_array_equal(found, wanted)
 
 
 def test_a_network_that_says_something_else_when_fused_runs_as_it_is(

@@ -8,10 +8,12 @@ import sys
 import joblib
 import pytest
 
+from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction import RunOptions, _machine, _plan
 from tlfeatures.extraction._engine import batch_size_for
 from tlfeatures.extraction._machine import resolve_precision
+from tlfeatures.extraction._open import settle
 from tlfeatures.extraction._plan import make_plan, pays_off, weigh_compiling
 
 INTEL = "flags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n"
@@ -99,6 +101,29 @@ def test_auto_is_half_precision_only_where_the_processor_multiplies_in_it(
         assert resolve_precision("bf16", "cpu") == "bf16"
     finally:
         _machine.has_bf16.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("backbone", "asked", "expected"),
+    [
+        ("resnet18", "auto", "bf16"),
+        ("mobilenet_v2", "auto", "float32"),
+        ("mobilenet_v2", "bf16", "bf16"),
+        ("convnext_tiny", "auto", "float32"),
+    ],
+)
+def test_bf16_is_not_chosen_where_it_is_too_coarse(
+    backbone: str, asked: str, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_machine, "has_bf16", lambda: True)
+    run = RunOptions(device="cpu", precision=asked)
+    assert settle(run, BackboneRequest(backbone)).precision == expected
+
+
+def test_the_words_say_why_a_network_runs_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_plan, "has_bf16", lambda: True)
+    assert "too coarse" in plan(10, "mobilenet_v2").chosen[0]
+    assert "too coarse" not in plan(10, "resnet18").chosen[0]
 
 
 def test_impossible_words_are_refused() -> None:

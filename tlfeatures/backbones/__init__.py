@@ -13,6 +13,7 @@ from tlfeatures.backbones._listing import (
     BackboneFacts,
     WeightsFacts,
     gflop_of,
+    is_depthwise,
     licence_note,
     list_backbones,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "check_layers_of_entry",
     "describe_backbone",
     "gflop_of",
+    "is_depthwise",
     "licence_note",
     "list_backbones",
     "load_backbone",

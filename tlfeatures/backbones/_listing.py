@@ -70,6 +70,8 @@ class BackboneFacts:
         The default layer.
     dim : int
         Width of its code.
+    is_depthwise : bool
+        Whether it has depthwise convolutions, whose codes bf16 changes more than promised.
     entries : tuple of WeightsFacts
         The default one first.
     """
@@ -77,6 +79,7 @@ class BackboneFacts:
     name: str
     layer: str
     dim: int
+    is_depthwise: bool
     entries: tuple[WeightsFacts, ...]
 
 
@@ -90,6 +93,11 @@ def list_backbones() -> tuple[BackboneFacts, ...]:
 def facts_from_json(row: dict[str, Any]) -> BackboneFacts:
     """One network's facts from a row of the table."""
     return BackboneFacts(**{**row, "entries": tuple(WeightsFacts(**e) for e in row["entries"])})
+
+
+def is_depthwise(backbone: Any) -> bool:
+    """Whether a known network has depthwise convolutions."""
+    return any(facts.is_depthwise for facts in list_backbones() if facts.name == backbone)
 
 
 def gflop_of(backbone: Any) -> float | None:

@@ -23,7 +23,7 @@ from tlfeatures.backbones import (
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, compiled_path
 from tlfeatures.extraction._device_decode import prepare_on_device
-from tlfeatures.extraction._fuse import fold_batch_norms, fuse
+from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
 from tlfeatures.extraction._settings import DTYPES, computing
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
 
@@ -91,7 +91,7 @@ class TorchEngine:
             )
             for layer, dim in zip(backbone.layers, backbone.dims, strict=True)
         )
-        whole = backbone.cut
+        whole = _exact_enough(backbone.cut, means.precision)
         backbone.cut = faster_cut(backbone, means)
         if means.precision != "float32":
             self._try()
@@ -116,10 +116,15 @@ class TorchEngine:
         """Codes (n, d), float32, of each layer, of prepared pictures.
 
         Where the device's memory does not hold the batch, it is halved, for all that follow too.
+        Where numbers leave the range of fp16, the batch is computed in float32.
         """
         try:
             with computing(self.device, self.precision):
-                return self.backbone.codes(batch)
+                codes = self.backbone.codes(batch)
+            if self.precision == "fp16" and not all(np.isfinite(each).all() for each in codes):
+                with computing(self.device, "float32"):
+                    codes = self.backbone.codes(batch)
+            return codes
         except torch.OutOfMemoryError:
             if len(batch) < 2:
                 raise
@@ -188,11 +193,13 @@ def batch_size_for(free: int, a_picture: int) -> int:
 def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
     """The network with fewer, larger operations, if its graph is known and it says the same.
 
-    On a CPU with oneDNN's fused operations, elsewhere with the batch norms folded.
+    On a CPU with oneDNN's fused operations, elsewhere with the batch norms folded. In half
+    precision the convolutions that look at pixels stay in float32.
     """
     cut = backbone.cut
     if not isinstance(cut, fx.GraphModule):
         return cut
+    exact = _exact_enough(cut, means.precision)
     try:
         generator = torch.Generator("cpu").manual_seed(0)
         noise = torch.rand(
@@ -202,17 +209,24 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
         if means.device == "cpu":
             made = fuse(cut, DTYPES[means.precision], batch, means.batch_size or CPU_BATCH)
         else:
-            made = fold_batch_norms(cut)
+            made = _exact_enough(fold_batch_norms(cut), means.precision)
         with computing(means.device, "float32"):
             wanted = [codes.numpy(force=True) for codes in cut(batch)]
         with computing(means.device, means.precision):
             found = [codes.float().numpy(force=True) for codes in made(batch)]
     except Exception as error:  # an operation that this torch or this processor has not
         _log.debug("%s runs as it is: %s", backbone.name, error)
-        return cut
+        return exact
     allowed = tolerance(means.precision)
     is_same = all(relative_difference(a, b) <= allowed for a, b in zip(found, wanted, strict=True))
-    return made if is_same else cut
+    return made if is_same else exact
+
+
+def _exact_enough(cut: nn.Module, precision: str) -> nn.Module:
+    """The network as it runs under autocast in that precision."""
+    if precision == "float32" or not isinstance(cut, fx.GraphModule):
+        return cut
+    return keep_first_exact(cut)
 
 
 @dataclass

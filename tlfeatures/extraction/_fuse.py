@@ -150,8 +150,8 @@ def fuse(
     network : fx.GraphModule
         In eval mode, on the CPU, in float32; it is not changed.
     dtype : torch.dtype
-        float32 or bfloat16, of convolutions (and, in bfloat16, linear layers); what else there is
-        takes the type that it is given.
+        float32 or bfloat16, of convolutions (and, in bfloat16, linear layers), but for the first
+        ones, see `first_convs`; what else there is takes the type that it is given.
     batch : Tensor of shape (n, 3, H, W)
         An example.
     batch_size : int
@@ -163,6 +163,53 @@ def fuse(
         Whatever PyTorch raises where it has no such operations.
     """
     return _Fuser(network, dtype, batch, batch_size).run()
+
+
+class Float32Conv2d(nn.Module):
+    """A convolution in float32, whatever autocast says around it.
+
+    Parameters
+    ----------
+    conv : nn.Conv2d
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        super().__init__()
+        self.conv = conv
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """The convolution, in float32."""
+        with torch.autocast(batch.device.type, enabled=False):
+            made: torch.Tensor = self.conv(batch.float())
+        return made
+
+
+def first_convs(network: fx.GraphModule) -> set[fx.Node]:
+    """The convolutions that look at pixels.
+
+    Half precision rounds pixels of flat areas all in one direction, which no sum averages out: a
+    ResNet's codes of a blank picture are ten times as far off as with these in float32.
+    """
+    modules, found = dict(network.named_modules()), set[fx.Node]()
+    of_pixels = {node for node in network.graph.nodes if node.op == "placeholder"}
+    for node in network.graph.nodes:
+        if not of_pixels.isdisjoint(node.all_input_nodes):
+            is_conv = isinstance(_module(modules, node), nn.Conv2d)
+            (found if is_conv else of_pixels).add(node)
+    return found
+
+
+def keep_first_exact(network: fx.GraphModule) -> fx.GraphModule:
+    """The same network with `first_convs` in float32, to be run under autocast; for any device."""
+    kept = _copy(network)
+    modules = dict(kept.named_modules())
+    for node in first_convs(kept):
+        name = f"exact_{node.name}"
+        kept.add_submodule(name, Float32Conv2d(modules[str(node.target)]))  # type: ignore[arg-type]
+        node.target = name
+    kept.delete_all_unused_submodules()
+    kept.recompile()
+    return kept.eval()
 
 
 def fold_batch_norms(network: fx.GraphModule) -> fx.GraphModule:
@@ -189,6 +236,7 @@ class _Fuser:
         with torch.inference_mode():
             ShapeProp(self._network).propagate(batch)
         self._order = {node: i for i, node in enumerate(self._graph.nodes)}
+        self._exact = first_convs(self._network)
 
     def run(self) -> fx.GraphModule:
         for node in list(self._graph.nodes):
@@ -210,7 +258,8 @@ class _Fuser:
         after, activation = self._activation_after(node if addition is None else addition)
         if addition is not None and activation != RELU:  # oneDNN knows no other after a sum
             after, activation = [], NONE
-        made = FusedConv2d(conv, activation, self._dtype, shape)
+        dtype = torch.float32 if node in self._exact else self._dtype
+        made = FusedConv2d(conv, activation, dtype, shape)
         if addition is not None:
             other = next(each for each in addition.args if each is not node)
             node.args = (node.args[0], other)

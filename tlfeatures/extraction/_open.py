@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlfeatures.backbones import BackboneRequest, weights_file
+from tlfeatures.backbones import BackboneRequest, is_depthwise, weights_file
 from tlfeatures.errors import CodesMismatchError, UsageError
 from tlfeatures.extraction._chunk import Engine
 from tlfeatures.extraction._extract import Extraction, Progress, extract_codes
@@ -55,7 +55,8 @@ class RunOptions:
         None: $TLFEATURES_CACHE, else the user's cache folder.
     device : {"auto", "cpu", "cuda", "mps"}
     precision : {"auto", "float32", "bf16", "fp16"}
-        "auto": half precision where the processor multiplies in it, else float32.
+        "auto": half precision where the processor multiplies in it and codes stay within a
+        cosine of 0.9995, else float32.
     batch_size : int or None
         None: 16 on a CPU, as the free memory allows on a GPU.
     decoder : {"exact", "fast", "gpu"}
@@ -247,10 +248,16 @@ def extract_layers(
 
 
 def settle(run: RunOptions, request: BackboneRequest) -> RunOptions:
-    """Device and precision for this network: one of the user's own may know float32 only."""
-    if request.is_own and run.precision == "auto":
-        run = replace(run, precision="float32")
-    return run.settled()
+    """Device and precision for this network.
+
+    One of the user's own may know float32 only; bf16 is too coarse for depthwise convolutions.
+    """
+    if run.precision == "auto" and request.is_own:
+        return replace(run, precision="float32").settled()
+    settled = run.settled()
+    if run.precision == "auto" and settled.precision == "bf16" and is_depthwise(request.backbone):
+        return replace(settled, precision="float32")
+    return settled
 
 
 def _absolute(request: BackboneRequest) -> BackboneRequest:

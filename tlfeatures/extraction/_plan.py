@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from tlfeatures.backbones import gflop_of
+from tlfeatures.backbones import gflop_of, is_depthwise
 from tlfeatures.extraction._chunk import MakeEngine
 from tlfeatures.extraction._machine import has_bf16, is_worker, n_cores
 from tlfeatures.extraction._map import cluster_size, local_jobs
@@ -85,11 +85,13 @@ def make_plan(
     plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
     is_compiled, reason = weigh_compiling(compile, seconds, device)
-    chosen = (_say_precision(precision, device), *plan.chosen, reason)
+    chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)
     return replace(plan, is_compiled=is_compiled, chosen=chosen)
 
 
-def _say_precision(precision: str, device: str) -> str:
+def _say_precision(precision: str, device: str, backbone: str | None) -> str:
+    if precision == "float32" and device == "cpu" and has_bf16() and is_depthwise(backbone):
+        return "float32 on cpu: bf16 is too coarse for this network's depthwise convolutions"
     if precision == "float32":
         return f"float32 on {device}"
     if device == "cpu" and not has_bf16():
