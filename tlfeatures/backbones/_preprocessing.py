@@ -101,6 +101,22 @@ class Preprocessing:
         resized = picture.resize(size, filter_)
         return np.array(self._crop(resized))
 
+    def prepare_whole(self, picture: Image.Image) -> NDArray[np.uint8]:
+        """Resize one RGB picture without cropping it, for augmentation to choose the crop.
+
+        Returns
+        -------
+        ndarray of shape (H, W, 3), uint8, RGB
+            Its short side is that before the crop, its long side at most twice as long; what
+            `prepare` gives where nothing would be cropped.
+        """
+        if self.crop != "center":
+            return self.prepare(picture)
+        picture = self._middle_of_thin(picture)
+        resized = picture.resize(self.resized_size(picture.size), INTERPOLATIONS[self.interpolation])
+        left, top = (max(0, (side - 2 * self.resize) // 2) for side in resized.size)
+        return np.array(resized.crop((left, top, resized.width - left, resized.height - top)))
+
     def _middle_of_thin(self, picture: Image.Image) -> Image.Image:
         """The middle of a picture so thin that all of it resized would not fit into the memory.
 

@@ -1,0 +1,210 @@
+"""Finds the parts of a network: units, stages, the classifier part."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import groupby
+from os.path import commonprefix
+from typing import Any
+
+import torch
+from torch import nn
+
+from tlfeatures.backbones import Backbone
+from tlfeatures.finetuning._parts import Stage, Structure, Unit
+
+CONTAINERS = (nn.Sequential, nn.ModuleList)
+LARGE = 0.5  # share of the parameters
+FEWEST_STAGES = 3  # with fewer, as in vision transformers, each unit is a stage
+
+
+def find_structure(backbone: Backbone, n_classes: int) -> Structure:
+    """Find the units and stages of a network up to its layer, from one forward pass.
+
+    Units are the modules inside the network's containers; a stage ends where the resolution
+    changes. So ResNets have conv1, layer1 to layer4, VGG16 its five blocks; vision transformers,
+    whose resolution stays, one stage a block.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Cut at one layer.
+    n_classes : int
+
+    Raises
+    ------
+    UsageError
+        If no parameter leads to the codes.
+    """
+    calls = _calls(backbone)
+    used = _used_parameters(backbone)
+    units = list(_units(backbone.network, used, calls))
+    spatial = [each for each in units if not each.is_vector]
+    vectors = tuple(each.unit for each in units if each.is_vector)
+    runs = [list(run) for _, run in groupby(spatial, key=lambda each: each.positions)]
+    if len(runs) < FEWEST_STAGES:
+        runs = list(_each_alone(spatial))
+    stages = tuple(_named([each.unit for each in run]) for run in runs)
+    n_head = (backbone.dims[0] + 1) * n_classes
+    features = getattr(backbone.network, "features", None)
+    return Structure(
+        backbone.name,
+        stages,
+        _named(vectors) if vectors else None,
+        n_head,
+        len(features) if isinstance(features, nn.Sequential) else 0,
+    )
+
+
+@dataclass(frozen=True)
+class _Call:
+    """The output of one layer with parameters: places a picture, and whether it is a vector."""
+
+    positions: int
+    is_vector: bool
+
+
+@dataclass(frozen=True)
+class _Found:
+    unit: Unit
+    positions: int
+    is_vector: bool
+
+
+def _example(backbone: Backbone) -> torch.Tensor:
+    device = next(backbone.network.parameters()).device
+    shape = (2, *backbone.input_shape[1:])
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(device)
+
+
+def _calls(backbone: Backbone) -> dict[str, _Call]:
+    """The layers with parameters of their own that one forward pass calls, in order of ending."""
+    calls: dict[str, _Call] = {}
+
+    def note(path: str, module: nn.Module, answer: Any) -> None:
+        answer = answer[0] if isinstance(answer, tuple) else answer
+        if isinstance(answer, torch.Tensor):
+            calls.pop(path, None)  # a layer that is called twice stands where it ends last
+            calls[path] = _Call(_positions(module, answer), answer.ndim == 2)
+
+    hooks = [
+        module.register_forward_hook(lambda m, _, answer, path=path: note(path, m, answer))
+        for path, module in backbone.network.named_modules()
+        if any(True for _ in module.parameters(recurse=False))
+    ]
+    try:
+        with torch.no_grad():
+            backbone.cut(_example(backbone))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return calls
+
+
+def _positions(module: nn.Module, answer: torch.Tensor) -> int:
+    """Places of a map (n, C, H, W) or (n, H, W, C), tokens (n, T, C), or 1 of a vector."""
+    width = getattr(module, "out_channels", None) or getattr(module, "num_features", None)
+    if width is None or isinstance(module, nn.Linear | nn.LayerNorm):
+        width = answer.shape[-1]
+    return int(answer[0].numel() // width)
+
+
+def _used_parameters(backbone: Backbone) -> dict[str, nn.Parameter]:
+    """The parameters that the codes depend on, by name."""
+    named = dict(backbone.network.named_parameters())
+    before = {name: parameter.requires_grad for name, parameter in named.items()}
+    try:
+        backbone.network.requires_grad_(True)
+        with torch.enable_grad():
+            total = backbone.cut(_example(backbone))[0].float().sum()
+        gradients = torch.autograd.grad(total, list(named.values()), allow_unused=True)
+    finally:
+        for name, parameter in named.items():
+            parameter.requires_grad_(before[name])
+    found = zip(named.items(), gradients, strict=True)
+    return {name: parameter for (name, parameter), gradient in found if gradient is not None}
+
+
+def _units(
+    network: nn.Module, used: dict[str, nn.Parameter], calls: dict[str, _Call]
+) -> Iterator[_Found]:
+    """The units in the order in which their last layer ends."""
+    order = {path: i for i, path in enumerate(calls)}
+    paths = [path for path, module in _leaves(network, sum(p.numel() for p in used.values()))]
+    members: dict[str, list[str]] = {}
+    for name in used:
+        owner = name.rpartition(".")[0]
+        inside = [path for path in paths if owner == path or owner.startswith(f"{path}.")]
+        # what belongs to no unit, as a class token, goes with the first one
+        members.setdefault(inside[-1] if inside else "", []).append(name)
+    loose = members.pop("", [])
+    last = {path: [c for c in calls if c == path or c.startswith(f"{path}.")] for path in members}
+    ordered = sorted(members, key=lambda path: max((order[c] for c in last[path]), default=-1))
+    if ordered:
+        members[ordered[0]] += loose
+    modules = dict(network.named_modules())
+    for path in ordered:
+        call = calls[last[path][-1]] if last[path] else _Call(1, False)
+        names = tuple(members[path])
+        norms = tuple(_batch_norms(path, modules[path]))
+        unit = Unit(path, names, sum(used[name].numel() for name in names), norms)
+        yield _Found(unit, call.positions, call.is_vector)
+
+
+def _leaves(module: nn.Module, total: int, path: str = "") -> Iterator[tuple[str, nn.Module]]:
+    """The modules with parameters that stand inside containers only."""
+    for name, child in module.named_children():
+        inner = f"{path}.{name}" if path else name
+        n = sum(parameter.numel() for parameter in child.parameters())
+        if not n:
+            continue
+        if isinstance(child, CONTAINERS) or _holds_container(child, LARGE * total):
+            yield from _leaves(child, total, inner)
+        else:
+            yield inner, child
+
+
+def _holds_container(module: nn.Module, least: float) -> bool:
+    """Whether a container with most of the parameters stands in it, as in transformers' encoders."""
+    inside = (each for each in module.children() if isinstance(each, CONTAINERS))
+    return any(sum(p.numel() for p in each.parameters()) > least for each in inside)
+
+
+def _batch_norms(path: str, module: nn.Module) -> Iterator[str]:
+    for name, each in module.named_modules():
+        if isinstance(each, nn.modules.batchnorm._BatchNorm):
+            yield f"{path}.{name}" if name else path
+
+
+def _each_alone(units: list[_Found]) -> Iterator[list[_Found]]:
+    """A stage a unit; one without matrices, as a last norm, goes with the one before it."""
+    group: list[_Found] = []
+    for each in units:
+        is_norm = len(each.unit.parameters) <= 2 and bool(group)
+        if group and not (is_norm and _is_small(each, group[-1])):
+            yield group
+            group = []
+        group.append(each)
+    if group:
+        yield group
+
+
+def _is_small(one: _Found, other: _Found) -> bool:
+    return one.unit.n_parameters < math.sqrt(other.unit.n_parameters) * 10
+
+
+def _named(units: list[Unit] | tuple[Unit, ...]) -> Stage:
+    """A stage with a name that says what is in it."""
+    first, last = units[0].name, units[-1].name
+    if first == last:
+        return Stage(first, tuple(units))
+    shared = commonprefix([unit.name.split(".")[:-1] for unit in units])
+    generic = len({unit.name.split(".")[0] for unit in units}) > 1 or shared in (
+        ["features"],
+        ["layers"],
+        ["blocks"],
+        [],
+    )
+    return Stage(f"{first}..{last}" if generic else ".".join(shared), tuple(units))
