@@ -49,7 +49,9 @@ def decisions_at_start(model: FineTunedClassifier, X: Pictures) -> tuple[Any, An
     net, training = model._prepare(recipe, tasks)
     net._set_training(False)
     with torch.no_grad(), net._computing():
-        scores = torch.cat([net.infer(training.valid[i][0][None]) for i in range(len(tasks[0].valid))])
+        scores = torch.cat(
+            [net.infer(training.valid[i][0][None]) for i in range(len(tasks[0].valid))]
+        )
     found = tasks[0].classes[scores.argmax(1).numpy()]
     return found, tasks[0].baseline.predict(tasks[0].valid)
 
@@ -323,4 +325,6 @@ def test_too_few_classes_or_pictures_are_refused(pictures: Pictures, cache: Path
         tuner(cache).fit(pictures.items)
     rare = pictures[[*range(12), *range(12, 24), 24]]
     with pytest.raises(LabelsError, match="class stripes"):
-        tuner(cache, valid=0.9).fit(Pictures(rare.items[:12] + rare.items[24:], ["a"] * 12 + ["stripes"]))
+        tuner(cache, valid=0.9).fit(
+            Pictures(rare.items[:12] + rare.items[24:], ["a"] * 12 + ["stripes"])
+        )

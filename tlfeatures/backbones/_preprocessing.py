@@ -113,7 +113,9 @@ class Preprocessing:
         if self.crop != "center":
             return self.prepare(picture)
         picture = self._middle_of_thin(picture)
-        resized = picture.resize(self.resized_size(picture.size), INTERPOLATIONS[self.interpolation])
+        resized = picture.resize(
+            self.resized_size(picture.size), INTERPOLATIONS[self.interpolation]
+        )
         left, top = (max(0, (side - 2 * self.resize) // 2) for side in resized.size)
         return np.array(resized.crop((left, top, resized.width - left, resized.height - top)))
 

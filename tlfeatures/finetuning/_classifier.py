@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.backbones import Backbone, BackboneRequest, Preprocessing, load_backbone
+from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import ExtractionError, LabelsError, UsageError
 from tlfeatures.evaluation import make_split
@@ -328,9 +328,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             request = replace(request, weights=f"random:{self.random_state}")
         tensors = None if recipe.is_scratch else self.codes_._tensors()
         as_torch = tensors and {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
-        backbone = load_backbone(request, tensors=as_torch)
-        backbone.network.to(resolve_device(self.codes_.device), memory_format=torch.channels_last)
-        return backbone
+        check_layers_of_entry(request, (request.layer,))
+        network = load_network(request, as_torch)
+        network.module.to(resolve_device(self.codes_.device), memory_format=torch.channels_last)
+        return Backbone(network, (request.layer,), request.pooling)
 
     def _start(
         self, recipe: Recipe, backbone: Backbone, tasks: list[_Task], sizes: tuple[int, ...]
@@ -365,17 +366,17 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             _log.info("an own preprocess function leaves no room for augmentation: none is done")
         items = [item for task in tasks for item in task.train.items]
         firsts = np.cumsum([0, *sizes])
-        y = np.concatenate([
-            task.encode(task.train.labels, first)
-            for task, first in zip(tasks, firsts, strict=False)
-        ])
+        y = np.concatenate(
+            [
+                task.encode(task.train.labels, first)
+                for task, first in zip(tasks, firsts, strict=False)
+            ]
+        )
         carved = tasks[0].valid
         return Training(
             phases,
             LabelledPictures(items, y, preprocessing, options, transform),
-            LabelledPictures(
-                carved.items, tasks[0].encode(carved.labels), preprocessing, options
-            ),
+            LabelledPictures(carved.items, tasks[0].encode(carved.labels), preprocessing, options),
             self.batch_size,
             recipe.patience if self.patience == "recipe" else self.patience,  # type: ignore[arg-type]
             recipe.stops_unfreezing,

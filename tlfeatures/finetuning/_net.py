@@ -188,9 +188,7 @@ class TuningNet(NeuralNet):  # type: ignore[misc]  # skorch ships no types
         is_half = self.precision != "float32"
         with ExitStack() as stack:
             stack.enter_context(exact_products())
-            stack.enter_context(
-                torch.autocast(device, DTYPES[self.precision], enabled=is_half)
-            )
+            stack.enter_context(torch.autocast(device, DTYPES[self.precision], enabled=is_half))
             yield
 
 

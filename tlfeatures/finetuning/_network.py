@@ -51,7 +51,8 @@ class FineTuneNet(nn.Module):
 
     def __init__(self, backbone: Backbone, n_classes: tuple[int, ...], scale: float) -> None:
         super().__init__()
-        self.network, self.cut = backbone.network, backbone.cut
+        self.network = backbone.network
+        self._cut = (backbone.cut,)  # it shares the network's layers; in a tuple torch overlooks it
         self.preprocessing = backbone.preprocessing
         self.unit_length = UnitLength(scale)
         self.head = nn.Linear(backbone.dims[0], sum(n_classes))
@@ -59,7 +60,7 @@ class FineTuneNet(nn.Module):
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """Scores (n, n_scores), float32, of prepared pictures (n, H, W, 3), uint8."""
-        codes = self.cut(normalise(pictures, self.preprocessing))[0]
+        codes = self._cut[0](normalise(pictures, self.preprocessing))[0]
         with torch.autocast(pictures.device.type, enabled=False):  # decisions are float32's
             scores: torch.Tensor = self.head(self.unit_length(codes))
         return scores

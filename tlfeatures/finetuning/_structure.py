@@ -46,13 +46,14 @@ def find_structure(backbone: Backbone, n_classes: int) -> Structure:
     runs = [list(run) for _, run in groupby(spatial, key=lambda each: each.positions)]
     if len(runs) < FEWEST_STAGES:
         runs = list(_each_alone(spatial))
-    stages = tuple(_named([each.unit for each in run]) for run in runs)
+    names = [each.unit.name for each in units]
+    stages = tuple(_named([each.unit for each in run], names) for run in runs)
     n_head = (backbone.dims[0] + 1) * n_classes
     features = getattr(backbone.network, "features", None)
     return Structure(
         backbone.name,
         stages,
-        _named(vectors) if vectors else None,
+        _named(list(vectors), names) if vectors else None,
         n_head,
         len(features) if isinstance(features, nn.Sequential) else 0,
     )
@@ -105,9 +106,11 @@ def _calls(backbone: Backbone) -> dict[str, _Call]:
 
 def _positions(module: nn.Module, answer: torch.Tensor) -> int:
     """Places of a map (n, C, H, W) or (n, H, W, C), tokens (n, T, C), or 1 of a vector."""
-    width = getattr(module, "out_channels", None) or getattr(module, "num_features", None)
-    if width is None or isinstance(module, nn.Linear | nn.LayerNorm):
-        width = answer.shape[-1]
+    named = ("out_channels", "num_features", "out_features")
+    width = next((getattr(module, name) for name in named if hasattr(module, name)), None)
+    if isinstance(module, nn.LayerNorm):
+        width = module.normalized_shape[-1]
+    width = width or answer.shape[-1]
     return int(answer[0].numel() // width)
 
 
@@ -131,7 +134,6 @@ def _units(
     network: nn.Module, used: dict[str, nn.Parameter], calls: dict[str, _Call]
 ) -> Iterator[_Found]:
     """The units in the order in which their last layer ends."""
-    order = {path: i for i, path in enumerate(calls)}
     paths = [path for path, module in _leaves(network, sum(p.numel() for p in used.values()))]
     members: dict[str, list[str]] = {}
     for name in used:
@@ -140,25 +142,41 @@ def _units(
         # what belongs to no unit, as a class token, goes with the first one
         members.setdefault(inside[-1] if inside else "", []).append(name)
     loose = members.pop("", [])
-    last = {path: [c for c in calls if c == path or c.startswith(f"{path}.")] for path in members}
-    ordered = sorted(members, key=lambda path: max((order[c] for c in last[path]), default=-1))
+    places = _places(list(members), calls)
+    ordered = sorted(members, key=lambda path: places[path][0])
     if ordered:
         members[ordered[0]] += loose
     modules = dict(network.named_modules())
     for path in ordered:
-        call = calls[last[path][-1]] if last[path] else _Call(1, False)
+        call = places[path][1]
         names = tuple(members[path])
         norms = tuple(_batch_norms(path, modules[path]))
         unit = Unit(path, names, sum(used[name].numel() for name in names), norms)
         yield _Found(unit, call.positions, call.is_vector)
 
 
+def _places(paths: list[str], calls: dict[str, _Call]) -> dict[str, tuple[int, _Call]]:
+    """Where in the forward pass each unit ends, and the shape of what it gives.
+
+    A norm that is traced as a function is not called as a module: it goes with the unit that is
+    defined before it.
+    """
+    order = {path: i for i, path in enumerate(calls)}
+    places: dict[str, tuple[int, _Call]] = {}
+    before = (-1, _Call(1, False))
+    for path in paths:
+        inside = [call for call in calls if call == path or call.startswith(f"{path}.")]
+        if inside:
+            before = (order[inside[-1]], calls[inside[-1]])
+        places[path] = before
+    return places
+
+
 def _leaves(module: nn.Module, total: int, path: str = "") -> Iterator[tuple[str, nn.Module]]:
     """The modules with parameters that stand inside containers only."""
     for name, child in module.named_children():
         inner = f"{path}.{name}" if path else name
-        n = sum(parameter.numel() for parameter in child.parameters())
-        if not n:
+        if not any(True for _ in child.parameters()):
             continue
         if isinstance(child, CONTAINERS) or _holds_container(child, LARGE * total):
             yield from _leaves(child, total, inner)
@@ -195,16 +213,12 @@ def _is_small(one: _Found, other: _Found) -> bool:
     return one.unit.n_parameters < math.sqrt(other.unit.n_parameters) * 10
 
 
-def _named(units: list[Unit] | tuple[Unit, ...]) -> Stage:
-    """A stage with a name that says what is in it."""
-    first, last = units[0].name, units[-1].name
-    if first == last:
-        return Stage(first, tuple(units))
-    shared = commonprefix([unit.name.split(".")[:-1] for unit in units])
-    generic = len({unit.name.split(".")[0] for unit in units}) > 1 or shared in (
-        ["features"],
-        ["layers"],
-        ["blocks"],
-        [],
-    )
-    return Stage(f"{first}..{last}" if generic else ".".join(shared), tuple(units))
+def _named(units: list[Unit], all_names: list[str]) -> Stage:
+    """A stage, by the module that holds just its units, else by its first and last one."""
+    names = [unit.name for unit in units]
+    if len(names) == 1:
+        return Stage(names[0], tuple(units))
+    shared = ".".join(commonprefix([name.split(".") for name in names]))
+    others = [name for name in all_names if name not in names]
+    is_own = shared and not any(name.startswith(f"{shared}.") for name in others)
+    return Stage(shared if is_own else f"{names[0]}..{names[-1]}", tuple(units))
