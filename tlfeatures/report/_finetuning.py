@@ -113,7 +113,7 @@ def make_rates_page(
     )
     return TrainingPage(
         title=title,
-        lead=lead or (found if is_found else "No rate can be suggested: the loss never falls."),
+        lead=lead or (found if is_found else "No rate can be suggested."),
         facts=[("Network", finder.plan.backbone), *_plan_facts(finder.plan)],
         charts_title="What was tried",
         charts=[chart],
@@ -191,18 +191,17 @@ def _verdict(result: FineTuning) -> list[str]:
     best, start = rows.get(result.best_epoch), rows.get(0)
     where = f"on the {result.n_valid} pictures carved out of the training data"
     parts = []
-    if best is not None and best.epoch == 0:
-        parts.append(f"no epoch did better than the start's {_shown(best.valid_accuracy)}")
-    elif best is not None:
-        parts.append(f"epoch {best.epoch} was the best with {_shown(best.valid_accuracy)}")
-        if start is not None and result.plan.head_start == "probe":
-            parts.append(f"the baseline (epoch 0) reached {_shown(start.valid_accuracy)}")
+    if best is not None:  # judged by the loss or the accuracy: that is not for a page to know
+        name = f"epoch {best.epoch}" if best.epoch else "the start, epoch 0,"
+        parts.append(f"{name} was judged the best, it reached {_shown(best.valid_accuracy)}")
+    if start is not None and start is not best and result.plan.head_start == "probe":
+        parts.append(f"the baseline (epoch 0) reached {_shown(start.valid_accuracy)}")
     chosen = (
         "The fine-tuned network replaces the baseline."
         if result.kept == "fine-tuned"
         else "The baseline is kept."
     )
-    why = f" The choice was made {where}: {', '.join(parts)}." if parts else ""
+    why = f" The choice was made {where}: {'; '.join(parts)}." if parts else ""
     return [chosen + why, *_sureness(result)]
 
 
@@ -239,7 +238,7 @@ def _loss_chart(result: FineTuning) -> Chart:
         rings=tuple(best),
         notes=(
             _ring_words(result),
-            "Training is measured during the epoch, on augmented pictures.",
+            "Training is measured during the epoch, on pictures as they are augmented.",
         ),
     )
 
@@ -340,7 +339,7 @@ def _best(result: FineTuning) -> list[EpochRow]:
 
 def _ring_words(result: FineTuning) -> str:
     if result.best_epoch == 0:
-        return "The ring is epoch 0, the start: no epoch did better."
+        return "The ring is epoch 0, the start, which was judged the best."
     kept = "is kept" if result.kept == "fine-tuned" else "would have been kept"
     return f"The ring is epoch {result.best_epoch}, whose network {kept}."
 
