@@ -30,6 +30,7 @@ leaves the cache whole; the same command goes on.
 | `predict` | `predictions[{path, label, probability, top[{label, probability}]}], bad[]` |
 | `evaluate` | `accuracy, ci95[2], mean_recall, mean_recall_ci95[2], C, n_test, bad[], warnings[]` |
 | `search` | `queries[{path, neighbours[{path, label, distance}]}]` |
+| `look augment` | `augmentation, input_size, columns, pictures[{path, label}], bad[], sheet`; `augmentation` in the words of `--augment`, presets spelled out; `pictures` from top to bottom |
 | `backbones list` | `backbones[{name, layer, dim, weights, parameters, gflop, top1, input_size, resize, licence, size_mb, file, on_disk, entries[]}], licences{}`; beside `name` the facts of the default entry |
 | `backbones describe` | `name, input_shape[3], layers[{name, kind, shape[], values, parameters, multiply_adds}], totals{values, memory_bytes, parameters, weights, multiply_adds}, heavy{values, parameters, multiply_adds: [[layer, share]]}, default_layer, dim, head[], aliases{NAME: {layer, dim}}, names[], unused` |
 | `cache info` | `cache, rows, bytes, folders[{folder, rows, shards, bytes, key, spec}]`; `cache where`: `cache, exists` |

@@ -53,8 +53,8 @@ def main(arguments: list[str] | None = None) -> None:
         print(
             f"seed {seed}: {'/'.join(map(str, done['n']))} train/validation/test; baseline "
             f"{percent(done['baseline']['accuracy'], done['baseline']['ci95'])}, fine-tuned "
-            f"{percent(done['tuned']['accuracy'], done['tuned']['ci95'])}, p {done['p_value']:.2g}, "
-            f"kept {done['kept']}; {done['seconds']:.0f} s",
+            f"{percent(done['tuned']['accuracy'], done['tuned']['ci95'])}, "
+            f"p {done['p_value']:.2g}, kept {done['kept']}; {done['seconds']:.0f} s",
             flush=True,
         )
     for name in ("baseline", "tuned", "final"):

@@ -40,7 +40,8 @@ def main(arguments: list[str] | None = None) -> None:
     for name in args.runs:
         recipe, lr, published = RUNS[name]
         key = {"experiment": "cifar10", "run": name, "epochs": args.epochs,
-               "backbone": args.backbone, "input_size": args.input_size, "seed": args.seed}  # fmt: skip
+               "backbone": args.backbone, "input_size": args.input_size,
+               "seed": args.seed}  # fmt: skip
 
         def run(recipe: str = recipe, lr: float | None = lr) -> dict[str, Any]:
             model = FineTunedClassifier(
@@ -65,10 +66,12 @@ def main(arguments: list[str] | None = None) -> None:
             }
 
         done = found[name] = run_once(args.out, key, run)
+        tuned, codes_alone = (
+            percent(done[which]["accuracy"], done[which]["ci95"]) for which in ("tuned", "baseline")
+        )
         print(
-            f"{name:<7} fine-tuned {percent(done['tuned']['accuracy'], done['tuned']['ci95'])}, "
-            f"linear head on codes {percent(done['baseline']['accuracy'], done['baseline']['ci95'])}"
-            f", published {published or '-'}; epoch {done['best_epoch']}, {done['seconds']:.0f} s",
+            f"{name:<7} fine-tuned {tuned}, linear head on codes {codes_alone},"
+            f" published {published or '-'}; epoch {done['best_epoch']}, {done['seconds']:.0f} s",
             flush=True,
         )
     ours = sorted(found, key=lambda name: -found[name]["tuned"]["accuracy"])

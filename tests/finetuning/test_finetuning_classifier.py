@@ -101,7 +101,7 @@ def test_what_is_saved_says_what_the_network_said_when_it_was_best(
 ) -> None:
     """Through the extraction, with the network's last layer as the head."""
     model = tuner(cache, epochs=2, lr=3e-4, valid=0.4).fit(pictures)
-    recipe, tasks, _ = model._begin(pictures, None, None, None)
+    tasks = model._begin(pictures, None, None, None)[1]
     row = model.history_[model.best_epoch_]
     right = model.tuned_.predict(tasks[0].valid) == tasks[0].valid.labels
     assert right.mean() == pytest.approx(row.valid_accuracy)

@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 import torch
-
 from torch import nn
 from torchvision.models import VGG, ResNet
 from torchvision.models.resnet import BasicBlock

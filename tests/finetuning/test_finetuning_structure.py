@@ -25,7 +25,7 @@ EXPECTED = {
     "regnet_y_400mf": ["stem", "trunk_output.block1.block1-0", "trunk_output.block2"],
 }  # fmt: skip
 N_STAGES = {
-    "mobilenet_v2": 5, "mobilenet_v3_small": 5, 
+    "mobilenet_v2": 5, "mobilenet_v3_small": 5,
     "mnasnet0_5": 5, "convnext_tiny": 4, "swin_t": 4, "vit_b_32": 13,
 }  # fmt: skip
 

@@ -10,13 +10,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tlfeatures.errors import UsageError
+from tlfeatures.finetuning._augment import (
+    DEFAULT_AUGMENTATION,
+    PRESETS,
+    Augmentation,
+    make_transform,
+    parse_augmentation,
+)
 from tlfeatures.finetuning._recipes import RECIPES, Recipe
 from tlfeatures.finetuning._result import (
+    BASELINE,
+    FINE_TUNED,
     EpochRow,
     FineTuning,
     GroupPlan,
     HeldOut,
     PhasePlan,
+    RateSearch,
     TrainingPlan,
 )
 
@@ -24,23 +34,36 @@ if TYPE_CHECKING:
     from tlfeatures.finetuning._classifier import FineTunedClassifier
     from tlfeatures.finetuning._evaluate import evaluate_finetuning
     from tlfeatures.finetuning._rates import find_rate
+    from tlfeatures.finetuning._samples import AugmentationSheet, draw_augmentation
 
 __all__ = [
+    "BASELINE",
+    "DEFAULT_AUGMENTATION",
+    "FINE_TUNED",
+    "PRESETS",
     "RECIPES",
+    "Augmentation",
+    "AugmentationSheet",
     "EpochRow",
     "FineTunedClassifier",
     "FineTuning",
     "GroupPlan",
     "HeldOut",
     "PhasePlan",
+    "RateSearch",
     "Recipe",
     "TrainingPlan",
+    "draw_augmentation",
     "evaluate_finetuning",
     "find_rate",
+    "make_transform",
+    "parse_augmentation",
 ]
 
 _TORCH_SIDE = {
+    "AugmentationSheet": "_samples",
     "FineTunedClassifier": "_classifier",
+    "draw_augmentation": "_samples",
     "evaluate_finetuning": "_evaluate",
     "find_rate": "_rates",
 }

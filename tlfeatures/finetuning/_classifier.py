@@ -390,7 +390,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             return None
         spec = tasks[0].baseline.spec_
         hidden = ("backbone", "watch", "checkpoint", "n_jobs")
-        words = {name: value for name, value in self.get_params(deep=False).items()}
+        words = self.get_params(deep=False)
         identity: dict[str, Any] = {
             "network": spec.backbone,
             "weights": spec.weights_id,
@@ -416,7 +416,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return "bf16" if is_there else "float32"
 
     def _as_transfer(self, net: TuningNet, task: _Task) -> TransferClassifier:
-        """The trained network as the frozen one of a `TransferClassifier`, its layer as the head."""
+        """The trained network as a frozen one, its last layer as the head on its codes."""
         module: FineTuneNet = net.module_
         weights, biases = module.head_arrays(len(task.classes))
         facts = task.baseline.head_.to_arrays()[1]

@@ -14,10 +14,12 @@ from tlfeatures.pictures import DecodeOptions, decode
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+    from PIL import Image
 
     from tlfeatures.backbones import OwnPreprocessing
 
 MEMORY = 2 << 30  # bytes of decoded pictures that are kept; the rest is decoded each epoch
+LONGEST_SIDES = 2  # of a kept picture, in short sides
 Transform = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -61,10 +63,17 @@ class LabelledPictures(Dataset[tuple[torch.Tensor, int]]):
             return self._kept[i]
         picture = decode(self.items[i], self._options)
         if self._transform is not None and isinstance(self._preprocessing, Preprocessing):
-            made = torch.from_numpy(self._preprocessing.prepare_whole(picture))
+            made = torch.from_numpy(np.array(_middle(self._preprocessing.resized(picture))))
         else:
             made = torch.from_numpy(self._preprocessing.prepare(picture))
         if made.nbytes <= self._free:
             self._free -= made.nbytes
             self._kept[i] = made
         return made
+
+
+def _middle(picture: Image.Image) -> Image.Image:
+    """What is left of a long picture when its long side is cut to twice the short one."""
+    most = LONGEST_SIDES * min(picture.size)
+    left, top = (max(0, (side - most) // 2) for side in picture.size)
+    return picture.crop((left, top, picture.width - left, picture.height - top))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 import warnings
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -104,8 +103,7 @@ def _predict(model: TransferClassifier, pictures: Pictures) -> NDArray[Any]:
 
 
 def _held_out(result: Score) -> HeldOut:
-    names = [name for name in HeldOut.__dataclass_fields__]
-    return HeldOut(**{name: value for name, value in asdict(result).items() if name in names})
+    return HeldOut(result.accuracy, result.ci95, result.mean_recall, result.mean_recall_ci95)
 
 
 def _words(caught: list[warnings.WarningMessage]) -> list[str]:

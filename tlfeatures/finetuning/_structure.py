@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import groupby
-from os.path import commonprefix
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ def find_structure(backbone: Backbone, n_classes: int) -> Structure:
     units = list(_units(backbone.network, used, calls))
     spatial = [each for each in units if not each.is_vector]
     vectors = tuple(each.unit for each in units if each.is_vector)
-    runs = [list(run) for _, run in groupby(spatial, key=lambda each: each.positions)]
+    runs = [list(run) for _, run in itertools.groupby(spatial, key=lambda each: each.positions)]
     if len(runs) < FEWEST_STAGES:
         runs = list(_each_alone(spatial))
     names = [each.unit.name for each in units]
@@ -185,7 +184,7 @@ def _leaves(module: nn.Module, total: int, path: str = "") -> Iterator[tuple[str
 
 
 def _holds_container(module: nn.Module, least: float) -> bool:
-    """Whether a container with most of the parameters stands in it, as in transformers' encoders."""
+    """Whether a container with most of the parameters stands in it, as in an encoder."""
     inside = (each for each in module.children() if isinstance(each, CONTAINERS))
     return any(sum(p.numel() for p in each.parameters()) > least for each in inside)
 
@@ -218,7 +217,14 @@ def _named(units: list[Unit], all_names: list[str]) -> Stage:
     names = [unit.name for unit in units]
     if len(names) == 1:
         return Stage(names[0], tuple(units))
-    shared = ".".join(commonprefix([name.split(".") for name in names]))
+    shared = _shared_path(names)
     others = [name for name in all_names if name not in names]
     is_own = shared and not any(name.startswith(f"{shared}.") for name in others)
     return Stage(shared if is_own else f"{names[0]}..{names[-1]}", tuple(units))
+
+
+def _shared_path(names: list[str]) -> str:
+    """The path that all names begin with."""
+    levels = zip(*(name.split(".") for name in names), strict=False)
+    shared = itertools.takewhile(lambda parts: len(set(parts)) == 1, levels)
+    return ".".join(parts[0] for parts in shared)
