@@ -395,7 +395,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             "network": spec.backbone,
             "weights": spec.weights_id,
             "layer": spec.layer,
-            "preprocessing": spec.preprocessing,
+            "preprocessing": spec.to_json()["preprocessing"],
             "pictures": _digest(tasks),
             **{name: _plain(value) for name, value in words.items() if name not in hidden},
         }
