@@ -323,10 +323,3 @@ def test_too_few_classes_or_pictures_are_refused(pictures: Pictures, cache: Path
         tuner(cache).fit(pictures[[0, 12]])
     with pytest.raises(LabelsError, match="no labels"):
         tuner(cache).fit(pictures.items)
-
-
-@pytest.mark.filterwarnings("ignore:class .* has one picture or group")
-def test_a_class_that_would_be_carved_away_is_named(pictures: Pictures, cache: Path) -> None:
-    groups = [*map(str, range(24)), *["one"] * 12]
-    with pytest.raises(LabelsError, match="class stripes has too few pictures or groups to carve"):
-        tuner(cache, valid=0.9, recipe="head", epochs=1).fit(pictures, groups=groups)

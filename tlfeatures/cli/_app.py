@@ -19,6 +19,7 @@ VERBS = {
     "predict": "Label pictures with a saved model.",
     "evaluate": "Score a saved model on labelled pictures.",
     "search": "Find the nearest pictures of a query.",
+    "finetune": "Train the network further, where codes are not enough.",
     "look": "Look at the data: samples of augmented pictures.",
     "backbones": "List and describe the networks.",
     "cache": "Where the cache is and what is in it.",

@@ -205,7 +205,7 @@ def keep_first_exact(network: fx.GraphModule) -> fx.GraphModule:
     modules = dict(kept.named_modules())
     for node in first_convs(kept):
         name = f"exact_{node.name}"
-        kept.add_submodule(name, Float32Conv2d(modules[str(node.target)]))  # type: ignore[arg-type]
+        kept.add_submodule(name, Float32Conv2d(modules[str(node.target)]))
         node.target = name
     kept.delete_all_unused_submodules()
     kept.recompile()

@@ -269,16 +269,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _carve(self, pictures: Pictures) -> _Task:
         split = make_split(
-            pictures.labels, None, pictures.groups, self.valid, None, self.random_state
+            labels_of(pictures), None, pictures.groups, self.valid, None, self.random_state
         )
         training: Pictures = pictures[split.train]
         carved: Pictures = pictures[split.test]
-        unknown = set(carved.labels) - set(training.labels)
-        if unknown:
-            raise LabelsError(
-                f"class {sorted(unknown)[0]} has too few pictures or groups to carve any out; add "
-                "some, or leave the class out."
-            )
         baseline = TransferClassifier(self.codes_, self.head, self.random_state)
         return _Task(training, carved, baseline.fit(training))
 
@@ -330,7 +324,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         as_torch = tensors and {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
         check_layers_of_entry(request, (request.layer,))
         network = load_network(request, as_torch)
-        network.module.to(resolve_device(self.codes_.device), memory_format=torch.channels_last)
+        network.module.to(resolve_device(self.codes_.device)).to(memory_format=torch.channels_last)
         return Backbone(network, (request.layer,), request.pooling)
 
     def _start(
@@ -491,12 +485,17 @@ def _labelled(X: Any, y: Any = None, groups: Any = None) -> Pictures:
     return Pictures(pictures.items, labels, groups=groups, names=pictures.paths)
 
 
+def labels_of(pictures: Pictures) -> NDArray[Any]:
+    """Their labels, which they have."""
+    return np.asarray(pictures.labels)
+
+
 def _digest(tasks: list[_Task]) -> str:
     """Of the pictures' names and labels, in order."""
     digest = hashlib.sha256()
     for task in tasks:
         for part in (task.train, task.valid):
-            for path, label in zip(part.paths, part.labels, strict=True):
+            for path, label in zip(part.paths, labels_of(part), strict=True):
                 digest.update(f"{path}\0{label}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

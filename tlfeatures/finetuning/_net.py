@@ -46,7 +46,7 @@ class TaskLoss(nn.Module):
         return total / len(y)
 
 
-class TuningNet(NeuralNet):  # type: ignore[misc]  # skorch ships no types
+class TuningNet(NeuralNet):
     """Trains a `FineTuneNet`, a phase at a time.
 
     Parameters
@@ -172,7 +172,8 @@ class TuningNet(NeuralNet):  # type: ignore[misc]  # skorch ships no types
             self.given_ = {id(p): p.detach().clone() for p in self.module_.network.parameters()}
         moved = [p for p in self.module_.network.parameters() if p.requires_grad]
         way = torch.stack([((p - self.given_[id(p)]) ** 2).sum() for p in moved]).sum()
-        return 0.5 * alpha * way + 0.5 * beta * (self.module_.head.weight**2).sum()
+        penalty: torch.Tensor = 0.5 * alpha * way + 0.5 * beta * (self.module_.head.weight**2).sum()
+        return penalty
 
     def _note(self, prefix: str, scores: torch.Tensor, y: torch.Tensor) -> None:
         hits = task_hits(scores, y.to(scores.device), self.criterion_._sizes)
@@ -223,7 +224,8 @@ def make_net(
         train_split=predefined_split(valid),
         **more,
     )
-    return net.initialize()
+    net.initialize()
+    return net
 
 
 def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
