@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
+import sys
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +22,7 @@ from tlfeatures import CNNCodes, load_pictures
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import CodesMismatchError, ExtractionError
 from tlfeatures.extraction import Progress, RunOptions, extract, extract_codes
-from tlfeatures.extraction._map import chunk_sizes, cluster_size
+from tlfeatures.extraction._map import ask_workers, chunk_sizes, cluster_size
 from tlfeatures.extraction._plan import Plan
 from tlfeatures.pictures import Pictures
 from tlfeatures.store import CodeSpec, relative_difference, verify_cache
@@ -126,6 +131,69 @@ def test_what_a_worker_refuses_is_refused_here(greys: Pictures, tmp_path: Path) 
 
     with pytest.raises(CodesMismatchError, match="other codes of the probe pictures"):
         extract_codes(greys, [SPEC], lambda _: Other(), cache=tmp_path / "c", plan_for=two_workers)
+
+
+class Talkative(Maker):
+    """Logs and warns when it is opened, once in each process."""
+
+    def __call__(self, specs: Sequence[CodeSpec]) -> Mean:
+        talk("soon")
+        return super().__call__(specs)
+
+
+def talk(when: str) -> int:
+    logging.getLogger("tlfeatures.backbones").warning("a note about %s", "weights")
+    logging.getLogger("tlfeatures.extraction").info("a detail")
+    warnings.warn(f"changes {when}", FutureWarning, stacklevel=1)
+    return os.getpid()
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
+    return sorted((r.name, r.levelname, r.getMessage()) for r in caplog.records)
+
+
+def what_is_said(when: str) -> list[tuple[str, str, str]]:
+    return [
+        ("tlfeatures", "WARNING", f"FutureWarning: changes {when}"),
+        ("tlfeatures.backbones", "WARNING", "a note about weights"),
+        ("tlfeatures.extraction", "INFO", "a detail"),
+    ]
+
+
+def test_what_workers_log_is_logged_here_once(
+    greys: Pictures, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="tlfeatures"):
+        extract_codes(greys, [SPEC], Talkative(), cache=tmp_path / "c", plan_for=two_workers)
+    assert said(caplog) == what_is_said("soon")
+
+
+def test_what_workers_log_when_they_are_asked_is_logged_here_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO", logger="tlfeatures"):
+        assert os.getpid() not in ask_workers(2, partial(talk, "later"))
+    assert said(caplog) == what_is_said("later")
+
+
+def test_quiet_silences_the_workers_too(folder: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    import tlfeatures.backbones
+
+    own = Path(tlfeatures.backbones.__file__).parent / "embedded.safetensors"
+    state = {k: v for k, v in load_file(own).items() if not k.startswith("fc.")}
+    save_file(state, tmp_path / "headless.safetensors")
+    words = ["extract", folder, "--backbone", "embedded", "--cache", tmp_path / "c", "--jobs", "2"]
+    words += ["--weights", tmp_path / "headless.safetensors"]
+    command = [sys.executable, "-m", "tlfeatures", *map(str, words)]
+    quiet, loud = (
+        subprocess.run([*command, *more], capture_output=True, text=True, check=True).stderr
+        for more in (["--quiet"], ["--exif", "off"])
+    )
+    assert quiet == ""
+    assert loud.count("it has no classifier") == 1
+    assert "note: " in next(line for line in loud.splitlines() if "no classifier" in line)
 
 
 @pytest.fixture

@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from tlfeatures.extraction._said import Said
+
 A = TypeVar("A")
 B = TypeVar("B")
 _log = logging.getLogger(__name__)
@@ -128,6 +130,8 @@ class Done:
         Seconds since the epoch; opening the engine comes before.
     device : str
     batch_size : int
+    said : tuple of Said
+        What was logged meanwhile in another process, to be logged in the caller's.
     """
 
     n_rows: int
@@ -141,6 +145,7 @@ class Done:
     ended: float = 0.0
     device: str = ""
     batch_size: int = 0
+    said: tuple[Said, ...] = ()
 
 
 _engine: dict[str, Engine] = {}  # of the run that this process works for
