@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -24,6 +25,7 @@ from tlfeatures.errors import CodesMismatchError, ExtractionError
 from tlfeatures.extraction import Progress, RunOptions, extract, extract_codes
 from tlfeatures.extraction._map import ask_workers, chunk_sizes, cluster_size
 from tlfeatures.extraction._plan import Plan
+from tlfeatures.extraction._worker import REST_S
 from tlfeatures.pictures import Pictures
 from tlfeatures.store import CodeSpec, relative_difference, verify_cache
 
@@ -194,6 +196,39 @@ def test_quiet_silences_the_workers_too(folder: Path, tmp_path: Path) -> None:
     assert quiet == ""
     assert loud.count("it has no classifier") == 1
     assert "note: " in next(line for line in loud.splitlines() if "no classifier" in line)
+
+
+class Heavy(Maker):
+    """Makes engines of 200 MB, each of which leaves its process's number."""
+
+    def __call__(self, specs: Sequence[CodeSpec]) -> Mean:
+        engine = Mean()
+        engine.weights = np.ones(25_000_000)  # type: ignore[attr-defined]
+        (self.words["marks"] / str(os.getpid())).touch()
+        return engine
+
+
+def resident(pid: str) -> float:
+    """Memory of a process in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_workers_stay_but_let_go_of_their_engines_when_a_run_is_over(
+    greys: Pictures, tmp_path: Path
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    more = {"plan_for": two_workers, "cache": tmp_path / "c"}
+    extract_codes(greys[:20], [SPEC], Heavy(marks=marks), **more)
+    pids = [path.name for path in marks.iterdir()]
+    with_engines = {pid: resident(pid) for pid in pids}
+    time.sleep(1.5 * REST_S)
+    for pid, before in with_engines.items():
+        assert resident(pid) < before - 150
+    extract_codes(greys, [SPEC], Heavy(marks=marks), **more)
+    assert len(list(marks.iterdir())) <= 2  # no process was started anew
 
 
 @pytest.fixture

@@ -198,6 +198,11 @@ def forget_engine(run: Run) -> None:
     _engine.pop(run.token, None)
 
 
+def forget_engines() -> None:
+    """Let go of any run's; a chunk that comes nevertheless opens its engine again."""
+    _engine.clear()
+
+
 @dataclass(frozen=True)
 class _Prepared:
     """A picture as the network takes it, or the reason why it is bad."""

@@ -277,6 +277,11 @@ def open_torch_engine(
     return opened.engines[cut]
 
 
+def close_networks() -> None:
+    """Let go of all that are open."""
+    _open.clear()
+
+
 def made_with(device: str) -> dict[str, str]:
     """What the numbers may depend on beyond tolerance, if anything goes wrong: versions, device."""
     found = {"torch": str(torch.__version__), "numpy": np.__version__, "device": device}
