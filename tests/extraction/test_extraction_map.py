@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import joblib
 import numpy as np
 import pytest
@@ -21,12 +22,13 @@ from PIL import Image
 
 from tlfeatures import CNNCodes, load_pictures
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.errors import CodesMismatchError, ExtractionError
-from tlfeatures.extraction import Progress, RunOptions, extract, extract_codes
+from tlfeatures.errors import CodesMismatchError, ExtractionError, StoreError
+from tlfeatures.extraction import Progress, RunOptions, _map, extract, extract_codes
+from tlfeatures.extraction._chunk import Run
 from tlfeatures.extraction._map import ask_workers, chunk_sizes, cluster_size
 from tlfeatures.extraction._plan import Plan
-from tlfeatures.extraction._worker import REST_S
-from tlfeatures.pictures import Pictures
+from tlfeatures.extraction._worker import REST_S, do_chunk, errand_of
+from tlfeatures.pictures import DecodeOptions, Pictures
 from tlfeatures.store import CodeSpec, relative_difference, verify_cache
 
 SPEC = CodeSpec("fake", "0" * 64, "mean", "avg", 3, {"side": 4})
@@ -199,12 +201,13 @@ def test_quiet_silences_the_workers_too(folder: Path, tmp_path: Path) -> None:
 
 
 class Heavy(Maker):
-    """Makes engines of 200 MB, each of which leaves its process's number."""
+    """Makes engines of 200 MB; says in a file what its process has in memory then."""
 
     def __call__(self, specs: Sequence[CodeSpec]) -> Mean:
         engine = Mean()
         engine.weights = np.ones(25_000_000)  # type: ignore[attr-defined]
-        (self.words["marks"] / str(os.getpid())).touch()
+        pid = str(os.getpid())
+        (self.words["marks"] / pid).write_text(str(resident(pid)))
         return engine
 
 
@@ -222,13 +225,55 @@ def test_workers_stay_but_let_go_of_their_engines_when_a_run_is_over(
     marks.mkdir()
     more = {"plan_for": two_workers, "cache": tmp_path / "c"}
     extract_codes(greys[:20], [SPEC], Heavy(marks=marks), **more)
-    pids = [path.name for path in marks.iterdir()]
-    with_engines = {pid: resident(pid) for pid in pids}
     time.sleep(1.5 * REST_S)
-    for pid, before in with_engines.items():
-        assert resident(pid) < before - 150
+    for mark in marks.iterdir():
+        assert resident(mark.name) < float(mark.read_text()) - 150
     extract_codes(greys, [SPEC], Heavy(marks=marks), **more)
     assert len(list(marks.iterdir())) <= 2  # no process was started anew
+
+
+class Large(Maker):
+    """Of four megabytes; leaves a mark wherever it is unpacked."""
+
+    def __init__(self, marks: Path) -> None:
+        super().__init__()
+        self.marks, self.weights = marks, np.random.default_rng(0).random(500_000)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        (self.marks / f"{os.getpid()}-{time.time_ns()}").touch()
+
+
+def test_a_network_is_sent_once_to_each_worker_not_with_every_chunk(
+    greys: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks, sizes = tmp_path / "marks", []
+    marks.mkdir()
+    send = _map.delayed
+
+    def weigh(function: Any) -> Any:
+        def call(*given: Any) -> Any:
+            sizes.append(len(cloudpickle.dumps(given)))
+            return send(function)(*given)
+
+        return call
+
+    monkeypatch.setattr(_map, "delayed", weigh)
+    extract_codes(greys, [SPEC], Large(marks), cache=tmp_path / "c", plan_for=two_workers)
+    pids = [path.name.partition("-")[0] for path in marks.iterdir()]
+    assert len(pids) == len(set(pids)) <= 2 < len(sizes)
+    assert max(sizes) < 10_000
+    assert not [path for path in (tmp_path / "c").iterdir() if path.suffix == ".run"]
+
+
+def test_what_a_worker_is_sent_must_be_what_was_written(tmp_path: Path) -> None:
+    run = Run("token", (SPEC,), Maker(), tmp_path / "c", DecodeOptions())
+    with errand_of(run) as errand:
+        errand.path.write_bytes(errand.path.read_bytes() + b"more")
+        with pytest.raises(StoreError, match="not what this run has written"):
+            do_chunk(0, errand, [])
+    with pytest.raises(StoreError, match="under this path by all machines"):
+        do_chunk(0, errand, [])
 
 
 @pytest.fixture

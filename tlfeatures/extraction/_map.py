@@ -14,7 +14,7 @@ from joblib.parallel import get_active_backend
 from tlfeatures.errors import ExtractionError
 from tlfeatures.extraction._chunk import Done, Row, Run
 from tlfeatures.extraction._said import Said, say
-from tlfeatures.extraction._worker import answer, do_chunk
+from tlfeatures.extraction._worker import Errand, answer, do_chunk, errand_of
 
 A = TypeVar("A")
 _log = logging.getLogger(__name__)
@@ -94,6 +94,8 @@ def map_chunks(run: Run, rows: Sequence[Row], n_workers: int, sizes: list[int]) 
     ------
     ExtractionError
         If workers are killed again and again.
+    StoreError
+        If the cache folder cannot be written.
     """
     waiting: dict[int, Sequence[Row]] = {}
     start = 0
@@ -101,13 +103,21 @@ def map_chunks(run: Run, rows: Sequence[Row], n_workers: int, sizes: list[int]) 
         waiting[i] = rows[start : start + size]
         start += size
     heard: set[Said] = set()
+    with errand_of(run) as errand:
+        for done in _map_again(errand, waiting, n_workers):
+            errand.keep()
+            say(done.said, heard)
+            yield done
+
+
+def _map_again(errand: Errand, waiting: dict[int, Sequence[Row]], n_workers: int) -> Iterator[Done]:
+    """Take from what waits until nothing does, though workers are killed."""
     for _ in range(TIMES):
         try:
             with _workers(n_workers) as parallel:
-                jobs = (delayed(do_chunk)(i, run, chunk) for i, chunk in list(waiting.items()))
+                jobs = (delayed(do_chunk)(i, errand, rows) for i, rows in list(waiting.items()))
                 for i, done in parallel(jobs):
                     del waiting[i]
-                    say(done.said, heard)
                     yield done
             return
         except BrokenProcessPool:

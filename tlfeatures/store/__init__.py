@@ -8,6 +8,7 @@ from tlfeatures.store._cache import CodeCache, default_cache_dir
 from tlfeatures.store._codes import Codes
 from tlfeatures.store._export import export_codes, export_folder
 from tlfeatures.store._file_memo import FileMemo
+from tlfeatures.store._files import scratch_file
 from tlfeatures.store._gc import Collection, gc_cache
 from tlfeatures.store._info import (
     OWN_CONTRACTS,
@@ -52,5 +53,6 @@ __all__ = [
     "relative_difference",
     "tolerance",
     "repair_cache",
+    "scratch_file",
     "verify_cache",
 ]

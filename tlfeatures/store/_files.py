@@ -68,6 +68,37 @@ def publish_bytes(data: bytes, path: Path) -> None:
         file.flush()
 
 
+@contextlib.contextmanager
+def scratch_file(folder: Path, data: bytes) -> Iterator[Path]:
+    """A file for all processes that work on a cache folder, gone after the block.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    data : bytes
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    sweep_temporary(folder)
+    path = folder / temporary_name(".run")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise write_error(path, error) from error
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
 def publish_new(data: bytes, path: Path) -> None:
     """Write a whole file under its final name, or nothing; a file already there stays.
 
