@@ -21,6 +21,7 @@ from tlfeatures.extraction._open import (
     extract,
     extract_layers,
     open_engine,
+    settle,
     spec_of,
 )
 from tlfeatures.pictures import (
@@ -199,13 +200,16 @@ class CNNCodes(TransformerMixin, BaseEstimator):
 
     def extract(self, X: Any) -> Extraction:
         """Codes, bad pictures, counts and times; raises for no bad picture."""
-        return extract(
+        done = extract(
             Pictures.of(X),
             self.request(),
             self.run_options(),
             tensors=self._tensors(),
             progress=self.progress,
         )
+        self.spec_ = done.codes.spec
+        self.n_features_out_ = self.spec_.dim
+        return done
 
     def transform_layers(self, X: Any, layers: Sequence[str | None]) -> list[NDArray[np.float32]]:
         """Codes of several layers in one pass, each cached by itself.
@@ -255,6 +259,10 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         present = store.find(keys)
         if present.all():
             return store.read(keys)
+        run = settle(run, self.request())
+        if run.precision != store.spec.precision:  # not the device that was remembered
+            store = CodeCache(run.cache_dir, self._resolve(run))
+            present = store.find(keys)
         engine = open_engine(self.request(), run, tensors=self._tensors())
         if (~present).sum() >= engine.batch_size:
             return self.transform(pictures)
@@ -369,8 +377,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         """Weights that a saved model brought along."""
         return getattr(self, "tensors_", None)
 
-    def _resolve(self) -> CodeSpec:
-        self.spec_ = spec_of(self.request(), self.run_options(), tensors=self._tensors())
+    def _resolve(self, run: RunOptions | None = None) -> CodeSpec:
+        run = run or self.run_options()
+        self.spec_ = spec_of(self.request(), run, tensors=self._tensors())
         self.n_features_out_ = self.spec_.dim
         return self.spec_
 

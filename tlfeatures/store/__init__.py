@@ -18,7 +18,7 @@ from tlfeatures.store._info import (
     find_folder,
     newest_contract,
 )
-from tlfeatures.store._memo import RangeMemo, SpecMemo
+from tlfeatures.store._memo import DeviceMemo, RangeMemo, SpecMemo
 from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._take import Taken, merge_caches
@@ -32,6 +32,7 @@ __all__ = [
     "CodeSpec",
     "Codes",
     "Collection",
+    "DeviceMemo",
     "FileMemo",
     "Probes",
     "Problem",
