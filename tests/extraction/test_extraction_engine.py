@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -195,6 +196,39 @@ def test_a_model_of_exact_codes_is_used_with_exact_codes(folder: Path, tmp_path:
     model = TransferClassifier.load(fitted.save(tmp_path / "m"), cache=tmp_path)
     assert model.codes_.spec_.precision == "float32"
     np.testing.assert_array_equal(model.predict_proba(pictures), fitted.predict_proba(pictures))
+
+
+def test_a_model_is_used_with_the_decoding_of_its_fit_and_says_so(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = load_pictures(folder)
+    codes = CNNCodes("embedded", decode="fast", cache=tmp_path)
+    path = TransferClassifier(codes, head="logistic").fit(pictures).save(tmp_path / "m")
+    for asked, expected in (({}, 0), ({"decode": "fast"}, 0), ({"decode": "exact"}, 1)):
+        caplog.clear()
+        model = TransferClassifier.load(path, cache=tmp_path, **asked)
+        assert model.codes_.decode == "fast"
+        said = [r.getMessage() for r in caplog.records]
+        assert (
+            said
+            == [f"{path} was fitted on codes of decode fast: it is used so, not with exact"][
+                :expected
+            ]
+        )
+
+
+def test_a_model_of_gpu_decoding_is_used_without_a_gpu_with_a_note(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = load_pictures(folder)
+    codes = CNNCodes("embedded", device="cpu", cache=tmp_path)
+    fitted = TransferClassifier(codes, head="logistic").fit(pictures)
+    fitted.spec_ = replace(fitted.spec_, decode="gpu")  # as if it had been fitted on a GPU
+    path = fitted.save(tmp_path / "m")
+    with caplog.at_level("INFO"):
+        model = TransferClassifier.load(path, cache=tmp_path, device="cpu")
+    assert "was fitted on codes of decode gpu, these are of exact" in caplog.text
+    np.testing.assert_array_equal(model.predict(pictures), fitted.predict(pictures))
 
 
 def test_large_jpegs_decoded_fast_are_near_the_exact_codes_under_another_key(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from tlfeatures.extraction._chunk import Engine
 from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import Extraction, Note, Progress, extract_codes
-from tlfeatures.extraction._machine import COMPILES, DECODERS, DEVICES, PRECISIONS
+from tlfeatures.extraction._machine import COMPILES, DECODERS, DEVICES, PRECISIONS, resolve_device
 from tlfeatures.extraction._open import (
     RunOptions,
     extract,
@@ -43,6 +43,7 @@ __all__ = [
     "extract_layers",
     "next_contract",
     "open_engine",
+    "resolve_device",
     "spec_of",
     "specs_of",
 ]
