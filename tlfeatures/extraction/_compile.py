@@ -18,6 +18,7 @@ import torch
 from torch import nn
 
 from tlfeatures.extraction._settings import DTYPES
+from tlfeatures.store import compiled_path, mark_compiled
 
 _log = logging.getLogger(__name__)
 FROZEN = {"freezing": True}  # weights become constants, so that layouts and folds are settled
@@ -46,15 +47,15 @@ class CompiledCut(nn.Module):
         return codes
 
 
-def compiled_path(folder: Path, keys: Sequence[str], device: str, batch_size: int) -> Path:
-    """Where the compiled network of these specs is kept; other versions and processors differ."""
+def path_of(root: Path, keys: Sequence[str], device: str, batch_size: int) -> Path:
+    """Where the cache keeps the compiled network of these specs, for this torch and processor."""
     words = [*keys, device, batch_size, torch.__version__, platform.machine()]
     if device == "cuda":
         words += [torch.cuda.get_device_name(), torch.version.cuda]
     else:
         words += [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
     digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
-    return folder / f"{digest}.pt2"
+    return compiled_path(root, digest)
 
 
 def compile_cut(
@@ -82,6 +83,7 @@ def compile_cut(
             _log.info(
                 "compiled %s in %.0f s; kept in %s", name, time.perf_counter() - started, path
             )
+        mark_compiled(path)
         with _quiet_torch():
             return torch._inductor.aoti_load_package(str(path))
     except Exception as error:  # no compiler, an operation it does not know, a full disk

@@ -21,7 +21,7 @@ from tlfeatures.backbones import (
     load_network,
 )
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction._compile import CompiledCut, compile_cut, compiled_path
+from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._device_decode import prepare_on_device
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
 from tlfeatures.extraction._settings import DTYPES, computing
@@ -53,7 +53,7 @@ class Means:
         None: 16 on a CPU, what the memory holds on a GPU.
     decoder : {"exact", "fast", "gpu"}
     compiled_in : Path or None
-        The folder where compiled networks are kept; None: not compiled.
+        The cache folder, where compiled networks are kept; None: not compiled.
     """
 
     device: str = "cpu"
@@ -165,13 +165,13 @@ class TorchEngine:
         taken = torch.cuda.max_memory_allocated() - before
         return batch_size_for(torch.cuda.mem_get_info()[0], taken // TRIED)
 
-    def _compile(self, whole: nn.Module, means: Means, folder: Path) -> None:
+    def _compile(self, whole: nn.Module, means: Means, root: Path) -> None:
         shape = (self.batch_size, *self.backbone.input_shape[1:])
         batch = torch.zeros(shape, dtype=torch.float32, device=means.device).to(
             memory_format=torch.channels_last
         )
         keys = [spec.key for spec in self.specs]
-        path = compiled_path(folder, keys, means.device, self.batch_size)
+        path = path_of(root, keys, means.device, self.batch_size)
         made = compile_cut(whole, batch, means.precision, path, self.backbone.name)
         if made is not None:
             self.backbone.cut = CompiledCut(made, self.backbone.cut, self.batch_size)

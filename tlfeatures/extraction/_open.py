@@ -45,7 +45,6 @@ if TYPE_CHECKING:
     from tlfeatures.extraction._engine import TorchEngine
 
 FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
-COMPILED = "compiled"  # folder of the cache
 PACKAGES = ("tlfeatures", "torch", "torchvision", "timm", "numpy", "pillow")
 
 
@@ -524,8 +523,8 @@ def open_engine(
 
     run, request = settle(run, request), _absolute(request)
     layers = (request.layer,) if layers is None else layers
-    folder = run.cache_dir / COMPILED if is_compiled else None
-    means = Means(run.device, run.precision, run.batch_size, run.decoder, folder)
+    kept_in = run.cache_dir if is_compiled else None
+    means = Means(run.device, run.precision, run.batch_size, run.decoder, kept_in)
     return open_torch_engine(request, layers, means, tensors)
 
 

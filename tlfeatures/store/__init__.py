@@ -6,6 +6,13 @@ Must not know: pictures, networks, torch, scikit-learn; a row is 16 bytes of key
 
 from tlfeatures.store._cache import CodeCache, default_cache_dir
 from tlfeatures.store._codes import Codes
+from tlfeatures.store._compiled import (
+    CompiledFile,
+    compiled_path,
+    compiled_totals,
+    list_compiled,
+    mark_compiled,
+)
 from tlfeatures.store._export import export_codes, export_folder
 from tlfeatures.store._file_memo import FileMemo
 from tlfeatures.store._files import scratch_file
@@ -32,6 +39,7 @@ __all__ = [
     "CodeSpec",
     "Codes",
     "Collection",
+    "CompiledFile",
     "DeviceMemo",
     "FileMemo",
     "Probes",
@@ -44,11 +52,15 @@ __all__ = [
     "Verification",
     "cache_info",
     "cache_totals",
+    "compiled_path",
+    "compiled_totals",
     "default_cache_dir",
     "export_codes",
     "export_folder",
     "find_folder",
     "gc_cache",
+    "list_compiled",
+    "mark_compiled",
     "merge_caches",
     "newest_contract",
     "relative_difference",

@@ -20,7 +20,7 @@ OTHER_CACHE = (
     "before is kept."
 )
 TEMPORARY_PREFIX = ".tmp-"
-_SWEEP_AFTER_S = 24 * 3600
+SWEEP_AFTER_S = 24 * 3600
 GONE = (errno.ENOENT, errno.ESTALE)
 
 
@@ -174,7 +174,7 @@ def sync_folder(folder: Path) -> None:
 
 def sweep_temporary(folder: Path) -> None:
     """Remove temporary files older than 24 hours; what cannot be removed stays."""
-    oldest = time.time() - _SWEEP_AFTER_S
+    oldest = time.time() - SWEEP_AFTER_S
     with contextlib.suppress(OSError):
         for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):
