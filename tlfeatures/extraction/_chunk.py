@@ -231,7 +231,7 @@ class _Chunk:
         self.done.began = time.time()
         kept: list[Row] = []
         batch: list[Any] = []
-        remembered_at = time.perf_counter()
+        told, remembered_at = 0, time.perf_counter()
         with ExitStack() as stack:
             stack.callback(self._remember)
             writers = [stack.enter_context(store.writer()) for store in self._stores]
@@ -245,6 +245,7 @@ class _Chunk:
                     codes = self._timed("network", run_padded, self._engine, batch)
                     self._timed("write", self._write, writers, kept, codes)
                     kept, batch = [], []
+                    told = n_through
                     if tell is not None:
                         tell(n_through)
                     if time.perf_counter() - remembered_at > REMEMBER_EVERY_S:
@@ -252,6 +253,8 @@ class _Chunk:
                         remembered_at = time.perf_counter()
             for writer in writers:
                 self._timed("write", writer.flush)
+        if tell is not None and told < len(rows):  # the last ones were bad
+            tell(len(rows))
         self.done.batch_size = self._engine.batch_size
         self.done.ended = time.time()
 
