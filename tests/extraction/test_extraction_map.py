@@ -331,6 +331,12 @@ def test_processes_that_were_asked_for_give_the_codes_of_one(folder: Path, tmp_p
     assert relative_difference(np.asarray(two.codes), np.asarray(one.codes)) < 1e-5
 
 
+def test_all_cores_are_asked_for_with_minus_one(folder: Path, tmp_path: Path) -> None:
+    done = CNNCodes("embedded", n_jobs=-1, batch_size=4, cache=tmp_path).extract(folder)
+    assert done.computed == 36
+    assert done.n_jobs == min(9, joblib.cpu_count())
+
+
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 500, 2000, 100_000])
 @pytest.mark.parametrize("n_workers", [1, 2, 64])
 def test_chunks_add_up_shrink_and_are_whole_batches(n: int, n_workers: int) -> None:

@@ -82,7 +82,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         "auto": if it saves more time than it takes.
     batch_size : int or None
     n_jobs : int or None
-        On a CPU processes of one thread each, 1: this process; None: as it pays.
+        On a CPU processes of one thread each, 1: this process, -1: one for every core, -2: for all
+        but one; None: as it pays.
     store_dtype : {"float32", "float16"} or None
         How new rows are stored; None: half precision as float16.
     cache : path or None

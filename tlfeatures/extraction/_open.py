@@ -68,8 +68,8 @@ class RunOptions:
     compile : {"auto", "on", "off"}
         "auto": if it saves more time than it takes.
     n_jobs : int or None
-        On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. None: as
-        it pays.
+        On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
+        as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.
     decode : DecodeOptions
     store_dtype : {"float32", "float16"} or None
         How new rows are stored; None: half precision as float16, float32 as it is.
@@ -106,10 +106,10 @@ class RunOptions:
             value = getattr(self, name)
             if value not in known:
                 raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}.")
-        for name in ("batch_size", "n_jobs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"batch_size is {self.batch_size}; it must be at least 1.")
+        if self.n_jobs == 0:
+            raise UsageError("n_jobs is 0; give a number of processes, -1 for all cores, or None.")
 
     @property
     def cache_dir(self) -> Path:
