@@ -16,7 +16,7 @@ import torch
 from tlfeatures import CNNCodes, TransferClassifier, load_pictures
 from tlfeatures.backbones import Backbone, BackboneRequest
 from tlfeatures.cli._app import run
-from tlfeatures.extraction import RunOptions, _compile, extract, open_engine
+from tlfeatures.extraction import RunOptions, _compile, _engine, extract, open_engine
 from tlfeatures.extraction._settings import computing, single_threaded
 from tlfeatures.store import list_compiled, relative_difference
 
@@ -121,6 +121,25 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_codes_are_the_same(
     assert engine.batch_size == 3
     assert "going on with batches of 3" in caplog.text
     assert sizes == [12, 6, 3, 3, 6, 3, 3]
+
+
+def test_a_compiled_network_is_let_go_of_when_memory_is_short_and_a_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def compiled(batch: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(_engine, "_open", {})
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", batch_size=12))
+    wanted, plain = engine.codes(pixels(12))[0], engine.backbone.cut
+    engine.backbone.cut = _compile.CompiledCut(compiled, plain, 12)
+    engine.is_compiled = True
+    assert relative_difference(engine.codes(pixels(12))[0], wanted) < 1e-5
+    assert (engine.batch_size, engine.is_compiled, engine.backbone.cut) == (6, False, plain)
+    said = [r.getMessage() for r in caplog.records]
+    assert said == [
+        "the device's memory is short; going on with batches of 6, without the compiled network"
+    ]
 
 
 def test_memory_too_short_for_one_picture_is_an_error(

@@ -33,17 +33,21 @@ class CompiledCut(nn.Module):
         From `torch._inductor.aoti_load_package`.
     cut : nn.Module
     batch_size : int
+
+    Attributes
+    ----------
+    uncompiled : nn.Module
     """
 
     def __init__(self, compiled: Any, cut: nn.Module, batch_size: int) -> None:
         super().__init__()
-        self._compiled, self._cut, self._batch_size = compiled, cut, batch_size
+        self._compiled, self.uncompiled, self._batch_size = compiled, cut, batch_size
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """What the cut network gives."""
         if len(batch) == self._batch_size:
             return list(self._compiled(batch))
-        codes: list[torch.Tensor] = self._cut(batch)
+        codes: list[torch.Tensor] = self.uncompiled(batch)
         return codes
 
 

@@ -115,7 +115,8 @@ class TorchEngine:
     def codes(self, batch: NDArray[Any] | torch.Tensor) -> list[NDArray[np.float32]]:
         """Codes (n, d), float32, of each layer, of prepared pictures.
 
-        Where the device's memory does not hold the batch, it is halved, for all that follow too.
+        Where the device's memory does not hold the batch, it is halved, for all that follow too; a
+        compiled network, being for batches of one size, is then let go of.
         Where numbers leave the range of fp16, the batch is computed in float32.
         """
         try:
@@ -133,9 +134,22 @@ class TorchEngine:
         half = (len(batch) + 1) // 2
         if half < self.batch_size:
             self.batch_size = half
-            _log.warning("the device's memory is short; going on with batches of %d", half)
+            without = ", without the compiled network" if self._drop_compiled() else ""
+            _log.warning(
+                "the device's memory is short; going on with batches of %d%s", half, without
+            )
         parts = [self.codes(batch[:half]), self.codes(batch[half:])]
         return [np.concatenate(codes) for codes in zip(*parts, strict=True)]
+
+    def _drop_compiled(self) -> bool:
+        """Go on with the network as it was before it was compiled; False if it is not compiled.
+
+        Compiling again would take longer than it saves, and memory is short.
+        """
+        if not isinstance(self.backbone.cut, CompiledCut):
+            return False
+        self.backbone.cut, self.is_compiled = self.backbone.cut.uncompiled, False
+        return True
 
     def _try(self) -> None:
         """Run one example in half precision: what a person's own network does may not know it.
