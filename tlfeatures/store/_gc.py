@@ -19,6 +19,7 @@ from tlfeatures.store._info import CacheFolder, cache_info
 TRASH_PREFIX, CHECKED_PREFIX = ".trash-", ".gone-"
 IN_USE_S = 3600.0  # a folder used so recently may be written to: it is never taken away
 DAY_S = 86400.0
+Entry = CacheFolder | CompiledFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,11 +73,11 @@ def gc_cache(
         If something cannot be taken away.
     """
     now = time.time()
-    folders, compiled = cache_info(root), list_compiled(root)
-    entries = sorted((*folders, *compiled), key=_used)
+    found: list[Entry] = [*cache_info(root), *list_compiled(root)]
+    entries = sorted(found, key=_used)
     size = sum(entry.bytes for entry in entries)
-    removed: list[CacheFolder | CompiledFile] = []
-    in_use: list[CacheFolder | CompiledFile] = []
+    removed: list[Entry] = []
+    in_use: list[Entry] = []
     for entry in entries:
         age = now - _used(entry)
         is_old = keep_days is not None and age > keep_days * DAY_S
@@ -93,23 +94,27 @@ def gc_cache(
         sweep_compiled(root)
     kept = [entry for entry in entries if entry not in removed]
     return Collection(
-        *(_folders(group) for group in (removed, kept, in_use)), _files(removed), _files(kept)
+        removed=_folders(removed),
+        kept=_folders(kept),
+        in_use=_folders(in_use),
+        compiled_removed=_files(removed),
+        compiled_kept=_files(kept),
     )
 
 
-def _used(entry: CacheFolder | CompiledFile) -> float:
+def _used(entry: Entry) -> float:
     return entry.used if isinstance(entry, CompiledFile) else _last_used(entry.folder)
 
 
-def _may_go(entry: CacheFolder | CompiledFile) -> bool:
+def _may_go(entry: Entry) -> bool:
     return isinstance(entry, CompiledFile) or entry.spec is not None
 
 
-def _is_useless(entry: CacheFolder | CompiledFile) -> bool:
+def _is_useless(entry: Entry) -> bool:
     return isinstance(entry, CompiledFile) and not entry.is_current
 
 
-def _take(entry: CacheFolder | CompiledFile, root: Path) -> bool:
+def _take(entry: Entry, root: Path) -> bool:
     """Take it away; False if it stays."""
     if isinstance(entry, CacheFolder):
         return _take_away(entry, root)
@@ -120,11 +125,11 @@ def _take(entry: CacheFolder | CompiledFile, root: Path) -> bool:
     return True
 
 
-def _folders(entries: list[CacheFolder | CompiledFile]) -> list[CacheFolder]:
+def _folders(entries: list[Entry]) -> list[CacheFolder]:
     return [entry for entry in entries if isinstance(entry, CacheFolder)]
 
 
-def _files(entries: list[CacheFolder | CompiledFile]) -> list[CompiledFile]:
+def _files(entries: list[Entry]) -> list[CompiledFile]:
     return [entry for entry in entries if isinstance(entry, CompiledFile)]
 
 
