@@ -132,7 +132,9 @@ def test_a_compiled_network_is_let_go_of_when_memory_is_short_and_a_line_says_so
     monkeypatch.setattr(_engine, "_open", {})
     engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", batch_size=12))
     wanted, plain = engine.codes(pixels(12))[0], engine.backbone.cut
-    engine.backbone.cut = _compile.CompiledCut(compiled, plain, 12)
+    engine.backbone.cut = _compile.CompiledCut(
+        compiled, plain, torch.zeros(12, 3, 64, 64), "float32"
+    )
     engine.is_compiled = True
     assert relative_difference(engine.codes(pixels(12))[0], wanted) < 1e-5
     assert (engine.batch_size, engine.is_compiled, engine.backbone.cut) == (6, False, plain)
@@ -140,6 +142,19 @@ def test_a_compiled_network_is_let_go_of_when_memory_is_short_and_a_line_says_so
     assert said == [
         "the device's memory is short; going on with batches of 6, without the compiled network"
     ]
+
+
+def test_what_overflows_in_the_compiled_network_is_computed_in_float32(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_engine, "_open", {})
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"))
+    wanted, plain = engine.codes(pixels(3))[0], engine.backbone.cut
+    engine.backbone.cut = _compile.CompiledCut(
+        lambda batch: [torch.full((3, 256), torch.inf)], plain, torch.zeros(3, 3, 64, 64), "fp16"
+    )
+    engine.precision = "fp16"
+    np.testing.assert_array_equal(engine.codes(pixels(3))[0], wanted)
 
 
 def test_memory_too_short_for_one_picture_is_an_error(

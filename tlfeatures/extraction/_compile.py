@@ -25,27 +25,34 @@ FROZEN = {"freezing": True}  # weights become constants, so that layouts and fol
 
 
 class CompiledCut(nn.Module):
-    """The compiled network for batches of its size, the uncompiled one for all others.
+    """The compiled network for batches of its size in its precision, else the uncompiled one.
 
     Parameters
     ----------
     compiled : callable
         From `torch._inductor.aoti_load_package`.
     cut : nn.Module
-    batch_size : int
+    example : Tensor of shape (batch_size, 3, H, W)
+        What it was compiled for, on its device.
+    precision : {"float32", "bf16", "fp16"}
 
     Attributes
     ----------
     uncompiled : nn.Module
     """
 
-    def __init__(self, compiled: Any, cut: nn.Module, batch_size: int) -> None:
+    def __init__(
+        self, compiled: Any, cut: nn.Module, example: torch.Tensor, precision: str
+    ) -> None:
         super().__init__()
-        self._compiled, self.uncompiled, self._batch_size = compiled, cut, batch_size
+        self._compiled, self.uncompiled = compiled, cut
+        self._batch_size, self._device = len(example), example.device.type
+        self._is_half = precision != "float32"
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """What the cut network gives."""
-        if len(batch) == self._batch_size:
+        is_half = torch.is_autocast_enabled(self._device)  # float32 where fp16 has overflowed
+        if len(batch) == self._batch_size and is_half == self._is_half:
             return list(self._compiled(batch))
         codes: list[torch.Tensor] = self.uncompiled(batch)
         return codes

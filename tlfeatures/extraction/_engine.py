@@ -188,7 +188,7 @@ class TorchEngine:
         path = path_of(root, keys, means.device, self.batch_size)
         made = compile_cut(whole, batch, means.precision, path, self.backbone.name)
         if made is not None:
-            self.backbone.cut = CompiledCut(made, self.backbone.cut, self.batch_size)
+            self.backbone.cut = CompiledCut(made, self.backbone.cut, batch, means.precision)
             self.is_compiled = True
 
 
@@ -220,6 +220,7 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
             backbone.input_shape, generator=generator, dtype=torch.float32, device="cpu"
         )
         batch = noise.to(means.device, memory_format=torch.channels_last)
+        made: nn.Module
         if means.device == "cpu":
             made = fuse(cut, DTYPES[means.precision], batch, means.batch_size or CPU_BATCH)
         else:
