@@ -211,7 +211,6 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
     precision the convolutions that look at pixels stay in float32.
     """
     cut = backbone.cut
-    made: nn.Module
     if not isinstance(cut, fx.GraphModule):
         return cut
     exact = _exact_enough(cut, means.precision)

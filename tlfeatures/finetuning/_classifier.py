@@ -87,7 +87,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     batch_size : int, default=32
     augment : str or Augmentation, default="light"
         See `Augmentation`.
-    batch_norms : {"moving", "frozen"}, default="moving"
+    batch_norms : {"recipe", "moving", "frozen"}, default="recipe"
         Whether the statistics of trained parts move; those of frozen parts never do.
     valid : float, default=0.2
         Share of the training pictures that is carved out.
@@ -139,7 +139,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         lr: float | None = None,
         batch_size: int = 32,
         augment: Any = "light",
-        batch_norms: str = "moving",
+        batch_norms: str = "recipe",
         valid: float = 0.2,
         patience: int | str | None = "recipe",
         precision: str = "auto",
@@ -250,7 +250,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         recipe = make_recipe(self.recipe)
         choices = {
             "head": LINEAR,
-            "batch_norms": ("moving", "frozen"),
+            "batch_norms": ("recipe", "moving", "frozen"),
             "precision": ("auto", "float32", "bf16"),
         }
         for name, known in choices.items():
@@ -278,7 +278,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _train(self, recipe: Recipe, tasks: list[_Task]) -> None:
         net, training = self._prepare(recipe, tasks)
-        plan = make_plan(recipe, training.phases, net.structure, batch_norms=self.batch_norms)
+        plan = make_plan(recipe, training.phases, net.structure, batch_norms=net.batch_norms)
         self.plan_ = replace(plan, seconds=estimate_seconds(net, training))
         if self.watch is not None:
             self.watch(self.plan_)
@@ -304,7 +304,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             sizes,
             training.valid,
             precision=self._precision(),
-            batch_norms=self.batch_norms,
+            batch_norms=recipe.batch_norms if self.batch_norms == "recipe" else self.batch_norms,
             device=resolve_device(self.codes_.device),
             batch_size=self.batch_size,
             iterator_train__shuffle=True,
