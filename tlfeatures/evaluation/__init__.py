@@ -8,6 +8,7 @@ from tlfeatures.evaluation._controls import majority, shuffled_labels
 from tlfeatures.evaluation._scores import (
     PairedDifference,
     Score,
+    mcnemar_p,
     mean_recall,
     mean_recall_interval,
     paired_difference,
@@ -23,6 +24,7 @@ __all__ = [
     "draw",
     "majority",
     "make_split",
+    "mcnemar_p",
     "mean_recall",
     "mean_recall_interval",
     "paired_difference",

@@ -217,6 +217,32 @@ def paired_difference(right_a: npt.ArrayLike, right_b: npt.ArrayLike) -> PairedD
     return PairedDifference(difference, float(np.sqrt(max(variance, 0.0))), ci95, n)
 
 
+def mcnemar_p(right_a: npt.ArrayLike, right_b: npt.ArrayLike) -> float:
+    """Test whether two methods are right equally often on the same pictures.
+
+    The exact form of McNemar 1947 (Psychometrika 12:153): of the pictures on which only one method
+    is right, each is as likely the one's as the other's.
+
+    Parameters
+    ----------
+    right_a, right_b : array-like of shape (n,), bool
+        Whether each method is right on each picture.
+
+    Returns
+    -------
+    float
+        Two-sided p, 1 where they never differ.
+
+    Raises
+    ------
+    UsageError
+        If the two differ in length or are empty.
+    """
+    a, b = (values.astype(bool) for values in _same_length(right_a, right_b))
+    only_a, only_b = int(np.sum(a & ~b)), int(np.sum(b & ~a))
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
 def _right_per_class(
     y_true: npt.ArrayLike, y_pred: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
