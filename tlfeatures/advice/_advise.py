@@ -1,0 +1,387 @@
+"""`advise`: measure size and similarity, apply the rules, say what each strategy costs here."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from sklearn.base import clone
+
+from tlfeatures.advice._evidence import HELD_OUT, Evidence, Similarity, Size
+from tlfeatures.advice._rules import (
+    CODES,
+    EARLIER,
+    FULL,
+    LAST_BLOCKS,
+    SCRATCH,
+    STRATEGIES,
+    TRAINED,
+    Recommendation,
+    choose,
+)
+from tlfeatures.advice._sample import LEAST_A_CLASS, rows_to_probe, usable_rows
+from tlfeatures.advice._similarity import head_answers, probe_depths
+from tlfeatures.advice._size import measure_size
+from tlfeatures.errors import LabelsError, PicturesError
+from tlfeatures.extraction import CNNCodes, extract_layers
+from tlfeatures.pictures import Pictures, estimate_range
+
+if TYPE_CHECKING:
+    from tlfeatures.advice._network import Depths
+    from tlfeatures.advice._verify import Outcome
+    from tlfeatures.backbones import Network
+    from tlfeatures.extraction import Extraction
+
+_log = logging.getLogger(__name__)
+LOOKED_AT = 64  # pictures whose batch-norm inputs are looked at
+LONG = 30  # minutes, after which a smaller experiment is named too
+EPOCHS = {LAST_BLOCKS: 20, FULL: 20, SCRATCH: 30}  # at most; early stopping may end before
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to do with these pictures, and everything it rests on; the keys of `advise --json`.
+
+    Attributes
+    ----------
+    choice : Recommendation
+    size : Size
+    similarity : Similarity
+    minutes : dict of str to float or None
+        By strategy, what it costs on this machine; None: could not be timed.
+    experiment : str
+        The cheapest one that would settle the matter, as lines for the shell.
+    n : int
+        Pictures with codes.
+    dim : int
+        Width of the codes.
+    bad : list of (path, reason)
+    warnings : list of str
+    seconds : dict of str to float
+        What the parts of the measurement took.
+    outcome : Outcome or None
+        Of `verify`.
+    """
+
+    choice: Recommendation
+    size: Size
+    similarity: Similarity
+    minutes: dict[str, float | None]
+    experiment: str
+    backbone: str
+    layer: str
+    dim: int
+    key: str
+    n: int
+    bad: list[tuple[str, str]]
+    warnings: list[str]
+    seconds: dict[str, float]
+    outcome: Outcome | None = field(default=None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        probes = {
+            p.layer: {"accuracy": p.accuracy, "depth": p.depth} for p in self.similarity.probes
+        }
+        curve = self.size.curve
+        scores: dict[str, Any] = {"probes": probes}
+        if curve:
+            scores["codes"] = {"accuracy": curve[-1].accuracy, "n_train": curve[-1].n}
+        choice = asdict(self.choice)
+        return {
+            "recommendation": choice.pop("strategy"),
+            "recommended_layer": choice.pop("layer"),
+            "cell": {"size": choice.pop("size"), "similarity": choice.pop("similarity")},
+            **choice,
+            "experiment": self.experiment,
+            "minutes": self.minutes,
+            "size": self.size.to_json(),
+            "similarity": self.similarity.to_json(),
+            "scores": scores,
+            "backbone": self.backbone,
+            "layer": self.layer,
+            "dim": self.dim,
+            "key": self.key,
+            "n": self.n,
+            "bad": [{"path": path, "reason": reason} for path, reason in self.bad],
+            "warnings": self.warnings,
+            "seconds": self.seconds,
+            "outcome": None if self.outcome is None else self.outcome.to_json(),
+        }
+
+    def to_text(self) -> str:
+        """The advice as a page of text, at most 100 columns wide."""
+        from tlfeatures.advice._text import advice_text
+
+        return advice_text(self)
+
+
+def advise(
+    pictures: Any,
+    backbone: str | CNNCodes = "resnet50",
+    *,
+    random_state: int = 0,
+    say: Callable[[str], None] = lambda words: None,
+) -> Advice:
+    """Measure how many and how similar the pictures are, and say which strategy suits them.
+
+    Size is judged by numbers of pictures and the learning curve of a linear head on the codes,
+    similarity by the confidence of the network's original head and the depth at which a linear
+    probe does best. The first run extracts about five layers of at most 500 pictures; codes and
+    probed layers are cached.
+
+    Parameters
+    ----------
+    pictures : Pictures, folder, or list of pictures
+        With labels.
+    backbone : str or CNNCodes, default="resnet50"
+    random_state : int, default=0
+        Of folds and draws.
+    say : callable
+        Told in words what is done next.
+
+    Returns
+    -------
+    Advice
+
+    Raises
+    ------
+    LabelsError
+        If there are no labels, or fewer than two classes with four pictures.
+    PicturesError
+        If no picture can be read.
+    """
+    given = with_labels(pictures)
+    codes = extractor(backbone, given)
+    seconds: dict[str, float] = {}
+    with _timed(seconds, "network"):
+        network, depths = _open(codes)
+    with _timed(seconds, "extract"):
+        chosen = given[_probed_rows(given, random_state)]
+        say(f"codes of {len(depths.layers)} depths of {len(chosen)} pictures")
+        layers = [*depths.layers, *([depths.output] if depths.output else [])]
+        probed = _extract_depths(chosen, codes, layers)
+        say(f"codes of all {len(given)} pictures")
+        extraction = codes.extract(given)
+    kept, rows, notes = _usable(extraction)
+    with _timed(seconds, "size"):
+        say("the learning curve of a linear head")
+        X = np.asarray(extraction.codes)[rows]
+        size = measure_size(X, labels_of(kept), kept.groups, random_state=random_state)
+    with _timed(seconds, "similarity"):
+        say("the original head, probes by depth, batch norms")
+        similarity = _similarity(probed, depths, network, codes, random_state)
+    with _timed(seconds, "costs"):
+        say("what a step of training costs here")
+        per_picture = _seconds_a_picture(network, kept, codes)
+    choice = choose(Evidence(size, similarity))
+    minutes = minutes_of(per_picture, size.n, size.n - len(chosen), seconds)
+    spec = extraction.codes.spec
+    return Advice(
+        choice=choice,
+        size=size,
+        similarity=similarity,
+        minutes=minutes,
+        experiment=experiment_of(choice, minutes),
+        backbone=spec.backbone,
+        layer=spec.layer,
+        dim=spec.dim,
+        key=spec.key,
+        n=len(extraction.pictures),
+        bad=extraction.bad,
+        warnings=notes,
+        seconds={name: round(value, 3) for name, value in seconds.items()},
+    )
+
+
+def with_labels(pictures: Any) -> Pictures:
+    """The pictures, which must have labels.
+
+    Raises
+    ------
+    LabelsError
+    """
+    given = Pictures.of(pictures)
+    if given.labels is None:
+        raise LabelsError(
+            "the pictures have no labels, so nothing can be learned from them; use a folder of "
+            "class folders or a manifest."
+        )
+    return given
+
+
+def extractor(backbone: str | CNNCodes, pictures: Pictures) -> CNNCodes:
+    """A copy of the extractor that leaves bad pictures out, its range settled."""
+    codes: CNNCodes = CNNCodes(backbone) if isinstance(backbone, str) else clone(backbone)
+    if codes.range == "auto":
+        codes.set_params(range=estimate_range(pictures) or "full")
+    return codes
+
+
+def minutes_of(
+    per_picture: dict[str, float], n: int, n_unseen: int, seconds: dict[str, float]
+) -> dict[str, float | None]:
+    """What each strategy costs here.
+
+    Parameters
+    ----------
+    per_picture : dict of str to float
+        Seconds of `seconds_a_picture`; empty: could not be timed.
+    n : int
+        Pictures.
+    n_unseen : int
+        Of these, pictures whose earlier layers were not extracted.
+    seconds : dict of str to float
+        What extraction and learning curve took just now.
+    """
+    codes = seconds["extract"] + seconds["size"]
+    found: dict[str, float | None] = dict.fromkeys(STRATEGIES)
+    found[CODES] = codes / 60
+    if per_picture:
+        found[EARLIER] = (codes + max(0, n_unseen) * per_picture[CODES]) / 60
+        for strategy, epochs in EPOCHS.items():
+            each = per_picture[LAST_BLOCKS if strategy == LAST_BLOCKS else FULL]
+            found[strategy] = each * epochs * n * (1 - HELD_OUT) / 60
+    return found
+
+
+def experiment_of(choice: Recommendation, minutes: dict[str, float | None]) -> str:
+    """The cheapest experiment that would settle the matter, as a line for the shell."""
+    pair = (choice.strategy, choice.rival)
+    trained = [strategy for strategy in pair if strategy in TRAINED]
+    if not trained:
+        layer = choice.layer or choice.rival_layer
+        return f"tlfeatures fit IMAGES --layer {layer}, beside tlfeatures fit IMAGES"
+    recipes = " and --recipe ".join(trained)
+    cost = sum(minutes[strategy] or 0 for strategy in trained)
+    words = f", {minutes_words(cost)} here" if cost else ""
+    beside = "; it prints the score of the codes beside its own" if len(trained) == 1 else ""
+    look = "; a first look: tlfeatures advise IMAGES --verify --limit 1000" if cost > LONG else ""
+    return f"tlfeatures finetune IMAGES --recipe {recipes}{words}{beside}{look}"
+
+
+def minutes_words(minutes: float) -> str:
+    """0.4 -> "under a minute"; 130 -> "about 2.2 h"."""
+    if minutes < 1:
+        return "under a minute"
+    return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
+
+
+def _open(codes: CNNCodes) -> tuple[Network, Depths]:
+    """A network of our own (it is trained a step), where `extract` will find its files in use."""
+    import torch
+
+    from tlfeatures.advice._network import find_depths
+    from tlfeatures.backbones import load_network
+
+    request, tensors = codes.request(), codes._tensors()
+    as_torch = tensors and {k: torch.from_numpy(array.copy()) for k, array in tensors.items()}
+    network = load_network(request, as_torch)
+    depths = find_depths(network, request)
+    network.module.to(codes.run_options().settled().device)
+    return network, depths
+
+
+def _probed_rows(pictures: Pictures, random_state: int) -> npt.NDArray[np.intp]:
+    labels, groups = labels_of(pictures), pictures.groups
+    rows, _ = usable_rows(labels, groups)
+    _check_classes(labels, rows)
+    probed = rows_to_probe(labels[rows], None if groups is None else groups[rows], random_state)
+    return rows[probed]
+
+
+def labels_of(pictures: Pictures) -> npt.NDArray[Any]:
+    """Labels that are known to be there."""
+    return np.asarray(pictures.labels)
+
+
+def _check_classes(labels: Any, rows: npt.NDArray[np.intp]) -> None:
+    n_usable = len(np.unique(labels[rows]))
+    if n_usable < 2:
+        raise LabelsError(
+            f"{n_usable} of {len(np.unique(labels))} classes have {LEAST_A_CLASS} pictures (or "
+            "groups) to learn from and to test on; advice needs two. Add pictures."
+        )
+
+
+def _extract_depths(pictures: Pictures, codes: CNNCodes, layers: list[str]) -> list[Extraction]:
+    request = codes.request()
+    if request.pooling == "flatten":  # of early layers that would be hundreds of thousands
+        request = replace(request, pooling="avg")
+    return extract_layers(
+        pictures,
+        request,
+        layers,
+        codes.run_options(),
+        tensors=codes._tensors(),
+        progress=codes.progress,
+    )
+
+
+def _usable(extraction: Extraction) -> tuple[Pictures, npt.NDArray[np.intp], list[str]]:
+    """Pictures with codes of classes that are large enough, their rows, and notes."""
+    kept = extraction.pictures
+    if not len(kept):
+        raise PicturesError(
+            f"none of the {extraction.given} pictures can be read; see the reasons given."
+        )
+    labels = labels_of(kept)
+    rows, small = usable_rows(labels, kept.groups)
+    _check_classes(labels, rows)
+    notes = []
+    if small:
+        notes.append(
+            f"{len(small)} classes with fewer than {LEAST_A_CLASS} pictures (or groups) are left "
+            f"out: {', '.join(small[:5])}{', ...' if len(small) > 5 else ''}"
+        )
+    return kept[rows], rows, notes
+
+
+def _similarity(
+    probed: list[Extraction],
+    depths: Depths,
+    network: Network,
+    codes: CNNCodes,
+    random_state: int,
+) -> Similarity:
+    from tlfeatures.advice._network import batch_norm_distance, prepare_batch
+
+    pictures, rows, _ = _usable(probed[0])
+    arrays = [np.asarray(extraction.codes)[rows] for extraction in probed]
+    n = len(depths.layers)
+    names = list(zip(depths.layers, depths.depths, strict=True))
+    probes = probe_depths(
+        arrays[:n], names, labels_of(pictures), pictures.groups, random_state=random_state
+    )
+    confidence, entropy = head_answers(arrays[n]) if depths.output else (None, None)
+    some = pictures[np.linspace(0, len(pictures) - 1, min(LOOKED_AT, len(pictures))).astype(int)]
+    distance = batch_norm_distance(network.module, prepare_batch(network, some, codes))
+    missing = dict(depths.missing)
+    if distance is None:
+        missing["batch_norms"] = "the network has none"
+    return Similarity(
+        confidence, depths.published, entropy, probes, distance, missing, len(pictures)
+    )
+
+
+def _seconds_a_picture(network: Network, pictures: Pictures, codes: CNNCodes) -> dict[str, float]:
+    from tlfeatures.advice._network import TIMED, prepare_batch, seconds_a_picture
+
+    try:
+        return seconds_a_picture(network, prepare_batch(network, pictures[:TIMED], codes))
+    except Exception as error:  # an own network may not be made for training
+        _log.info("the costs of training could not be timed: %s", error)
+        return {}
+
+
+@contextmanager
+def _timed(seconds: dict[str, float], name: str) -> Iterator[None]:
+    started = time.perf_counter()
+    yield
+    seconds[name] = time.perf_counter() - started
