@@ -19,6 +19,7 @@ VERBS = {
     "predict": "Label pictures with a saved model.",
     "evaluate": "Score a saved model on labelled pictures.",
     "search": "Find the nearest pictures of a query.",
+    "advise": "Say which strategy suits the pictures: codes, or fine-tuning.",
     "backbones": "List and describe the networks.",
     "cache": "Where the cache is and what is in it.",
 }
