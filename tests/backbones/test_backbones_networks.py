@@ -11,7 +11,15 @@ import torch
 from PIL import Image
 
 from tests.backbones.conftest import noise
-from tlfeatures.backbones import Backbone, BackboneRequest, Network, Preprocessing, load_backbone
+from tlfeatures.backbones import (
+    Backbone,
+    BackboneRequest,
+    Network,
+    Preprocessing,
+    load_backbone,
+    load_network,
+    load_preprocessing,
+)
 from tlfeatures.backbones._preprocessing import make_preprocessing
 from tlfeatures.backbones._torchvision import weights_entry
 from tlfeatures.errors import UnknownBackboneError, UsageError
@@ -98,6 +106,37 @@ def test_a_module_name_means_its_last_node_and_maps_are_pooled() -> None:
     np.testing.assert_allclose(highest.codes(batch)[0][0], maps.max(1), rtol=1e-5)
     expected = (maps.clip(1e-6) ** 3).mean(1) ** (1 / 3)
     np.testing.assert_allclose(gem.codes(batch)[0][0], expected, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        BackboneRequest("embedded"),
+        BackboneRequest("resnet18", "random", input_size=96),
+        BackboneRequest("resnet18", "random", crop="squash", interpolation="bicubic"),
+        BackboneRequest("squeezenet1_0", "random", preprocess="caffe"),
+        BackboneRequest("timm:resnet10t", "random"),
+    ],
+    ids=lambda request: f"{request.backbone} {request.preprocess}",
+)
+def test_the_preprocessing_alone_is_that_of_the_loaded_network(request_: BackboneRequest) -> None:
+    assert load_preprocessing(request_) == load_network(request_).preprocessing
+
+
+def test_the_preprocessing_of_an_entry_needs_no_weights_and_of_an_own_network_a_word() -> None:
+    assert load_preprocessing(BackboneRequest("resnet50", "IMAGENET1K_V2")).resize == 232
+    assert load_preprocessing(BackboneRequest("resnet50", "absent.pth")).resize == 256
+    with pytest.raises(UnknownBackboneError, match="did you mean 'resnet50'"):
+        load_preprocessing(BackboneRequest("resnet5O"))
+    with pytest.raises(UsageError, match="nothing says how pictures are prepared"):
+        load_preprocessing(BackboneRequest("torchvision.models:resnet18"))
+
+
+def test_the_resized_picture_is_what_the_crop_is_cut_from() -> None:
+    resized = Preprocessing(resize=40, input_size=32).resized(noise((60, 90)))
+    assert resized.size == (40, 60)
+    assert Preprocessing(40, 32, crop="squash").resized(noise((60, 90))).size == (40, 40)
+    assert Preprocessing(40, 32, crop="none").resized(noise((60, 90))).size == (32, 32)
 
 
 def test_an_unknown_backbone_is_answered_with_the_nearest_name() -> None:

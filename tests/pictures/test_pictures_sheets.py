@@ -6,12 +6,14 @@ import base64
 import io
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from tlfeatures.pictures import contact_sheet, data_uri, thumbnail
+from tlfeatures.errors import OutputError
+from tlfeatures.pictures import contact_sheet, data_uri, save_png, thumbnail
 
 RED, BLUE = Image.new("RGB", (40, 20), "red"), Image.new("RGB", (20, 40), "blue")
 
@@ -86,3 +88,13 @@ def test_the_room_brings_neither_torch_nor_scikit_learn() -> None:
     code = "import sys, tlfeatures.pictures; print({'torch', 'sklearn', 'h5py'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
+
+
+def test_a_sheet_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    assert save_png(RED, tmp_path / "red.png") == tmp_path / "red.png"
+    with Image.open(tmp_path / "red.png") as back:
+        assert back.size == RED.size
+    for place in ("no folder/red.png", "red.png/below.png"):
+        with pytest.raises(OutputError, match="cannot be written"):
+            save_png(RED, tmp_path / place)
+    assert [p.name for p in tmp_path.iterdir()] == ["red.png"]

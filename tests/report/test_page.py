@@ -3,48 +3,13 @@
 import io
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import pytest
 from PIL import Image
 
+from tests.report.parsed_page import Page
 from tlfeatures.errors import OutputError, TlfeaturesError
 from tlfeatures.report import ReportControl, ReportPage, ReportRow, Sheet, render_page, save_page
-
-VOID = {"meta", "img", "line", "rect", "link", "br", "hr", "input"}
-
-
-class Page(HTMLParser):
-    """Elements with their attributes and text; fails on tags that are not closed in order."""
-
-    def __init__(self, html):
-        super().__init__()
-        self.elements, self.open = [], []
-        self.feed(html)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag, attrs):
-        element = {"tag": tag, "text": "", **dict(attrs)}
-        self.elements.append(element)
-        if tag not in VOID:
-            self.open.append(element)
-
-    def handle_startendtag(self, tag, attrs):
-        self.elements.append({"tag": tag, "text": "", **dict(attrs)})
-
-    def handle_endtag(self, tag):
-        assert self.open.pop()["tag"] == tag
-
-    def handle_data(self, data):
-        for element in self.open:
-            element["text"] += data
-
-    def having(self, mark):
-        return [element for element in self.elements if mark in element]
-
-    def tags(self, tag):
-        return [element for element in self.elements if element["tag"] == tag]
 
 
 def make_png():
@@ -110,6 +75,14 @@ def test_heads_and_controls_share_one_axis_in_percent(page):
     assert len(whiskers) == 3 * 3  # a line with two ends; none where no interval is given
     axis = [text["text"] for text in parsed.tags("text")]
     assert axis == ["0", "25", "50", "75", "100 %"]
+
+
+def test_the_column_of_c_is_there_where_a_head_has_one(page):
+    def columns(one):
+        return [cell["text"] for cell in Page(render_page(one)).tags("th") if cell.get("scope")]
+
+    assert "C" in columns(page)
+    assert "C" not in columns(replace(page, heads=page.heads[1:]))
 
 
 def test_only_the_chosen_head_is_marked(page):

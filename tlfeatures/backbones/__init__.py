@@ -31,7 +31,12 @@ from tlfeatures.backbones._words import weights_file
 if TYPE_CHECKING:
     from tlfeatures.backbones._backbone import Backbone, check_layers_of_entry, load_backbone
     from tlfeatures.backbones._describe import Description, describe_backbone
-    from tlfeatures.backbones._network import Network, load_network, normalise
+    from tlfeatures.backbones._network import (
+        Network,
+        load_network,
+        load_preprocessing,
+        normalise,
+    )
     from tlfeatures.backbones._pooling import pool_codes
 
 __all__ = [
@@ -56,6 +61,7 @@ __all__ = [
     "list_backbones",
     "load_backbone",
     "load_network",
+    "load_preprocessing",
     "normalise",
     "pool_codes",
     "weights_file",
@@ -67,6 +73,7 @@ _TORCH_SIDE = {
     "load_backbone": "_backbone",
     "Network": "_network",
     "load_network": "_network",
+    "load_preprocessing": "_network",
     "normalise": "_network",
     "pool_codes": "_pooling",
     "Description": "_describe",

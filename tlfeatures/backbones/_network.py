@@ -188,7 +188,37 @@ def load_network(
     name = request.backbone if not request.is_own else own_name(module)
     place = _load_weights(module, request, name, tensors)
     module.requires_grad_(False).float().eval()
-    preprocessing = make_preprocessing(
+    preprocessing = _prepare_as_asked(request, default)
+    if seed is None and isinstance(preprocessing, Preprocessing) and preprocessing.is_imagenet:
+        set_input_transform(module)
+    identity = request.weights_id or make_weights_id(module)
+    if request.is_own:
+        identity = own_weights_id(module, identity)
+    return Network(name, module, preprocessing, identity, place)
+
+
+def load_preprocessing(request: BackboneRequest) -> AnyPreprocessing:
+    """What `load_network` would prepare pictures with; the weights need not be there.
+
+    Raises
+    ------
+    UnknownBackboneError, UsageError
+        If a word is wrong.
+    """
+    name = request.backbone
+    if request.is_own:
+        return _prepare_as_asked(request, None)
+    check_name(name)
+    if name in torchvision_names():  # without building the network, which takes VGG a second
+        is_entry = not is_file_name(request.weights) and random_seed(request.weights) is None
+        return _prepare_as_asked(request, preset(name, request.weights if is_entry else None))
+    return _prepare_as_asked(request, _build(request, has_tensors=True)[1])
+
+
+def _prepare_as_asked(
+    request: BackboneRequest, default: AnyPreprocessing | None
+) -> AnyPreprocessing:
+    return make_preprocessing(
         request.preprocess,
         default,
         input_size=request.input_size,
@@ -196,12 +226,6 @@ def load_network(
         crop=request.crop,
         interpolation=request.interpolation,
     )
-    if seed is None and isinstance(preprocessing, Preprocessing) and preprocessing.is_imagenet:
-        set_input_transform(module)
-    identity = request.weights_id or make_weights_id(module)
-    if request.is_own:
-        identity = own_weights_id(module, identity)
-    return Network(name, module, preprocessing, identity, place)
 
 
 def _build(

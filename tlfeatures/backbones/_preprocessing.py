@@ -90,16 +90,24 @@ class Preprocessing:
         -------
         ndarray of shape (input_size, input_size, 3), uint8, RGB
         """
-        side, filter_ = self.input_size, INTERPOLATIONS[self.interpolation]
+        return np.array(self._crop(self.resized(picture)))
+
+    def resized(self, picture: Image.Image) -> Image.Image:
+        """One RGB picture before the crop: what augmentation cuts from.
+
+        Returns
+        -------
+        PIL.Image.Image
+            Its short side is `resize`; of a very thin picture only the middle.
+        """
         if self.crop == "none":
-            return np.array(picture.resize((side, side), filter_))
-        if self.crop == "squash":
+            size = (self.input_size, self.input_size)
+        elif self.crop == "squash":
             size = (self.resize, self.resize)
         else:
             picture = self._middle_of_thin(picture)
             size = self.resized_size(picture.size)
-        resized = picture.resize(size, filter_)
-        return np.array(self._crop(resized))
+        return picture.resize(size, INTERPOLATIONS[self.interpolation])
 
     def _middle_of_thin(self, picture: Image.Image) -> Image.Image:
         """The middle of a picture so thin that all of it resized would not fit into the memory.

@@ -35,7 +35,7 @@ LAYER_OPTION = click.option(
     help="Name or alias, see 'backbones describe'; default: the input of the last layer with "
     "weights.",
 )
-NETWORK_OPTIONS = [
+BACKBONE_OPTIONS = [
     click.option(
         "--backbone",
         default="resnet50",
@@ -48,13 +48,15 @@ NETWORK_OPTIONS = [
         metavar="NAME|FILE",
         help="An entry's name, a .safetensors or .pth file, or 'random'.",
     ),
-    click.option(
-        "--pooling",
-        type=click.Choice(POOLINGS),
-        default="avg",
-        show_default=True,
-        help="How maps and tokens become codes.",
-    ),
+]
+POOLING_OPTION = click.option(
+    "--pooling",
+    type=click.Choice(POOLINGS),
+    default="avg",
+    show_default=True,
+    help="How maps and tokens become codes.",
+)
+PIXEL_OPTIONS = [
     click.option(
         "--preprocess",
         type=click.Choice(PREPROCESS_NAMES),
@@ -88,6 +90,7 @@ NETWORK_OPTIONS = [
     ),
     MAX_PIXELS_OPTION,
 ]
+NETWORK_OPTIONS = [*BACKBONE_OPTIONS, POOLING_OPTION, *PIXEL_OPTIONS]
 RUN_OPTIONS = [
     click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
     click.option(

@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING, Any
 from tlfeatures.extraction._chunk import Engine
 from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import Extraction, Note, Progress, extract_codes
-from tlfeatures.extraction._machine import COMPILES, DECODERS, DEVICES, PRECISIONS
+from tlfeatures.extraction._machine import (
+    COMPILES,
+    DECODERS,
+    DEVICES,
+    PRECISIONS,
+    has_bf16,
+    resolve_device,
+)
 from tlfeatures.extraction._open import (
     RunOptions,
     extract,
@@ -25,6 +32,7 @@ from tlfeatures.extraction._open import (
 
 if TYPE_CHECKING:
     from tlfeatures.extraction._estimator import CNNCodes
+    from tlfeatures.extraction._settings import exact_products
 
 __all__ = [
     "COMPILES",
@@ -37,12 +45,15 @@ __all__ = [
     "Note",
     "Progress",
     "RunOptions",
+    "exact_products",
     "export_pictures",
     "extract",
     "extract_codes",
     "extract_layers",
+    "has_bf16",
     "next_contract",
     "open_engine",
+    "resolve_device",
     "spec_of",
     "specs_of",
 ]
@@ -53,4 +64,8 @@ def __getattr__(name: str) -> Any:
         from tlfeatures.extraction._estimator import CNNCodes
 
         return CNNCodes
+    if name == "exact_products":
+        from tlfeatures.extraction._settings import exact_products
+
+        return exact_products
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -33,7 +33,7 @@ def computing(device: str, precision: str) -> Iterator[None]:
     """
     is_half = precision != "float32"
     with ExitStack() as stack:
-        stack.enter_context(_exact_products())
+        stack.enter_context(exact_products())
         stack.enter_context(torch.inference_mode())
         stack.enter_context(torch.autocast(device, DTYPES[precision], enabled=is_half))
         yield
@@ -71,7 +71,7 @@ def keep_memory() -> None:
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-def _exact_products() -> contextlib.AbstractContextManager[None]:
+def exact_products() -> contextlib.AbstractContextManager[None]:
     """No TF32, no bfloat16 in place of float32, whatever the process has set."""
     return _for_now("products", list(_switches()))
 

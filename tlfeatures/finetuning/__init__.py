@@ -1,5 +1,84 @@
 """The last stage: a network trained further where codes are not enough.
 
 Promises: starts where the baseline ended, chooses on pictures carved out of the training data,
-keeps the baseline where fine-tuning does not win. Must not know: pages, the command line.
+keeps the baseline where fine-tuning does not win. Must not know: pages, the command line. Importing
+the room imports no torch.
 """
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tlfeatures.errors import UsageError
+from tlfeatures.finetuning._augment import (
+    DEFAULT_AUGMENTATION,
+    PRESETS,
+    Augmentation,
+    make_transform,
+    parse_augmentation,
+)
+from tlfeatures.finetuning._recipes import RECIPES, Recipe
+from tlfeatures.finetuning._result import (
+    BASELINE,
+    FINE_TUNED,
+    EpochRow,
+    FineTuning,
+    GroupPlan,
+    HeldOut,
+    PhasePlan,
+    RateSearch,
+    TrainingPlan,
+)
+
+if TYPE_CHECKING:
+    from tlfeatures.finetuning._classifier import FineTunedClassifier
+    from tlfeatures.finetuning._evaluate import evaluate_finetuning
+    from tlfeatures.finetuning._rates import find_rate
+    from tlfeatures.finetuning._samples import AugmentationSheet, draw_augmentation
+
+__all__ = [
+    "BASELINE",
+    "DEFAULT_AUGMENTATION",
+    "FINE_TUNED",
+    "PRESETS",
+    "RECIPES",
+    "Augmentation",
+    "AugmentationSheet",
+    "EpochRow",
+    "FineTunedClassifier",
+    "FineTuning",
+    "GroupPlan",
+    "HeldOut",
+    "PhasePlan",
+    "RateSearch",
+    "Recipe",
+    "TrainingPlan",
+    "draw_augmentation",
+    "evaluate_finetuning",
+    "find_rate",
+    "make_transform",
+    "parse_augmentation",
+]
+
+_TORCH_SIDE = {
+    "AugmentationSheet": "_samples",
+    "FineTunedClassifier": "_classifier",
+    "draw_augmentation": "_samples",
+    "evaluate_finetuning": "_evaluate",
+    "find_rate": "_rates",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _TORCH_SIDE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    try:
+        return getattr(import_module(f"{__name__}.{_TORCH_SIDE[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "skorch":
+            raise
+        raise UsageError(
+            "fine-tuning needs skorch; install it with: pip install 'tlfeatures[finetune]'."
+        ) from error

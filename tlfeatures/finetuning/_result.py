@@ -127,6 +127,32 @@ class EpochRow:
 
 
 @dataclass(frozen=True)
+class RateSearch:
+    """What a learning-rate finder tried: the rate rises from step to step.
+
+    Attributes
+    ----------
+    rates : tuple of float
+        Ascending, of the head; the other groups keep their distance to it.
+    losses : tuple of float
+        At these rates, as smoothed by the finder; nan or inf where training diverged.
+    suggested : float
+        nan if no rate can be suggested.
+    plan : TrainingPlan
+        What the rates were tried for.
+    """
+
+    rates: tuple[float, ...]
+    losses: tuple[float, ...]
+    suggested: float
+    plan: TrainingPlan
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
 class HeldOut:
     """A score on the reported split, fractions in 0..1."""
 

@@ -18,7 +18,7 @@ from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row
 from tlfeatures.pictures._folders import load_pictures
 from tlfeatures.pictures._pictures import Pictures
 from tlfeatures.pictures._range import estimate_range
-from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, thumbnail
+from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, save_png, thumbnail
 
 __all__ = [
     "Copies",
@@ -40,5 +40,6 @@ __all__ = [
     "png_bytes",
     "read_bytes",
     "row_key",
+    "save_png",
     "thumbnail",
 ]

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tlfeatures.errors import ImageReadError
+from tlfeatures.errors import ImageReadError, OutputError
 from tlfeatures.pictures._decode import decode
 
 MARGIN, GAP, QUERY_GAP, FONT_SIZE = 16, 8, 28, 11
@@ -84,6 +87,26 @@ def png_bytes(picture: Image.Image) -> bytes:
     buffer = io.BytesIO()
     picture.save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def save_png(picture: Image.Image, path: str | os.PathLike[str]) -> Path:
+    """Write the picture as a PNG file, whole or not at all.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    target = Path(path)
+    part = target.with_name(f".{target.name}.part")
+    try:
+        part.write_bytes(png_bytes(picture))
+        part.replace(target)
+    except OSError as error:
+        with suppress(OSError):
+            part.unlink()
+        raise OutputError(f"the sheet {target} cannot be written: {error.strerror}.") from error
+    return target
 
 
 def data_uri(picture: Image.Image) -> str:

@@ -7,6 +7,7 @@ Must not know how results are computed: it reads the fields of their dataclasses
 from __future__ import annotations
 
 from tlfeatures.report._baseline import make_baseline_page, make_model_page
+from tlfeatures.report._finetuning import TrainingPage, make_finetuning_page, make_rates_page
 from tlfeatures.report._page import (
     ReportControl,
     ReportPage,
@@ -21,8 +22,11 @@ __all__ = [
     "ReportPage",
     "ReportRow",
     "Sheet",
+    "TrainingPage",
     "make_baseline_page",
+    "make_finetuning_page",
     "make_model_page",
+    "make_rates_page",
     "render_page",
     "save_page",
 ]

@@ -5,10 +5,12 @@ from __future__ import annotations
 import base64
 import tempfile
 from dataclasses import dataclass, field
-from importlib.resources import files
 from pathlib import Path
+from typing import ClassVar
 
 from tlfeatures.errors import OutputError
+from tlfeatures.report._drawing import make_drawing
+from tlfeatures.report._scale import rate_text
 
 __all__ = ["ReportControl", "ReportPage", "ReportRow", "Sheet", "render_page", "save_page"]
 
@@ -109,7 +111,14 @@ class ReportPage:
         Pictures.
     next_steps : list of str
         Shell lines.
+
+    Attributes
+    ----------
+    template : str
+        The file of `templates/` that renders it; other kinds of pages have their own.
     """
+
+    template: ClassVar[str] = "page.html"
 
     title: str
     lead: str
@@ -144,11 +153,14 @@ def render_page(page: ReportPage) -> str:
     import jinja2  # only a report needs it
 
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=jinja2.PackageLoader("tlfeatures.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    environment.filters["percent"] = _to_percent
-    source = files("tlfeatures.report").joinpath("templates/page.html").read_text("utf-8")
-    return environment.from_string(source).render(page=page)
+    environment.filters.update(percent=_to_percent, drawing=make_drawing, rate=rate_text)
+    return environment.get_template(page.template).render(page=page)
 
 
 def save_page(page: ReportPage, path: str | Path) -> Path:

@@ -14,15 +14,15 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.errors import ImageReadError, OutputError, PicturesError
+from tlfeatures.errors import ImageReadError, PicturesError
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.neighbors import kneighbors
 from tlfeatures.pictures import (
     Pictures,
     contact_sheet,
     content_digest,
-    png_bytes,
     row_key,
+    save_png,
 )
 
 
@@ -162,12 +162,4 @@ def save_sheet(
         [os.path.basename(q), *(f"{hit.distance:.3f} {hit.label or ''}" for hit in hits)]
         for q, hits in zip(queries, found, strict=True)
     ]
-    target = Path(path)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.write_bytes(png_bytes(contact_sheet(rows, captions=captions)))
-        part.replace(target)
-    except OSError as error:
-        part.unlink(missing_ok=True)
-        raise OutputError(f"the sheet {target} cannot be written: {error.strerror}.") from error
-    return target
+    return save_png(contact_sheet(rows, captions=captions), path)

@@ -1,0 +1,330 @@
+"""`FineTunedClassifier`: the start, the choice, resuming, saving, scikit-learn's habits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.base import clone
+from sklearn.model_selection import cross_val_score
+
+from tlfeatures import CNNCodes, Pictures, TransferClassifier, load_pictures
+from tlfeatures.classification import evaluate_model, predict_pictures
+from tlfeatures.errors import ExtractionError, LabelsError, ModelFileError, UsageError
+from tlfeatures.finetuning import (
+    EpochRow,
+    FineTunedClassifier,
+    TrainingPlan,
+    evaluate_finetuning,
+    find_rate,
+)
+from tlfeatures.finetuning import _net as net_module
+from tlfeatures.finetuning import _train as train_module
+from tlfeatures.finetuning._classifier import as_head, as_layer
+from tlfeatures.finetuning._net import TaskLoss, task_hits
+from tlfeatures.heads import make_head
+
+
+def codes(cache: Path, **more: Any) -> CNNCodes:
+    return CNNCodes("embedded", cache=cache, precision="float32", **more)
+
+
+def tuner(cache: Path, **more: Any) -> FineTunedClassifier:
+    words: dict[str, Any] = {"precision": "float32", "epochs": 2, "batch_size": 8} | more
+    return FineTunedClassifier(codes(cache), **words)
+
+
+@pytest.fixture(scope="module")
+def pictures(folder: Path) -> Pictures:
+    return load_pictures(folder)
+
+
+def decisions_at_start(model: FineTunedClassifier, X: Pictures) -> tuple[Any, Any]:
+    """What the network says before the first step, beside the baseline."""
+    recipe, tasks, _ = model._begin(X, None, None, None)
+    net, training = model._prepare(recipe, tasks)
+    net._set_training(False)
+    with torch.no_grad(), net._computing():
+        scores = torch.cat(
+            [net.infer(training.valid[i][0][None]) for i in range(len(tasks[0].valid))]
+        )
+    found = tasks[0].classes[scores.argmax(1).numpy()]
+    return found, tasks[0].baseline.predict(tasks[0].valid)
+
+
+@pytest.mark.parametrize("head", ["logistic", "svm"])
+@pytest.mark.parametrize("n_classes", [2, 3])
+def test_before_the_first_step_the_decisions_are_the_baselines(
+    head: str, n_classes: int, pictures: Pictures, cache: Path
+) -> None:
+    some: Pictures = pictures[: 12 * n_classes]
+    found, expected = decisions_at_start(tuner(cache, head=head, valid=0.5), some)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_the_new_layer_and_the_head_say_the_same_both_ways() -> None:
+    rng = np.random.default_rng(0)
+    for n_classes in (2, 4):
+        X, y = rng.random((40, 7)), np.arange(40) % n_classes
+        head = make_head("logistic", C=10.0).fit(X, y)
+        arrays = as_head(*as_layer(head))
+        np.testing.assert_allclose(arrays["coef"], head.coef_)
+        np.testing.assert_allclose(arrays["intercept"], head.intercept_)
+
+
+def test_training_improves_and_the_model_is_served_as_any_other(
+    pictures: Pictures, cache: Path, tmp_path: Path
+) -> None:
+    seen: list[object] = []
+    model = tuner(cache, epochs=4, lr=1e-3, watch=seen.append).fit(pictures, pictures.labels)
+    assert isinstance(seen[0], TrainingPlan)
+    assert seen[1:] == list(model.history_)
+    assert [row.epoch for row in model.history_] == [0, 1, 2, 3, 4]
+    assert model.history_[-1].train_loss < model.history_[1].train_loss
+    assert model.n_trained_on_ + len(model.baseline_.classes_) * 2 == len(pictures)
+    path = model.save(tmp_path / "m.safetensors")
+    loaded = TransferClassifier.load(path, cache=cache)
+    np.testing.assert_array_equal(loaded.predict(pictures), model.predict(pictures))
+    np.testing.assert_allclose(
+        loaded.predict_proba(pictures), model.predict_proba(pictures), atol=1e-5
+    )
+    assert evaluate_model(loaded, pictures).accuracy > 0.9
+    assert len(predict_pictures(loaded, pictures, top=2).predictions) == len(pictures)
+
+
+def test_what_is_saved_says_what_the_network_said_when_it_was_best(
+    pictures: Pictures, cache: Path
+) -> None:
+    """Through the extraction, with the network's last layer as the head."""
+    model = tuner(cache, epochs=2, lr=3e-4, valid=0.4).fit(pictures)
+    tasks = model._begin(pictures, None, None, None)[1]
+    row = model.history_[model.best_epoch_]
+    right = model.tuned_.predict(tasks[0].valid) == tasks[0].valid.labels
+    assert right.mean() == pytest.approx(row.valid_accuracy)
+    truth = model.tuned_.predict_proba(tasks[0].valid)[
+        np.arange(len(right)), tasks[0].encode(tasks[0].valid.labels)
+    ]
+    assert -np.log(truth).mean() == pytest.approx(row.valid_loss, abs=1e-3)
+
+
+def test_where_fine_tuning_does_not_win_the_baseline_is_kept(
+    pictures: Pictures, cache: Path
+) -> None:
+    wrecked = tuner(cache, epochs=1, lr=10.0, recipe="teh-B").fit(pictures)
+    assert wrecked.kept_ == "baseline"
+    assert wrecked.valid_accuracy_["fine-tuned"] <= wrecked.valid_accuracy_["baseline"]
+    whole = TransferClassifier(codes(cache), head="logistic").fit(pictures)
+    np.testing.assert_allclose(wrecked.model_.head_.coef_, whole.head_.coef_)
+
+
+class Killed(BaseException):
+    """As a process that is ended in the middle."""
+
+
+@pytest.mark.parametrize("recipe", ["full", "ulmfit", "teh-B"])
+def test_killed_and_resumed_training_ends_with_the_same_weights(
+    recipe: str, pictures: Pictures, cache: Path, tmp_path: Path
+) -> None:
+    epochs = 7 if recipe == "ulmfit" else 4
+    whole = tuner(cache, recipe=recipe, epochs=epochs, augment="standard").fit(pictures)
+
+    def kill(what: object) -> None:
+        if isinstance(what, EpochRow) and what.epoch == 3:
+            raise Killed
+
+    words = {"recipe": recipe, "epochs": epochs, "augment": "standard",
+             "checkpoint": tmp_path / "state"}  # fmt: skip
+    with pytest.raises(Killed):
+        tuner(cache, watch=kill, **words).fit(pictures)
+    resumed = tuner(cache, **words).fit(pictures)
+    assert [r.valid_loss for r in resumed.history_] == [r.valid_loss for r in whole.history_]
+    for name, tensor in whole.tuned_.codes_.tensors_.items():
+        np.testing.assert_array_equal(resumed.tuned_.codes_.tensors_[name], tensor, err_msg=name)
+    np.testing.assert_array_equal(resumed.tuned_.head_.coef_, whole.tuned_.head_.coef_)
+    assert not (tmp_path / "state").exists()
+
+
+def test_a_checkpoint_of_another_training_is_refused(
+    pictures: Pictures, cache: Path, tmp_path: Path
+) -> None:
+    def kill(what: object) -> None:
+        if isinstance(what, EpochRow) and what.epoch == 1:
+            raise Killed
+
+    state = tmp_path / "state"
+    with pytest.raises(Killed):
+        tuner(cache, checkpoint=state, watch=kill).fit(pictures)
+    with pytest.raises(ModelFileError, match=r"of another training \(other lr\); remove it"):
+        tuner(cache, checkpoint=state, lr=0.5).fit(pictures)
+    other = FineTunedClassifier(
+        CNNCodes("resnet18", weights="random", input_size=32, cache=cache, precision="float32"),
+        epochs=2, batch_size=8, precision="float32", checkpoint=state,
+    )  # fmt: skip
+    with pytest.raises(ModelFileError, match="other network"):
+        other.fit(pictures)
+    state.write_bytes(b"no checkpoint")
+    with pytest.raises(ModelFileError, match="is not a tlfeatures model"):
+        tuner(cache, checkpoint=state).fit(pictures)
+    tuner(cache).fit(pictures).save(state)
+    with pytest.raises(ModelFileError, match="no checkpoint of a fine-tuning"):
+        tuner(cache, checkpoint=state).fit(pictures)
+
+
+def test_short_memory_takes_the_batch_in_parts_with_the_same_gradients(
+    pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = tuner(cache, batch_norms="frozen", epochs=1, augment="none").fit(pictures)
+    infer, sizes = net_module.TuningNet.infer, []
+
+    def short(self: Any, X: torch.Tensor, **more: Any) -> Any:
+        sizes.append(len(X))
+        if self.module_.training and len(X) > 3:
+            raise RuntimeError("DefaultCPUAllocator: not enough memory: you tried to allocate")
+        return infer(self, X, **more)
+
+    monkeypatch.setattr(net_module.TuningNet, "infer", short)
+    parts = tuner(cache, batch_norms="frozen", epochs=1, augment="none").fit(pictures)
+    assert {1, 2} & set(sizes)
+    for name, tensor in whole.tuned_.codes_.tensors_.items():
+        np.testing.assert_allclose(
+            parts.tuned_.codes_.tensors_[name], tensor, atol=2e-4, err_msg=name
+        )
+
+
+def test_memory_too_short_for_one_picture_is_one_line(
+    pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(self: Any, X: torch.Tensor, **more: Any) -> Any:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(net_module.TuningNet, "infer", never)
+    with pytest.raises(ExtractionError, match="does not hold"):
+        tuner(cache).fit(pictures)
+
+
+def test_it_stops_when_nothing_improves(
+    pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epoch = train_module._run_epoch
+
+    def stuck(net: Any, training: Any, phase: Any, number: int) -> EpochRow:
+        row = epoch(net, training, phase, number)
+        return EpochRow(**{**vars(row), "valid_accuracy": 0.5, "valid_loss": float(number)})
+
+    monkeypatch.setattr(train_module, "_run_epoch", stuck)
+    model = tuner(cache, epochs=9, patience=2).fit(pictures)
+    assert (len(model.history_) - 1, model.best_epoch_) == (3, 1)
+    backwards = tuner(cache, recipe="backwards", epochs=10).fit(pictures)
+    assert {row.phase for row in backwards.history_} == {"start", "new layer", "from layer4"}
+
+
+def test_two_tasks_share_one_network(pictures: Pictures, cache: Path) -> None:
+    other = Pictures(pictures.items, [str(len(label)) for label in pictures.labels])
+    model = tuner(cache, recipe="hard-sharing", epochs=2, lr=1e-3)
+    model.fit(pictures, shared_with=other)
+    assert list(model.classes_) == sorted(set(pictures.labels))
+    assert (model.predict(pictures) == pictures.labels).mean() > 0.9
+    with pytest.raises(UsageError, match="needs shared_with"):
+        tuner(cache, recipe="hard-sharing").fit(pictures)
+    with pytest.raises(UsageError, match="no other recipe takes it"):
+        tuner(cache).fit(pictures, shared_with=other)
+
+
+def test_losses_of_two_tasks_do_not_mix() -> None:
+    scores, y = torch.randn(6, 5), torch.tensor([0, 1, 1, 2, 3, 4])
+    first = torch.nn.functional.cross_entropy(scores[:3, :2], y[:3], reduction="sum")
+    second = torch.nn.functional.cross_entropy(scores[3:, 2:], y[3:] - 2, reduction="sum")
+    assert float(TaskLoss((2, 3))(scores, y)) == pytest.approx(float(first + second) / 6)
+    scores = torch.tensor([[1.0, 0.0, 9.0, 0.0, 0.0], [9.0, 9.0, 0.0, 1.0, 0.0]])
+    assert task_hits(scores, torch.tensor([0, 3]), (2, 3)) == 2
+
+
+def test_staying_near_the_given_weights(pictures: Pictures, cache: Path) -> None:
+    """The penalty is alpha/2 |w - w0|^2 + beta/2 |head|^2, and its pull shows."""
+    model = tuner(cache, recipe="l2sp")
+    recipe, tasks, _ = model._begin(pictures, None, None, None)
+    net, training = model._prepare(recipe, tasks)
+    net.begin(training.phases[0], 1)
+    head = float((net.module_.head.weight**2).sum())
+    assert float(net._penalty(0.1, 0.01).detach()) == pytest.approx(0.005 * head)
+    weight = net.module_.network.conv1.weight
+    with torch.no_grad():
+        weight += 0.5
+    expected = 0.005 * head + 0.05 * 0.25 * weight.numel()
+    assert float(net._penalty(0.1, 0.01).detach()) == pytest.approx(expected, rel=1e-5)
+
+
+def test_scikit_learn_can_clone_and_cross_validate(pictures: Pictures, cache: Path) -> None:
+    model = tuner(cache, epochs=1, recipe="head")
+    assert clone(model).get_params()["recipe"] == "head"
+    scores = cross_val_score(model, pictures, pictures.labels, cv=2)
+    assert scores.shape == (2,)
+    assert scores.min() > 0.6
+
+
+def test_labels_may_be_numbers_and_pictures_in_memory(cache: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = [Image.fromarray(rng.integers(0, 90, (40, 40, 3), dtype=np.uint8)) for _ in range(8)]
+    X += [Image.fromarray(rng.integers(160, 255, (40, 40, 3), dtype=np.uint8)) for _ in range(8)]
+    y = np.repeat([3, 7], 8)
+    model = tuner(cache, epochs=1).fit(X, y)
+    assert model.score(X, y) == 1.0
+    assert model.predict(X).dtype.kind == "i"
+
+
+def test_the_whole_protocol(pictures: Pictures, cache: Path) -> None:
+    result = evaluate_finetuning(pictures, tuner(cache, epochs=1))
+    assert result.n_train + result.n_valid + result.n_test == len(pictures)
+    assert result.final in (result.baseline, result.tuned) or result.kept == "baseline"
+    data = result.to_json()
+    assert data["plan"]["phases"][0]["groups"][-1]["name"] == "head"
+    assert [row["epoch"] for row in data["epochs"]] == [0, 1]
+    assert 0 <= data["p_value"] <= 1
+    assert "classifier" not in data
+
+
+def test_the_rate_finder_ends_where_the_loss_explodes(pictures: Pictures, cache: Path) -> None:
+    found = find_rate(tuner(cache, recipe="teh-B"), pictures, n_steps=30)
+    assert len(found.rates) == len(found.losses) <= 30
+    assert found.rates[0] == pytest.approx(1e-6)
+    assert 1e-7 < found.suggested < 0.1
+    assert found.suggested == pytest.approx(found.rates[int(np.nanargmin(found.losses))] / 10)
+
+
+@pytest.mark.parametrize(
+    ("words", "error", "message"),
+    [
+        ({"recipe": "best"}, UsageError, "recipe 'best' is unknown"),
+        ({"recipe": "guide-vgg"}, UsageError, "those that do: .*head"),
+        ({"head": "knn"}, UsageError, "head 'knn' is unknown; choose one of logistic, svm"),
+        ({"valid": 1.5}, UsageError, "valid is 1.5"),
+        ({"batch_size": 1}, UsageError, "batch_size is 1; it must be at least 2"),
+        ({"augment": "wild"}, UsageError, "wild"),
+        ({"precision": "fp16"}, UsageError, "precision 'fp16' is unknown"),
+        ({"recipe": "last-blocks", "n_blocks": 9}, UsageError, "has 4 blocks, 9 were asked"),
+    ],
+)
+def test_impossible_words_are_refused_in_one_line(
+    words: dict[str, Any], error: type[Exception], message: str, pictures: Pictures, cache: Path
+) -> None:
+    with pytest.raises(error, match=message) as caught:
+        tuner(cache, **words).fit(pictures)
+    assert "\n" not in str(caught.value)
+
+
+def test_too_few_classes_or_pictures_are_refused(pictures: Pictures, cache: Path) -> None:
+    with pytest.raises(LabelsError, match="only class checks"):
+        tuner(cache).fit(pictures[:12])
+    with pytest.raises(LabelsError, match="one picture"):
+        tuner(cache).fit(pictures[[0, 12]])
+    with pytest.raises(LabelsError, match="no labels"):
+        tuner(cache).fit(pictures.items)
+    rare = pictures[[*range(12), *range(12, 24), 24]]
+    with pytest.raises(LabelsError, match="class stripes"):
+        tuner(cache, valid=0.9).fit(
+            Pictures(rare.items[:12] + rare.items[24:], ["a"] * 12 + ["stripes"])
+        )

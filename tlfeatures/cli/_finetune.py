@@ -1,0 +1,147 @@
+"""tlfeatures finetune."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tlfeatures.cli._options import (
+    LAYER_OPTION,
+    LIMIT_OPTION,
+    NETWORK_OPTIONS,
+    OUTPUT_OPTIONS,
+    RUN_OPTIONS,
+    SEED_OPTION,
+    STRICT_OPTION,
+    options,
+    take_both,
+)
+from tlfeatures.cli._output import exit_code, print_json, say_bad, say_cache, say_plan
+from tlfeatures.cli._tuning import EpochLines, finetuning_table
+from tlfeatures.errors import UsageError
+from tlfeatures.finetuning import RECIPES
+
+if TYPE_CHECKING:
+    from tlfeatures.cli._options import Words
+    from tlfeatures.finetuning import FineTunedClassifier
+
+NAMES = ", ".join(RECIPES)
+
+
+@click.command("finetune")
+@click.argument("images")
+@click.option("--recipe", default="full", show_default=True, metavar="NAME", help=f"{NAMES}.")
+@click.option("--out", metavar="MODEL", help="Save what is kept as one file.")
+@click.option("--blocks", "n_blocks", type=click.IntRange(1), default=1, metavar="N",
+              help="Of the recipe last-blocks; default 1.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Default: the recipe's.")
+@click.option("--lr", metavar="RATE|find", help="The highest rate; find: by a short search.")
+@click.option("--train-batch", type=click.IntRange(2), default=32, show_default=True, metavar="N")
+@click.option("--augment", default="light", show_default=True, metavar="WORDS",
+              help="See 'look augment'.")  # fmt: skip
+@click.option("--batch-norms", type=click.Choice(["moving", "frozen"]), default="moving",
+              show_default=True, help="Whether statistics of trained parts move.")  # fmt: skip
+@click.option("--head", type=click.Choice(["logistic", "svm"]), default="logistic",
+              show_default=True, help="Of the baseline, the new layer's start.")  # fmt: skip
+@click.option("--valid", type=float, default=0.2, show_default=True, metavar="SHARE",
+              help="Of the training pictures, carved out to stop and to choose.")  # fmt: skip
+@click.option("--patience", metavar="N|none", help="Epochs without improvement; default: the "
+              "recipe's.")  # fmt: skip
+@click.option("--train-precision", type=click.Choice(["auto", "float32", "bf16"]), default="auto",
+              show_default=True)  # fmt: skip
+@click.option("--test", type=float, metavar="FRACTION", help="Share to hold out for the report.")
+@click.option("--shared-with", metavar="FOLDER", help="A second task, for hard-sharing.")
+@click.option("--checkpoint", metavar="FILE", help="Default: MODEL.checkpoint; gone at the end.")
+@click.option("--report", metavar="FILE", help="Write the course of the training as a page.")
+@options(
+    LIMIT_OPTION,
+    LAYER_OPTION,
+    NETWORK_OPTIONS,
+    RUN_OPTIONS,
+    SEED_OPTION,
+    OUTPUT_OPTIONS,
+    STRICT_OPTION,
+)
+def command(images: str, **given: Any) -> int:
+    """Train the network further on IMAGES, starting where the classifier on codes ended.
+
+    Prints the plan first: what is trained, how fast, what batch norms do, how long it takes here.
+    """
+    from tlfeatures.finetuning import evaluate_finetuning
+    from tlfeatures.pictures import load_pictures
+    from tlfeatures.report import make_finetuning_page, save_page
+
+    words, pictures = take_both(given, images)
+    say_plan(pictures, words)
+    classifier = _classifier(words, given)
+    if given["lr"] == "find":
+        classifier.set_params(lr=_search(classifier, pictures, words, given["report"]))
+    other = load_pictures(given["shared_with"]) if given["shared_with"] else None
+    result = evaluate_finetuning(pictures, classifier, test=given["test"], shared_with=other)
+    model = given["out"]
+    if model:
+        classifier.save(model)
+    if given["report"]:
+        save_page(make_finetuning_page(result), given["report"])
+    if given["as_json"]:
+        print_json({**result.to_json(), "model": model})
+    else:
+        click.echo(finetuning_table(result))
+    for warning in result.warnings:
+        words.progress.say(f"note: {warning}")
+    say_bad(result.bad, words.progress)
+    say_cache(words.run.cache_dir, words.progress)
+    return exit_code(result.bad, given["strict"])
+
+
+def _classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
+    from tlfeatures.finetuning import FineTunedClassifier
+
+    names = ("recipe", "head", "n_blocks", "epochs", "augment", "batch_norms", "valid")
+    checkpoint = given["checkpoint"] or (f"{given['out']}.checkpoint" if given["out"] else None)
+    if checkpoint and Path(checkpoint).exists():
+        words.progress.say(f"note: going on from {checkpoint}")
+    return FineTunedClassifier(
+        words.make_codes(),
+        **{name: given[name] for name in names},
+        lr=None if given["lr"] in (None, "find") else _positive("--lr", given["lr"]),
+        batch_size=given["train_batch"],
+        patience=_patience(given["patience"]),
+        precision=given["train_precision"],
+        checkpoint=checkpoint,
+        random_state=given["seed"],
+        watch=EpochLines(words.progress),
+    )
+
+
+def _search(classifier: Any, pictures: Any, words: Words, report: str | None) -> float:
+    """The suggested rate; its plot stands beside the report."""
+    from tlfeatures.finetuning import find_rate
+    from tlfeatures.report import make_rates_page, save_page
+
+    found = find_rate(classifier, pictures)
+    words.progress.say(f"learning-rate search: --lr {found.suggested:.1e}")
+    if report:
+        path = Path(report)
+        beside = path.with_name(f"{path.stem}-rates{path.suffix or '.html'}")
+        save_page(make_rates_page(found), beside)
+        words.progress.say(f"its plot: {beside}")
+    return found.suggested
+
+
+def _patience(word: str | None) -> int | str | None:
+    if word is None:
+        return "recipe"
+    return None if word == "none" else round(_positive("--patience", word))
+
+
+def _positive(name: str, word: str) -> float:
+    try:
+        value = float(word)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise UsageError(f"{name} {word!r}: write a number above 0.")
+    return value

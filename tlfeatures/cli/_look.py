@@ -1,0 +1,77 @@
+"""tlfeatures look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tlfeatures.cli._options import (
+    BACKBONE_OPTIONS,
+    OUTPUT_OPTIONS,
+    PIXEL_OPTIONS,
+    SEED_OPTION,
+    STRICT_OPTION,
+    options,
+    take_both,
+)
+from tlfeatures.cli._output import exit_code, print_json, say_bad
+from tlfeatures.cli._progress import printable
+from tlfeatures.errors import UsageError
+from tlfeatures.finetuning import DEFAULT_AUGMENTATION, parse_augmentation
+
+AUGMENT_OPTION = click.option(
+    "--augment",
+    metavar="WORDS",
+    default=DEFAULT_AUGMENTATION,
+    show_default=True,
+    help="A preset (none, flip, light, standard, strong); or parts, as flip,rotation=15,zoom=0.7:1 "
+    "(and shear=10, jitter=0.2); or a preset and changes, as standard,flip=off.",
+)
+
+
+@click.group("look")
+def command() -> None:
+    """Look at the data: samples of augmented pictures."""
+
+
+@command.command("augment")
+@click.argument("images")
+@options(AUGMENT_OPTION)
+@click.option("--rows", type=click.IntRange(1, 100), default=6, show_default=True, help="Pictures.")
+@click.option(
+    "--columns", type=click.IntRange(1, 100), default=7, show_default=True, help="Samples of each."
+)
+@click.option("--out", metavar="FILE.png", default="augmentation.png", show_default=True)
+@options(BACKBONE_OPTIONS, PIXEL_OPTIONS, SEED_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
+def augment(
+    images: str, augment: str, rows: int, columns: int, out: str, seed: int, **given: Any
+) -> int:
+    """Draw what augmentation makes of some IMAGES, spread over the classes.
+
+    One row a picture: first, framed, as evaluation sees it, then as training may.
+    """
+    from tlfeatures.backbones import load_preprocessing
+    from tlfeatures.finetuning import draw_augmentation
+    from tlfeatures.pictures import save_png
+
+    augmentation = parse_augmentation(augment)
+    if not out.lower().endswith(".png"):
+        raise UsageError(f"--out {out!r}: the sheet is a PNG file; end the name in .png.")
+    words, pictures = take_both(given, images)
+    sheet = draw_augmentation(
+        pictures,
+        augmentation,
+        load_preprocessing(words.request),
+        n_rows=rows,
+        n_columns=columns,
+        random_state=seed,
+        decode_options=words.run.decode,
+    )
+    save_png(sheet.picture, out)
+    if given["as_json"]:
+        print_json({**sheet.to_json(), "sheet": out})
+    else:
+        click.echo(printable(out))
+    say_bad(sheet.bad, words.progress)
+    return exit_code(sheet.bad, given["strict"])

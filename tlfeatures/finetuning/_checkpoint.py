@@ -1,0 +1,135 @@
+"""The state of a training after an epoch, as one file, from which it goes on to the same end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tlfeatures.errors import ModelFileError
+from tlfeatures.finetuning._result import EpochRow
+from tlfeatures.modelfile import load_model, save_model
+
+KIND = "checkpoint of a fine-tuning"
+NETWORK, BEST, OPTIMIZER = "network.", "best.", "optimizer."
+State = dict[str, torch.Tensor]
+
+
+@dataclass
+class Progressed:
+    """How far a training is.
+
+    Attributes
+    ----------
+    phase, epoch_in_phase : int
+        What comes next.
+    rows : list of EpochRow
+    best_epoch : int
+        0: none yet.
+    best : dict of str to Tensor
+        The network's state after the best epoch.
+    network : dict of str to Tensor
+    optimizer : dict
+        Its `state_dict()["state"]`.
+    n_steps : int
+        Of the optimiser in this phase.
+    """
+
+    phase: int = 0
+    epoch_in_phase: int = 0
+    rows: list[EpochRow] = field(default_factory=list)
+    best_epoch: int = 0
+    best: State = field(default_factory=dict)
+    network: State = field(default_factory=dict)
+    optimizer: dict[int, dict[str, Any]] = field(default_factory=dict)
+    n_steps: int = 0
+
+
+class Checkpoint:
+    """One file, replaced after each epoch.
+
+    Parameters
+    ----------
+    path : Path
+    identity : mapping of str to JSON values
+        What must be the same for a training to go on.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self.path, self._identity = path, dict(identity)
+
+    def save(self, state: Progressed) -> None:
+        """Replace the file.
+
+        Raises
+        ------
+        ModelFileError
+            If it cannot be written; the one before stays.
+        """
+        tensors = {f"{NETWORK}{name}": tensor for name, tensor in state.network.items()}
+        tensors |= {f"{BEST}{name}": tensor for name, tensor in state.best.items()}
+        for i, slots in state.optimizer.items():
+            for name, value in slots.items():
+                tensors[f"{OPTIMIZER}{i}.{name}"] = torch.as_tensor(value)
+        facts = {
+            "kind": KIND,
+            "identity": self._identity,
+            "phase": state.phase,
+            "epoch_in_phase": state.epoch_in_phase,
+            "best_epoch": state.best_epoch,
+            "n_steps": state.n_steps,
+            "rows": [asdict(row) for row in state.rows],
+        }
+        arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
+        save_model(self.path, arrays, facts)
+
+    def load(self) -> Progressed | None:
+        """The state that was saved; None if there is no file.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is damaged, no checkpoint, or of another training.
+        """
+        if not self.path.exists():
+            return None
+        arrays, facts = load_model(self.path)
+        if facts.get("kind") != KIND:
+            raise ModelFileError(
+                f"{self.path} is no checkpoint of a fine-tuning; name another file with checkpoint."
+            )
+        found = facts["identity"]
+        differing = [name for name in self._identity if self._identity[name] != found.get(name)]
+        if differing:
+            raise ModelFileError(
+                f"the checkpoint {self.path} is of another training (other "
+                f"{', '.join(differing)}); remove it, or name another file with checkpoint."
+            )
+        tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
+        optimizer: dict[int, dict[str, Any]] = {}
+        for name, tensor in _under(OPTIMIZER, tensors).items():
+            i, _, slot = name.partition(".")
+            optimizer.setdefault(int(i), {})[slot] = tensor
+        return Progressed(
+            facts["phase"],
+            facts["epoch_in_phase"],
+            [EpochRow(**row) for row in facts["rows"]],
+            facts["best_epoch"],
+            _under(BEST, tensors),
+            _under(NETWORK, tensors),
+            optimizer,
+            facts["n_steps"],
+        )
+
+    def remove(self) -> None:
+        """Take the file away: the training is over."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+
+def _under(prefix: str, tensors: State) -> State:
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,0 +1,505 @@
+"""`FineTunedClassifier`: a network trained on one's own pictures, as a scikit-learn classifier."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.utils.validation import check_is_fitted
+
+from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
+from tlfeatures.classification import TransferClassifier
+from tlfeatures.errors import ExtractionError, LabelsError, UsageError
+from tlfeatures.evaluation import make_split
+from tlfeatures.extraction import CNNCodes, has_bf16, resolve_device
+from tlfeatures.finetuning._augment import (
+    NONE,
+    Augmentation,
+    make_transform,
+    parse_augmentation,
+)
+from tlfeatures.finetuning._checkpoint import Checkpoint
+from tlfeatures.finetuning._data import LabelledPictures
+from tlfeatures.finetuning._net import TuningNet, is_memory, make_net
+from tlfeatures.finetuning._network import FineTuneNet, usual_length
+from tlfeatures.finetuning._plan import make_plan
+from tlfeatures.finetuning._recipes import Phase, Recipe, make_recipe
+from tlfeatures.finetuning._result import BASELINE, FINE_TUNED, EpochRow, TrainingPlan
+from tlfeatures.finetuning._structure import find_structure
+from tlfeatures.finetuning._train import Training, estimate_seconds, train
+from tlfeatures.heads import head_from_arrays
+from tlfeatures.pictures import Pictures
+
+_log = logging.getLogger(__name__)
+LINEAR = ("logistic", "svm")
+Watch = Callable[[TrainingPlan | EpochRow], None]
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Labelled pictures of one task, split, and the baseline fitted on the training part."""
+
+    train: Pictures
+    valid: Pictures
+    baseline: TransferClassifier
+
+    @property
+    def classes(self) -> NDArray[Any]:
+        found: NDArray[Any] = self.baseline.classes_
+        return found
+
+    def encode(self, labels: Any, first: int = 0) -> NDArray[np.intp]:
+        """Class numbers, counted from `first`."""
+        return np.searchsorted(self.classes, np.asarray(labels)) + first
+
+
+class FineTunedClassifier(ClassifierMixin, BaseEstimator):
+    """A classifier whose network is trained further, starting where the baseline ended.
+
+    The linear head fitted on cached codes becomes the network's last layer (linear probe, then
+    fine-tune: Kumar et al. 2022), so that before the first step the decisions are the baseline's.
+    A split carved out of the training data stops the training, chooses the epoch, and decides
+    whether the fine-tuned network is kept or the baseline.
+
+    Parameters
+    ----------
+    backbone : str or CNNCodes, default="resnet50"
+        A network's name, or a `CNNCodes` for any other setting; one layer is the new one's input.
+    recipe : str, default="full"
+        A name of `tlfeatures.finetuning.RECIPES`.
+    head : {"logistic", "svm"}, default="logistic"
+        Of the baseline.
+    n_blocks : int, default=1
+        Blocks that the recipe "last-blocks" trains.
+    epochs : int or None
+        In all; None: the recipe's.
+    lr : float or None
+        The highest rate, the others in proportion; None: the recipe's.
+    batch_size : int, default=32
+    augment : str or Augmentation, default="light"
+        See `Augmentation`.
+    batch_norms : {"moving", "frozen"}, default="moving"
+        Whether the statistics of trained parts move; those of frozen parts never do.
+    valid : float, default=0.2
+        Share of the training pictures that is carved out.
+    patience : int or None, default="recipe"
+        Epochs without improvement after which a phase ends; None: never.
+    precision : {"auto", "float32", "bf16"}, default="auto"
+        Of the training's products; "auto": bf16 where the processor multiplies in it.
+    checkpoint : path or None
+        A file that keeps the state after each epoch; a `fit` that finds it there goes on.
+    n_jobs : int, default=0
+        Processes that decode; 0: this one, which keeps decoded pictures in memory.
+    random_state : int, default=0
+    watch : callable or None
+        Told the `TrainingPlan` before the training and each `EpochRow` as it is done.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (n_classes,)
+    baseline_ : TransferClassifier
+        Fitted on the pictures that the network was trained on.
+    tuned_ : TransferClassifier
+        The network after the best epoch, with its last layer as the head.
+    model_ : TransferClassifier
+        What `predict` uses: `tuned_`, or the baseline fitted on all pictures given.
+    kept_ : {"fine-tuned", "baseline"}
+    plan_ : TrainingPlan
+    history_ : tuple of EpochRow
+    best_epoch_ : int
+    n_trained_on_ : int
+        Pictures that are not carved out.
+    valid_accuracy_ : dict of str to float
+        Of "baseline" and "fine-tuned" on the carved split.
+
+    Examples
+    --------
+    >>> model = FineTunedClassifier("resnet18", recipe="last-blocks")
+    >>> model.fit(pictures, pictures.labels).predict(["query.jpg"])  # doctest: +SKIP
+    array(['bees'], dtype='<U4')
+    """
+
+    def __init__(
+        self,
+        backbone: str | CNNCodes = "resnet50",
+        recipe: str = "full",
+        *,
+        head: str = "logistic",
+        n_blocks: int = 1,
+        epochs: int | None = None,
+        lr: float | None = None,
+        batch_size: int = 32,
+        augment: Any = "light",
+        batch_norms: str = "moving",
+        valid: float = 0.2,
+        patience: int | str | None = "recipe",
+        precision: str = "auto",
+        checkpoint: str | os.PathLike[str] | None = None,
+        n_jobs: int = 0,
+        random_state: int = 0,
+        watch: Watch | None = None,
+    ) -> None:
+        self.backbone = backbone
+        self.recipe = recipe
+        self.head = head
+        self.n_blocks = n_blocks
+        self.epochs = epochs
+        self.lr = lr
+        self.batch_size = batch_size
+        self.augment = augment
+        self.batch_norms = batch_norms
+        self.valid = valid
+        self.patience = patience
+        self.precision = precision
+        self.checkpoint = checkpoint
+        self.n_jobs = n_jobs
+        self.random_state = random_state
+        self.watch = watch
+
+    def fit(
+        self, X: Any, y: Any = None, groups: Any = None, *, shared_with: Any = None
+    ) -> FineTunedClassifier:
+        """Fit the baseline, train the network, keep the better one.
+
+        Parameters
+        ----------
+        X : Pictures, folder, or list of pictures
+        y : array-like of shape (n_images,), optional
+            Labels; default: those of the Pictures.
+        groups : array-like of shape (n_images,), optional
+            Pictures that stay on one side of the carved split; default: those of the Pictures.
+        shared_with : Pictures, optional
+            A second task with labels of its own, for the recipe "hard-sharing".
+
+        Raises
+        ------
+        LabelsError
+            If there are no labels, one class only, or too few pictures to carve out any.
+        UsageError
+            If an option is impossible, or the recipe does not fit the network.
+        ImageReadError
+            If a picture is bad.
+        ModelFileError
+            If the checkpoint is of another training.
+        ExtractionError
+            If the memory does not hold the training of one picture.
+        """
+        recipe, tasks, pictures = self._begin(X, y, groups, shared_with)
+        task = tasks[0]
+        self.classes_, self.baseline_ = task.classes, task.baseline
+        self.n_trained_on_ = len(task.train)
+        try:
+            self._train(recipe, tasks)
+        except (RuntimeError, MemoryError) as error:
+            if not is_memory(error):
+                raise
+            raise ExtractionError(
+                f"the memory does not hold the training ({str(error).splitlines()[0][:80]}); use "
+                "a smaller input size or network, or a recipe that trains less."
+            ) from error
+        self._keep(task, pictures)
+        return self
+
+    def predict(self, X: Any) -> NDArray[Any]:
+        """The most probable label of each picture, shape (n_images,)."""
+        check_is_fitted(self)
+        return self.model_.predict(X)
+
+    def predict_proba(self, X: Any) -> NDArray[np.float64]:
+        """Probabilities of shape (n_images, n_classes), in the order of `classes_`."""
+        check_is_fitted(self)
+        return self.model_.predict_proba(X)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Save what was kept as one file, the network inside; `TransferClassifier.load` loads it.
+
+        Raises
+        ------
+        ModelFileError
+            If it cannot be written.
+        """
+        check_is_fitted(self)
+        return self.model_.save(path, with_weights=True)
+
+    def _begin(
+        self, X: Any, y: Any, groups: Any, shared_with: Any
+    ) -> tuple[Recipe, list[_Task], Pictures]:
+        """Check the options, carve, fit the baselines."""
+        recipe = self._check()
+        if recipe.is_shared != (shared_with is not None):
+            raise UsageError(
+                "recipe 'hard-sharing' needs shared_with, a second task's pictures, and no other "
+                f"recipe takes it; the recipe is {self.recipe!r}."
+            )
+        self.codes_ = as_codes_of(self)
+        pictures = _labelled(X, y, groups)
+        others = [] if shared_with is None else [_labelled(shared_with)]
+        return recipe, [self._carve(each) for each in (pictures, *others)], pictures
+
+    def _check(self) -> Recipe:
+        """The recipe, after a look at the options that are wrong whatever the pictures are."""
+        recipe = make_recipe(self.recipe)
+        choices = {
+            "head": LINEAR,
+            "batch_norms": ("moving", "frozen"),
+            "precision": ("auto", "float32", "bf16"),
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise UsageError(
+                    f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}."
+                )
+        if not 0 < self.valid < 1:
+            raise UsageError(f"valid is {self.valid}; give a share between 0 and 1.")
+        for name, least in (("batch_size", 2), ("n_blocks", 1), ("epochs", 1)):
+            value = getattr(self, name)
+            if value is not None and value < least:
+                raise UsageError(f"{name} is {value}; it must be at least {least}.")
+        self._augmentation()
+        return recipe
+
+    def _carve(self, pictures: Pictures) -> _Task:
+        split = make_split(
+            pictures.labels, None, pictures.groups, self.valid, None, self.random_state
+        )
+        training: Pictures = pictures[split.train]
+        carved: Pictures = pictures[split.test]
+        unknown = set(carved.labels) - set(training.labels)
+        if unknown:
+            raise LabelsError(
+                f"class {sorted(unknown)[0]} has too few pictures or groups to carve any out; add "
+                "some, or leave the class out."
+            )
+        baseline = TransferClassifier(self.codes_, self.head, self.random_state)
+        return _Task(training, carved, baseline.fit(training))
+
+    def _train(self, recipe: Recipe, tasks: list[_Task]) -> None:
+        net, training = self._prepare(recipe, tasks)
+        plan = make_plan(recipe, training.phases, net.structure, batch_norms=self.batch_norms)
+        self.plan_ = replace(plan, seconds=estimate_seconds(net, training))
+        if self.watch is not None:
+            self.watch(self.plan_)
+        done = train(net, training)
+        self.history_, self.best_epoch_ = tuple(done.rows), done.best_epoch
+        self.tuned_ = self._as_transfer(net, tasks[0])
+        if training.checkpoint is not None:
+            training.checkpoint.remove()
+
+    def _prepare(self, recipe: Recipe, tasks: list[_Task]) -> tuple[TuningNet, Training]:
+        """The network at its start, and what the training needs beside it."""
+        backbone = self._load(recipe)
+        sizes = tuple(len(task.classes) for task in tasks)
+        structure = find_structure(backbone, sum(sizes))
+        phases = recipe.phases(structure, n_blocks=self.n_blocks, epochs=self.epochs, lr=self.lr)
+        module = self._start(recipe, backbone, tasks, sizes)
+        training = self._training(recipe, phases, backbone, tasks, sizes)
+        n_over = len(training.train) % self.batch_size
+        net = make_net(
+            module,
+            recipe,
+            structure,
+            sizes,
+            training.valid,
+            precision=self._precision(),
+            batch_norms=self.batch_norms,
+            device=resolve_device(self.codes_.device),
+            batch_size=self.batch_size,
+            iterator_train__shuffle=True,
+            # a batch of one picture has no variance for a batch norm
+            iterator_train__drop_last=n_over == 1 and len(training.train) > self.batch_size,
+            iterator_train__num_workers=self.n_jobs,
+            iterator_valid__num_workers=self.n_jobs,
+        )
+        return net, training
+
+    def _load(self, recipe: Recipe) -> Backbone:
+        """The network, to be trained; not one that others use."""
+        request = self.codes_.request()
+        if recipe.is_scratch:
+            request = replace(request, weights=f"random:{self.random_state}")
+        tensors = None if recipe.is_scratch else self.codes_._tensors()
+        as_torch = tensors and {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
+        check_layers_of_entry(request, (request.layer,))
+        network = load_network(request, as_torch)
+        network.module.to(resolve_device(self.codes_.device), memory_format=torch.channels_last)
+        return Backbone(network, (request.layer,), request.pooling)
+
+    def _start(
+        self, recipe: Recipe, backbone: Backbone, tasks: list[_Task], sizes: tuple[int, ...]
+    ) -> FineTuneNet:
+        codes = tasks[0].baseline.codes_
+        if recipe.is_scratch:
+            codes = clone(codes).set_params(weights=f"random:{self.random_state}")
+        some: Pictures = tasks[0].train[:64]
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.random_state)
+            module = FineTuneNet(backbone, sizes, usual_length(codes.query(some)))
+        if recipe.head_start == "probe":
+            first = 0
+            for task, size in zip(tasks, sizes, strict=True):
+                module.start_from(*as_layer(task.baseline.head_), first)
+                first += size
+        return module
+
+    def _training(
+        self,
+        recipe: Recipe,
+        phases: list[Phase],
+        backbone: Backbone,
+        tasks: list[_Task],
+        sizes: tuple[int, ...],
+    ) -> Training:
+        options, preprocessing = self.codes_.decode_options(), backbone.preprocessing
+        augmentation, transform = self._augmentation(), None
+        if isinstance(preprocessing, Preprocessing) and augmentation != NONE:
+            transform = make_transform(augmentation, preprocessing.input_size)
+        elif augmentation != NONE:
+            _log.info("an own preprocess function leaves no room for augmentation: none is done")
+        items = [item for task in tasks for item in task.train.items]
+        firsts = np.cumsum([0, *sizes])
+        y = np.concatenate(
+            [
+                task.encode(task.train.labels, first)
+                for task, first in zip(tasks, firsts, strict=False)
+            ]
+        )
+        carved = tasks[0].valid
+        return Training(
+            phases,
+            LabelledPictures(items, y, preprocessing, options, transform),
+            LabelledPictures(carved.items, tasks[0].encode(carved.labels), preprocessing, options),
+            self.batch_size,
+            recipe.patience if self.patience == "recipe" else self.patience,  # type: ignore[arg-type]
+            recipe.stops_unfreezing,
+            self.random_state,
+            self._checkpoint(tasks),
+            self.watch if self.watch is not None else lambda row: None,
+        )
+
+    def _checkpoint(self, tasks: list[_Task]) -> Checkpoint | None:
+        if self.checkpoint is None:
+            return None
+        spec = tasks[0].baseline.spec_
+        hidden = ("backbone", "watch", "checkpoint", "n_jobs")
+        words = self.get_params(deep=False)
+        identity: dict[str, Any] = {
+            "network": spec.backbone,
+            "weights": spec.weights_id,
+            "layer": spec.layer,
+            "preprocessing": spec.preprocessing,
+            "pictures": _digest(tasks),
+            **{name: _plain(value) for name, value in words.items() if name not in hidden},
+        }
+        return Checkpoint(Path(self.checkpoint), identity)
+
+    def _augmentation(self) -> Augmentation:
+        given = self.augment
+        return parse_augmentation(given) if isinstance(given, str) else given
+
+    def _precision(self) -> str:
+        if self.precision != "auto":
+            return self.precision
+        device = resolve_device(self.codes_.device)
+        if device == "cuda":
+            is_there = torch.cuda.is_bf16_supported(including_emulation=False)
+        else:
+            is_there = device == "cpu" and has_bf16()
+        return "bf16" if is_there else "float32"
+
+    def _as_transfer(self, net: TuningNet, task: _Task) -> TransferClassifier:
+        """The trained network as a frozen one, its last layer as the head on its codes."""
+        module: FineTuneNet = net.module_
+        weights, biases = module.head_arrays(len(task.classes))
+        facts = task.baseline.head_.to_arrays()[1]
+        facts = {**facts, "kind": "logistic", "params": {}}
+        codes = clone(task.baseline.codes_)
+        state = module.network.state_dict()
+        codes.tensors_ = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+        model = TransferClassifier(codes, "logistic", self.random_state)
+        model.codes_, model.head_name_ = codes, "logistic"
+        model.head_ = head_from_arrays(as_head(weights, biases), facts)
+        model.classes_, model.spec_ = model.head_.classes_, codes.fit([]).spec_
+        return model
+
+    def _keep(self, task: _Task, pictures: Pictures) -> None:
+        """The fine-tuned network if it wins on the carved split, else the baseline."""
+        labels = np.asarray(task.valid.labels)
+        accuracy = float(np.mean(task.baseline.predict(task.valid) == labels))
+        tuned = self.history_[self.best_epoch_].valid_accuracy
+        self.valid_accuracy_ = {BASELINE: accuracy, FINE_TUNED: tuned}
+        self.kept_ = FINE_TUNED if tuned > accuracy else BASELINE
+        if self.kept_ == FINE_TUNED:
+            self.model_ = self.tuned_
+        else:
+            self.model_ = clone(task.baseline).fit(pictures)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        return tags
+
+
+def as_layer(head: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """A linear head as a layer with a score a class, (n_classes, d) and (n_classes,).
+
+    An SVM's scores are stretched by its sigmoid's slope, so that the softmax of the layer is about
+    as sure as the head; decisions stay.
+    """
+    tensors, facts = head.to_arrays()
+    scale = facts["sigmoid"][0] if "sigmoid" in facts else 1.0
+    weights, biases = tensors["coef"] * scale, tensors["intercept"] * scale
+    if len(weights) == 1:  # two classes: the score of the first one is 0
+        weights, biases = np.vstack([0 * weights, weights]), np.concatenate([0 * biases, biases])
+    return weights, biases
+
+
+def as_head(
+    weights: NDArray[np.float64], biases: NDArray[np.float64]
+) -> dict[str, NDArray[np.float64]]:
+    """The arrays of the logistic head that says the same as a layer."""
+    if len(weights) == 2:
+        weights, biases = weights[1:] - weights[:1], biases[1:] - biases[:1]
+    return {"coef": weights, "intercept": biases}
+
+
+def as_codes_of(classifier: FineTunedClassifier) -> CNNCodes:
+    """The extractor that its `backbone` parameter means; a given one is copied."""
+    backbone = classifier.backbone
+    if isinstance(backbone, str):
+        return CNNCodes(backbone)
+    codes: CNNCodes = clone(backbone)
+    if hasattr(backbone, "tensors_"):
+        codes.tensors_ = backbone.tensors_
+    return codes
+
+
+def _labelled(X: Any, y: Any = None, groups: Any = None) -> Pictures:
+    pictures = Pictures.of(X)
+    labels = pictures.labels if y is None else y
+    if labels is None:
+        raise LabelsError("the pictures have no labels; pass y, or use a folder of class folders.")
+    groups = pictures.groups if groups is None else groups
+    return Pictures(pictures.items, labels, groups=groups, names=pictures.paths)
+
+
+def _digest(tasks: list[_Task]) -> str:
+    """Of the pictures' names and labels, in order."""
+    digest = hashlib.sha256()
+    for task in tasks:
+        for part in (task.train, task.valid):
+            for path, label in zip(part.paths, part.labels, strict=True):
+                digest.update(f"{path}\0{label}\0".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, str | int | float | None) else repr(value)
