@@ -197,3 +197,18 @@ def test_a_prediction_falls_to_a_candidate_that_is_better_beyond_doubt() -> None
     ]
     assert judge(nearly, labels, "codes").holds, "4 pictures more are within the doubt"
     assert "could not be tried" in judge(tried, labels, "last-blocks").words
+
+
+def test_the_original_head_is_asked_at_a_size_that_it_knows(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import save_file
+    from torchvision.models import squeezenet1_1
+
+    file = tmp_path / "w.safetensors"
+    save_file(squeezenet1_1().state_dict(), file)
+    words: Any = {"weights": file, "cache": tmp_path / "cache", "n_jobs": 1}
+    small = advise(folder, CNNCodes("squeezenet1_1", input_size=64, resize=64, **words))
+    whole = advise(folder, CNNCodes("squeezenet1_1", **words))
+    assert small.key != whole.key
+    assert small.similarity.confidence == whole.similarity.confidence
+    assert small.similarity.missing == {"batch_norms": "the network has none"}
+    assert small.similarity.published == pytest.approx(0.58178)

@@ -58,7 +58,7 @@ def test_the_head_of_imagenet_is_known_by_its_outputs(tmp_path: Any) -> None:
     request = BackboneRequest("squeezenet1_0", weights=str(file))
     depths = find_depths(load_network(request), request)
     assert depths.published == pytest.approx(0.58092)
-    assert depths.output == "flatten"
+    assert (depths.output, depths.own_size) == ("flatten", 224)
     save_file(squeezenet1_0(num_classes=7).state_dict(), file)
     depths = find_depths(load_network(request), request)
     assert (depths.output, depths.published) == (None, None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -35,10 +35,11 @@ from tlfeatures.pictures import Pictures, estimate_range
 if TYPE_CHECKING:
     from tlfeatures.advice._network import Depths
     from tlfeatures.advice._verify import Outcome
-    from tlfeatures.backbones import Network
+    from tlfeatures.backbones import BackboneRequest, Network
     from tlfeatures.extraction import Extraction
 
 _log = logging.getLogger(__name__)
+ASKED = 128  # pictures that the original head is asked about
 LOOKED_AT = 64  # pictures whose batch-norm inputs are looked at
 LONG = 30  # minutes, after which a smaller experiment is named too
 EPOCHS = {LAST_BLOCKS: 20, FULL: 20, SCRATCH: 30}  # at most; early stopping may end before
@@ -165,8 +166,8 @@ def advise(
     with _timed(seconds, "extract"):
         chosen = given[_probed_rows(given, random_state)]
         say(f"codes of {len(depths.layers)} depths of {len(chosen)} pictures")
-        layers = [*depths.layers, *([depths.output] if depths.output else [])]
-        probed = _extract_depths(chosen, codes, layers)
+        probed = _extract_depths(chosen, codes, depths)
+        answers = _ask_head(chosen, codes, network, depths)
         say(f"codes of all {len(given)} pictures")
         extraction = codes.extract(given)
     kept, rows, notes = _usable(extraction)
@@ -176,7 +177,7 @@ def advise(
         size = measure_size(X, labels_of(kept), kept.groups, random_state=random_state)
     with _timed(seconds, "similarity"):
         say("the original head, probes by depth, batch norms")
-        similarity = _similarity(probed, depths, network, codes, random_state)
+        similarity = _similarity(probed, answers, depths, network, codes, random_state)
     with _timed(seconds, "costs"):
         say("what a step of training costs here")
         per_picture = _seconds_a_picture(network, kept, codes)
@@ -310,18 +311,40 @@ def _check_classes(labels: Any, rows: npt.NDArray[np.intp]) -> None:
         )
 
 
-def _extract_depths(pictures: Pictures, codes: CNNCodes, layers: list[str]) -> list[Extraction]:
+def _extract_depths(pictures: Pictures, codes: CNNCodes, depths: Depths) -> list[Extraction]:
     request = codes.request()
     if request.pooling == "flatten":  # of early layers that would be hundreds of thousands
         request = replace(request, pooling="avg")
-    return extract_layers(
-        pictures,
-        request,
-        layers,
-        codes.run_options(),
-        tensors=codes._tensors(),
-        progress=codes.progress,
-    )
+    return _extract(pictures, codes, request, depths.layers)
+
+
+def _ask_head(
+    pictures: Pictures, codes: CNNCodes, network: Network, depths: Depths
+) -> Extraction | None:
+    """Answers of the original head to some of the pictures, at a size that it knows.
+
+    On a small input most heads are surer, whatever is to be seen.
+    """
+    if depths.output is None or depths.own_size is None:
+        return None
+    request = codes.request()
+    if getattr(network.preprocessing, "input_size", depths.own_size) < depths.own_size:
+        request = replace(request, input_size=None, resize=None)
+    return _extract(_some(pictures, ASKED), codes, request, [depths.output])[0]
+
+
+def _extract(
+    pictures: Pictures, codes: CNNCodes, request: BackboneRequest, layers: Sequence[str]
+) -> list[Extraction]:
+    run, tensors = codes.run_options(), codes._tensors()
+    return extract_layers(pictures, request, layers, run, tensors=tensors, progress=codes.progress)
+
+
+def _some(pictures: Pictures, n: int) -> Pictures:
+    """At most n pictures, spread evenly."""
+    spread = np.linspace(0, len(pictures) - 1, min(n, len(pictures)))
+    some: Pictures = pictures[spread.astype(int)]
+    return some
 
 
 def _usable(extraction: Extraction) -> tuple[Pictures, npt.NDArray[np.intp], list[str]]:
@@ -345,6 +368,7 @@ def _usable(extraction: Extraction) -> tuple[Pictures, npt.NDArray[np.intp], lis
 
 def _similarity(
     probed: list[Extraction],
+    answers: Extraction | None,
     depths: Depths,
     network: Network,
     codes: CNNCodes,
@@ -354,14 +378,15 @@ def _similarity(
 
     pictures, rows, _ = _usable(probed[0])
     arrays = [np.asarray(extraction.codes)[rows] for extraction in probed]
-    n = len(depths.layers)
     names = list(zip(depths.layers, depths.depths, strict=True))
     probes = probe_depths(
-        arrays[:n], names, labels_of(pictures), pictures.groups, random_state=random_state
+        arrays, names, labels_of(pictures), pictures.groups, random_state=random_state
     )
-    confidence, entropy = head_answers(arrays[n]) if depths.output else (None, None)
-    some = pictures[np.linspace(0, len(pictures) - 1, min(LOOKED_AT, len(pictures))).astype(int)]
-    distance = batch_norm_distance(network.module, prepare_batch(network, some, codes))
+    confidence, entropy = None, None
+    if answers is not None and len(answers.pictures):
+        confidence, entropy = head_answers(np.asarray(answers.codes))
+    batch = prepare_batch(network, _some(pictures, LOOKED_AT), codes)
+    distance = batch_norm_distance(network.module, batch)
     missing = dict(depths.missing)
     if distance is None:
         missing["batch_norms"] = "the network has none"

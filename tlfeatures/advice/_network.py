@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from tlfeatures.advice._rules import FULL, LAST_BLOCKS
-from tlfeatures.backbones import BackboneRequest, Network, list_backbones, normalise
+from tlfeatures.backbones import BackboneRequest, Network, WeightsFacts, list_backbones, normalise
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.pictures import Pictures, decode
 
@@ -40,6 +40,8 @@ class Depths:
         The layer of the original head's answers; None where there is none to go by.
     published : float or None
         Top-1 accuracy of these weights.
+    own_size : int or None
+        Side in pixels at which that accuracy was measured.
     missing : dict of str to str
         Why a signal cannot be measured.
     """
@@ -48,6 +50,7 @@ class Depths:
     depths: tuple[float, ...]
     output: str | None
     published: float | None
+    own_size: int | None
     missing: dict[str, str]
 
 
@@ -63,12 +66,12 @@ def find_depths(network: Network, request: BackboneRequest) -> Depths:
     last = network.layers.default_layer()
     earlier = _earlier_layers(network, last)
     missing = {} if earlier else {"depth": "the network has no blocks that could be told apart"}
-    published, why = _published(network, request)
-    if why:
-        missing["confidence"] = why
-    output = None if why else network.layers.names[-1]
+    entry, why = _published(network, request)
     layers, depths = zip(*earlier, (last, 1.0), strict=True)
-    return Depths(layers, depths, output, published, missing)
+    if entry is None:
+        return Depths(layers, depths, None, None, None, {**missing, "confidence": why})
+    output = network.layers.names[-1]
+    return Depths(layers, depths, output, entry.top1, entry.input_size, missing)
 
 
 def _earlier_layers(network: Network, last: str) -> list[tuple[str, float]]:
@@ -98,8 +101,8 @@ def _has_matrix(module: nn.Module) -> bool:
     return any(p.ndim > 1 for p in module.parameters(recurse=False))
 
 
-def _published(network: Network, request: BackboneRequest) -> tuple[float | None, str]:
-    """The published accuracy of the weights, or why the original head says nothing."""
+def _published(network: Network, request: BackboneRequest) -> tuple[WeightsFacts | None, str]:
+    """What is published of the weights, or why the original head says nothing."""
     facts = next((f for f in list_backbones() if f.name == request.backbone), None)
     if facts is None:
         return None, "only of torchvision's networks it is known how accurate their heads are"
@@ -111,7 +114,7 @@ def _published(network: Network, request: BackboneRequest) -> tuple[float | None
     is_usable = answer.shape[1:] == (IMAGENET_CLASSES,) and bool(torch.isfinite(answer).all())
     if entry.top1 is None or not is_usable:
         return None, f"these weights have no head of ImageNet's {IMAGENET_CLASSES:,} classes"
-    return entry.top1, ""
+    return entry, ""
 
 
 def prepare_batch(network: Network, pictures: Pictures, codes: CNNCodes) -> torch.Tensor:
