@@ -15,7 +15,7 @@ from planted_evidence import make_size
 
 from tlfeatures import CNNCodes, Pictures, load_pictures
 from tlfeatures.advice import Advice, Evidence, Similarity, advise, choose, verify
-from tlfeatures.advice._advise import experiment_of, minutes_of, minutes_words
+from tlfeatures.advice._costs import experiment_of, minutes_of, minutes_words
 from tlfeatures.advice._verify import Attempt, judge
 from tlfeatures.errors import LabelsError, PicturesError, UsageError
 
@@ -34,7 +34,7 @@ def advice(codes: CNNCodes, folder: Path) -> Advice:
 
 def test_three_small_classes_that_codes_tell_apart_keep_to_codes(advice: Advice) -> None:
     assert advice.choice.strategy in ("codes", "earlier-codes")
-    assert (advice.size.n, advice.size.n_classes, advice.size.verdict) == (36, 3, "small")
+    assert (advice.size.n, advice.size.n_classes, advice.size.verdict) == (27, 3, "small")
     assert advice.similarity.confidence is None
     assert len(advice.similarity.probes) == 4
     assert advice.similarity.batch_norms is not None
@@ -65,6 +65,17 @@ def test_the_second_run_computes_nothing(codes: CNNCodes, folder: Path, advice: 
     assert (again.size, again.similarity) == (advice.size, advice.similarity)
 
 
+def test_nothing_is_measured_on_the_held_out_side(codes: CNNCodes, folder: Path) -> None:
+    pictures = load_pictures(folder)
+    split = ["test" if i % 3 == 0 else "train" for i in range(36)]
+    lied = [p if s == "train" else "disks" for p, s in zip(pictures.labels, split, strict=True)]
+    honest = advise(Pictures(pictures.items, pictures.labels, split), codes)
+    blind = advise(Pictures(pictures.items, lied, split), codes)
+    assert (honest.size, honest.similarity) == (blind.size, blind.similarity)
+    assert (honest.size.n, honest.size.n_test, honest.n) == (24, 12, 36)
+    assert "train/test folders" in honest.protocol
+
+
 def test_bad_pictures_are_left_out_and_listed(
     codes: CNNCodes, folder: Path, tmp_path: Path
 ) -> None:
@@ -77,7 +88,7 @@ def test_bad_pictures_are_left_out_and_listed(
 
 def test_classes_that_are_too_small_are_left_out_and_named(codes: CNNCodes, folder: Path) -> None:
     pictures = load_pictures(folder)
-    few = pictures[[*range(24), 24, 25]]
+    few = pictures[[*range(24), 24, 25, 26]]
     found = advise(few, codes)
     assert found.size.n_classes == 2
     assert "stripes" in found.warnings[0]
@@ -88,9 +99,18 @@ def test_pictures_without_labels_are_refused(codes: CNNCodes, folder: Path) -> N
         advise(load_pictures(folder).paths, codes)
 
 
-@pytest.mark.parametrize("rows", [[0, 12], range(12), [0, 1, 2, 12, 13, 14]])
-def test_too_few_classes_or_pictures_are_refused(rows: Any, codes: CNNCodes, folder: Path) -> None:
-    with pytest.raises(LabelsError, match="Add pictures"):
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([0, 12], "one picture"),
+        (range(12), "at least two classes"),
+        ([0, 1, 2, 12, 13, 14], "Add pictures"),
+    ],
+)
+def test_too_few_classes_or_pictures_are_refused(
+    rows: Any, said: str, codes: CNNCodes, folder: Path
+) -> None:
+    with pytest.raises(LabelsError, match=said):
         advise(load_pictures(folder)[list(rows)], codes)
 
 
@@ -108,9 +128,9 @@ def test_costs_are_epochs_times_pictures_times_seconds() -> None:
     minutes = minutes_of(steps, 1000, 500, {"extract": 20.0, "size": 10.0})
     assert minutes["codes"] == pytest.approx(0.5)
     assert minutes["earlier-codes"] == pytest.approx(35 / 60)
-    assert minutes["last-blocks"] == pytest.approx(0.02 * 750 * 20 / 60)
-    assert minutes["full"] == pytest.approx(0.06 * 750 * 20 / 60)
-    assert minutes["scratch"] == pytest.approx(0.06 * 750 * 30 / 60)
+    assert minutes["last-blocks"] == pytest.approx(0.02 * 1000 * 20 / 60)
+    assert minutes["full"] == pytest.approx(0.06 * 1000 * 20 / 60)
+    assert minutes["scratch"] == pytest.approx(0.06 * 1000 * 30 / 60)
     unknown = minutes_of({}, 1000, 500, {"extract": 20.0, "size": 10.0})
     assert unknown["full"] is None
 

@@ -75,7 +75,8 @@ def test_small_and_different_the_probes_decide_between_strathclyde_and_the_deck(
     assert (late.strategy, late.document) == ("codes", "Deck (CS231n)")
     assert (late.rival, late.rival_layer) == ("earlier-codes", "layer0.4")
     assert any(
-        d.document == "Strathclyde" and "the probes find no" in d.why for d in late.disagreeing
+        d.document == "Strathclyde" and "no earlier layer is better" in d.why
+        for d in late.disagreeing
     )
     worse = replace(unclear, probes=make_probes(1.0, ahead=0.1))
     assert choose(Evidence(make_size(400), worse)).rival == "last-blocks"
@@ -117,8 +118,8 @@ def test_where_nothing_is_left_to_win_the_codes_stay(accuracy: float) -> None:
     advice = choose(Evidence(make_size(5000, accuracy, slope=0.0), make_similarity("similar")))
     assert advice.strategy == "codes"
     assert advice.document == "none of the documents"
-    assert "errors on a quarter held out" in advice.sentence
-    assert all("errors on a quarter" in d.why for d in advice.disagreeing)
+    assert "errors on the held-out side" in advice.sentence
+    assert all("errors on the held-out side" in d.why for d in advice.disagreeing)
 
 
 def test_size_alone_is_enough_for_an_advice() -> None:

@@ -38,7 +38,7 @@ def test_advise_gives_one_json_object(folder: Path, capsys: Capture) -> None:
         (["{one}"], 1, "two"),
         (["{flat}"], 1, "no labels"),
         (["{folder}", "--epochs", "0"], 2, "--epochs"),
-        (["{folder}", "--limit", "2"], 1, "Add pictures"),
+        (["{folder}", "--limit", "2"], 1, "add at least one more"),
     ],
 )
 def test_bad_input_gets_one_clear_line(

@@ -13,22 +13,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from tlfeatures.advice._evidence import HELD_OUT, Evidence, Similarity, Size
-from tlfeatures.advice._rules import (
-    CODES,
-    EARLIER,
-    FULL,
-    LAST_BLOCKS,
-    SCRATCH,
-    STRATEGIES,
-    TRAINED,
-    Recommendation,
-    choose,
-)
+from tlfeatures.advice._costs import experiment_of, minutes_of
+from tlfeatures.advice._evidence import Evidence, Similarity, Size
+from tlfeatures.advice._rules import Recommendation, choose
 from tlfeatures.advice._sample import LEAST_A_CLASS, rows_to_probe, usable_rows
 from tlfeatures.advice._similarity import head_answers, probe_depths
 from tlfeatures.advice._size import measure_size
 from tlfeatures.errors import LabelsError, PicturesError
+from tlfeatures.evaluation import make_split
 from tlfeatures.extraction import CNNCodes, extract_layers
 from tlfeatures.pictures import Pictures, estimate_range
 
@@ -41,8 +33,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 ASKED = 128  # pictures that the original head is asked about
 LOOKED_AT = 64  # pictures whose batch-norm inputs are looked at
-LONG = 30  # minutes, after which a smaller experiment is named too
-EPOCHS = {LAST_BLOCKS: 20, FULL: 20, SCRATCH: 30}  # at most; early stopping may end before
 
 
 @dataclass(frozen=True)
@@ -58,6 +48,8 @@ class Advice:
         By strategy, what it costs on this machine; None: could not be timed.
     experiment : str
         The cheapest one that would settle the matter, as lines for the shell.
+    protocol : str
+        How the pictures are split; only the training side was looked at.
     n : int
         Pictures with codes.
     dim : int
@@ -75,6 +67,7 @@ class Advice:
     similarity: Similarity
     minutes: dict[str, float | None]
     experiment: str
+    protocol: str
     backbone: str
     layer: str
     dim: int
@@ -102,6 +95,7 @@ class Advice:
             **choice,
             "experiment": self.experiment,
             "minutes": self.minutes,
+            "protocol": self.protocol,
             "size": self.size.to_json(),
             "similarity": self.similarity.to_json(),
             "scores": scores,
@@ -134,8 +128,9 @@ def advise(
 
     Size is judged by numbers of pictures and the learning curve of a linear head on the codes,
     similarity by the confidence of the network's original head and the depth at which a linear
-    probe does best. The first run extracts about five layers of at most 500 pictures; codes and
-    probed layers are cached.
+    probe does best. All of it on the training side alone, as `evaluate_baseline` splits: nothing
+    is chosen on what will be reported. The first run extracts about five layers of at most 500
+    pictures; codes and probed layers are cached.
 
     Parameters
     ----------
@@ -154,27 +149,36 @@ def advise(
     Raises
     ------
     LabelsError
-        If there are no labels, or fewer than two classes with four pictures.
+        If there are no labels, or fewer than two classes with four pictures on the training side.
     PicturesError
         If no picture can be read.
     """
     given = with_labels(pictures)
     codes = extractor(backbone, given)
-    seconds: dict[str, float] = {}
+    say(f"codes of all {len(given)} pictures")
+    sides = take_sides(given, codes, None, random_state)
+    return advise_on(sides, codes, random_state=random_state, say=say)
+
+
+def advise_on(
+    sides: Sides, codes: CNNCodes, *, random_state: int, say: Callable[[str], None]
+) -> Advice:
+    """`advise`, once the pictures are read and split: the held-out side is only counted."""
+    seconds = {"extract": sides.seconds}
+    kept, notes = _usable(sides.training)
+    extraction = codes.extract(kept)
     with _timed(seconds, "network"):
         network, depths = _open(codes)
-    with _timed(seconds, "extract"):
-        chosen = given[_probed_rows(given, random_state)]
+    with _timed(seconds, "probes"):
+        chosen = kept[rows_to_probe(labels_of(kept), kept.groups, random_state)]
         say(f"codes of {len(depths.layers)} depths of {len(chosen)} pictures")
         probed = _extract_depths(chosen, codes, depths)
         answers = _ask_head(chosen, codes, network, depths)
-        say(f"codes of all {len(given)} pictures")
-        extraction = codes.extract(given)
-    kept, rows, notes = _usable(extraction)
     with _timed(seconds, "size"):
         say("the learning curve of a linear head")
-        X = np.asarray(extraction.codes)[rows]
+        X = np.asarray(extraction.codes)
         size = measure_size(X, labels_of(kept), kept.groups, random_state=random_state)
+        size = replace(size, n_test=len(sides.held_out))
     with _timed(seconds, "similarity"):
         say("the original head, probes by depth, batch norms")
         similarity = _similarity(probed, answers, depths, network, codes, random_state)
@@ -190,15 +194,63 @@ def advise(
         similarity=similarity,
         minutes=minutes,
         experiment=experiment_of(choice, minutes),
+        protocol=sides.protocol,
         backbone=spec.backbone,
         layer=spec.layer,
         dim=spec.dim,
         key=spec.key,
-        n=len(extraction.pictures),
-        bad=extraction.bad,
+        n=len(sides.training) + len(sides.held_out),
+        bad=sides.bad,
         warnings=notes,
         seconds={name: round(value, 3) for name, value in seconds.items()},
     )
+
+
+@dataclass(frozen=True)
+class Sides:
+    """The readable pictures, split as `fit` splits them; advice looks at the training side alone.
+
+    Attributes
+    ----------
+    training, held_out : Pictures
+        Without a split column: whoever is given one side may carve from it as they like.
+    protocol : str
+    bad : list of (path, reason)
+    seconds : float
+        What extraction took.
+    """
+
+    training: Pictures
+    held_out: Pictures
+    protocol: str
+    bad: list[tuple[str, str]]
+    seconds: float
+
+
+def take_sides(pictures: Pictures, codes: CNNCodes, test: float | None, random_state: int) -> Sides:
+    """Extract all pictures and split the readable ones.
+
+    Raises
+    ------
+    LabelsError
+        If there are too few classes or pictures to hold any out.
+    PicturesError
+        If no picture can be read.
+    """
+    started = time.perf_counter()
+    extraction = codes.extract(pictures)
+    kept = extraction.pictures
+    if not len(kept):
+        raise PicturesError(
+            f"none of the {len(pictures)} pictures can be read; see the reasons given."
+        )
+    split = make_split(labels_of(kept), kept.split, kept.groups, test, None, random_state)
+    training, held_out = (
+        Pictures(side.items, side.labels, groups=side.groups, names=side.paths)
+        for side in (kept[split.train], kept[split.test])
+    )
+    seconds = time.perf_counter() - started
+    return Sides(training, held_out, split.protocol, extraction.bad, seconds)
 
 
 def with_labels(pictures: Any) -> Pictures:
@@ -225,55 +277,6 @@ def extractor(backbone: str | CNNCodes, pictures: Pictures) -> CNNCodes:
     return codes
 
 
-def minutes_of(
-    per_picture: dict[str, float], n: int, n_unseen: int, seconds: dict[str, float]
-) -> dict[str, float | None]:
-    """What each strategy costs here.
-
-    Parameters
-    ----------
-    per_picture : dict of str to float
-        Seconds of `seconds_a_picture`; empty: could not be timed.
-    n : int
-        Pictures.
-    n_unseen : int
-        Of these, pictures whose earlier layers were not extracted.
-    seconds : dict of str to float
-        What extraction and learning curve took just now.
-    """
-    codes = seconds["extract"] + seconds["size"]
-    found: dict[str, float | None] = dict.fromkeys(STRATEGIES)
-    found[CODES] = codes / 60
-    if per_picture:
-        found[EARLIER] = (codes + max(0, n_unseen) * per_picture[CODES]) / 60
-        for strategy, epochs in EPOCHS.items():
-            each = per_picture[LAST_BLOCKS if strategy == LAST_BLOCKS else FULL]
-            found[strategy] = each * epochs * n * (1 - HELD_OUT) / 60
-    return found
-
-
-def experiment_of(choice: Recommendation, minutes: dict[str, float | None]) -> str:
-    """The cheapest experiment that would settle the matter, as a line for the shell."""
-    pair = (choice.strategy, choice.rival)
-    trained = [strategy for strategy in pair if strategy in TRAINED]
-    if not trained:
-        layer = choice.layer or choice.rival_layer
-        return f"tlfeatures fit IMAGES --layer {layer}, beside tlfeatures fit IMAGES"
-    recipes = " and --recipe ".join(trained)
-    cost = sum(minutes[strategy] or 0 for strategy in trained)
-    words = f", {minutes_words(cost)} here" if cost else ""
-    beside = "; it prints the score of the codes beside its own" if len(trained) == 1 else ""
-    look = "; a first look: tlfeatures advise IMAGES --verify --limit 1000" if cost > LONG else ""
-    return f"tlfeatures finetune IMAGES --recipe {recipes}{words}{beside}{look}"
-
-
-def minutes_words(minutes: float) -> str:
-    """0.4 -> "under a minute"; 130 -> "about 2.2 h"."""
-    if minutes < 1:
-        return "under a minute"
-    return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
-
-
 def _open(codes: CNNCodes) -> tuple[Network, Depths]:
     """A network of our own (it is trained a step), where `extract` will find its files in use."""
     import torch
@@ -289,26 +292,9 @@ def _open(codes: CNNCodes) -> tuple[Network, Depths]:
     return network, depths
 
 
-def _probed_rows(pictures: Pictures, random_state: int) -> npt.NDArray[np.intp]:
-    labels, groups = labels_of(pictures), pictures.groups
-    rows, _ = usable_rows(labels, groups)
-    _check_classes(labels, rows)
-    probed = rows_to_probe(labels[rows], None if groups is None else groups[rows], random_state)
-    return rows[probed]
-
-
 def labels_of(pictures: Pictures) -> npt.NDArray[Any]:
     """Labels that are known to be there."""
     return np.asarray(pictures.labels)
-
-
-def _check_classes(labels: Any, rows: npt.NDArray[np.intp]) -> None:
-    n_usable = len(np.unique(labels[rows]))
-    if n_usable < 2:
-        raise LabelsError(
-            f"{n_usable} of {len(np.unique(labels))} classes have {LEAST_A_CLASS} pictures (or "
-            "groups) to learn from and to test on; advice needs two. Add pictures."
-        )
 
 
 def _extract_depths(pictures: Pictures, codes: CNNCodes, depths: Depths) -> list[Extraction]:
@@ -347,23 +333,20 @@ def _some(pictures: Pictures, n: int) -> Pictures:
     return some
 
 
-def _usable(extraction: Extraction) -> tuple[Pictures, npt.NDArray[np.intp], list[str]]:
-    """Pictures with codes of classes that are large enough, their rows, and notes."""
-    kept = extraction.pictures
-    if not len(kept):
-        raise PicturesError(
-            f"none of the {extraction.given} pictures can be read; see the reasons given."
+def _usable(pictures: Pictures) -> tuple[Pictures, list[str]]:
+    """Pictures of classes that are large enough, and a note about the others."""
+    rows, small = usable_rows(labels_of(pictures), pictures.groups)
+    kept: Pictures = pictures[rows]
+    least = f"{LEAST_A_CLASS} training pictures (or groups)"
+    if len(kept.classes) < 2:
+        raise LabelsError(
+            f"{len(kept.classes)} of {len(pictures.classes)} classes have {least} to learn from "
+            "and to choose with; advice needs two such classes. Add pictures."
         )
-    labels = labels_of(kept)
-    rows, small = usable_rows(labels, kept.groups)
-    _check_classes(labels, rows)
-    notes = []
-    if small:
-        notes.append(
-            f"{len(small)} classes with fewer than {LEAST_A_CLASS} pictures (or groups) are left "
-            f"out: {', '.join(small[:5])}{', ...' if len(small) > 5 else ''}"
-        )
-    return kept[rows], rows, notes
+    if not small:
+        return kept, []
+    named = f"{', '.join(small[:5])}{', ...' if len(small) > 5 else ''}"
+    return kept, [f"{len(small)} classes with fewer than {least} are left out: {named}"]
 
 
 def _similarity(
@@ -376,8 +359,8 @@ def _similarity(
 ) -> Similarity:
     from tlfeatures.advice._network import batch_norm_distance, prepare_batch
 
-    pictures, rows, _ = _usable(probed[0])
-    arrays = [np.asarray(extraction.codes)[rows] for extraction in probed]
+    pictures = probed[0].pictures
+    arrays = [np.asarray(extraction.codes) for extraction in probed]
     names = list(zip(depths.layers, depths.depths, strict=True))
     probes = probe_depths(
         arrays, names, labels_of(pictures), pictures.groups, random_state=random_state

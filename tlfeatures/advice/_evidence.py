@@ -39,18 +39,18 @@ class Threshold:
 
 SMALL_BELOW = Threshold(
     2000,
-    "small: fewer than 2,000 pictures",
+    "small: fewer than 2,000 training pictures",
     "between the 398 pictures that Teh calls small and the 9,144 that he calls medium",
 )
 LARGE_FROM = Threshold(
     20_000,
-    "large: 20,000 pictures or more",
+    "large: 20,000 training pictures or more",
     "between the 9,144 that Teh calls medium and the 50,000 that Strathclyde asks for training "
     "from scratch",
 )
 FEW_A_CLASS = Threshold(
     20,
-    "small, whatever the sum: fewer than 20 pictures in the median class",
+    "small, whatever the sum: fewer than 20 in the median class",
     "the fewest with which a published comparison has fine-tuning ahead of codes (Flowers-102)",
 )
 STEEP_FROM = Threshold(
@@ -82,7 +82,7 @@ EARLY_BELOW = Threshold(
 )
 ROOM = Threshold(
     6,
-    "room to gain: 6 errors of the classifier on codes in a quarter held out",
+    "room to gain: 6 errors of the classifier on codes on the held-out side",
     "with fewer, even a flawless rival could not be told from it (exact McNemar, 5 %)",
 )
 SCRATCH_FROM = Threshold(
@@ -94,7 +94,7 @@ SIZE_THRESHOLDS = (SMALL_BELOW, LARGE_FROM, FEW_A_CLASS, STEEP_FROM, FLAT_BELOW)
 SIMILARITY_THRESHOLDS = (SIMILAR_FROM, DIFFERENT_BELOW, EARLY_BELOW)
 OTHER_THRESHOLDS = (ROOM, SCRATCH_FROM)
 STANDARD_ERRORS = 2  # that a difference must exceed to count as one: about 95 %
-HELD_OUT = 0.25  # the share that `fit` holds out
+HELD_OUT = 1 / 3  # as a share of the training side, where nothing else is said: a quarter of all
 FITTED = 3  # points at the upper end that give the slope: what counts is what comes next
 
 
@@ -114,12 +114,15 @@ class Size:
     Attributes
     ----------
     n, n_classes : int
+        On the training side.
     per_class : int
         Of the median class.
     curve : tuple of CurvePoint
         Ascending; empty: not measured.
     slope, standard_error : float or None
         Accuracy gained by a doubling at the upper end of the curve, in 0..1.
+    n_test : int or None
+        Pictures held out, on which nothing was measured; None: a quarter of all.
     """
 
     n: int
@@ -128,6 +131,7 @@ class Size:
     curve: tuple[CurvePoint, ...] = ()
     slope: float | None = None
     standard_error: float | None = None
+    n_test: int | None = None
 
     @property
     def by_count(self) -> str:
@@ -178,8 +182,9 @@ class Size:
 
     @property
     def errors_to_win(self) -> float | None:
-        """Errors expected on a quarter held out: the most that any other strategy can win."""
-        return None if self.errors is None else self.errors * self.n * HELD_OUT
+        """Errors expected on the held-out side: the most that any other strategy can win."""
+        n_test = self.n * HELD_OUT if self.n_test is None else self.n_test
+        return None if self.errors is None else self.errors * n_test
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with the verdict and how it came about."""

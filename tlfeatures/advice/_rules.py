@@ -286,7 +286,7 @@ def _small_rule(similarity: Similarity) -> Rule:
     if earlier is None:
         words = "no earlier layer could be probed, so none can be named"
         return Rule(CODES, DECK, LAST_BLOCKS, {EARLIER: words, FULL: _TRAIN_IF_SMALL}, words)
-    words = f"the probes find no better codes at any earlier layer (the best is {earlier.layer})"
+    words = f"by the probes no earlier layer is better beyond doubt (the best is {earlier.layer})"
     rival = LAST_BLOCKS if earlier.is_behind else EARLIER
     return Rule(CODES, DECK, rival, {EARLIER: words, FULL: _TRAIN_IF_SMALL}, words)
 
@@ -310,7 +310,7 @@ def _without_room(size: Size, rule: Rule) -> Rule:
     if left is None or left >= ROOM.value or rule.strategy not in TRAINED:
         return rule
     words = (
-        f"too little is left to win: about {left:.1f} errors on a quarter held out, and fewer than "
+        f"too little is left to win: about {left:.1f} errors on the held-out side, and fewer than "
         f"{ROOM.value:.0f} cannot show that anything is better"
     )
     return Rule(CODES, NONE, LAST_BLOCKS, dict.fromkeys(STRATEGIES, words), words)
@@ -342,7 +342,8 @@ def _sentence(rule: Rule, size: Size, similarity: Similarity) -> str:
 
 
 def _size_words(size: Size) -> str:
-    count = f"{size.n:,} pictures ({size.per_class:,} in the median class) count as {size.verdict}"
+    median = f"{size.per_class:,} in the median class"
+    count = f"{size.n:,} training pictures ({median}) count as {size.verdict}"
     if size.verdict == size.by_count:
         return count
     return f"{count}, because the learning curve {size.curve_says}"

@@ -6,6 +6,7 @@ import textwrap
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from tlfeatures.advice._costs import EPOCHS, minutes_words
 from tlfeatures.advice._evidence import (
     OTHER_THRESHOLDS,
     SIMILARITY_THRESHOLDS,
@@ -29,6 +30,8 @@ def advice_text(advice: Advice) -> str:
         "",
         *_rule_lines(advice.choice),
         *_row("settle it", advice.experiment),
+        "",
+        *_row("measured on", f"the training side alone ({advice.protocol})"),
         "",
         *_size_lines(advice.size),
         "",
@@ -56,8 +59,8 @@ def _rule_lines(choice: Recommendation) -> Iterator[str]:
 def _size_lines(size: Size) -> Iterator[str]:
     yield f"size: {size.verdict}"
     yield from _row(
-        "pictures",
-        f"{size.n:,} in {size.n_classes:,} classes, {size.per_class:,} in the median one",
+        "training",
+        f"{size.n:,} pictures in {size.n_classes:,} classes, {size.per_class:,} in the median one",
     )
     for point in size.curve:
         accuracy = f"{_percent(point.accuracy)} % +- {_percent(point.standard_error)}"
@@ -82,7 +85,7 @@ def _similarity_lines(similarity: Similarity) -> Iterator[str]:
         shown = f"{_percent(probe.accuracy):>5} %{ahead if probe.depth < 1 else ''}"
         yield from _row(f"depth {probe.depth:.2f}", f"{shown} {probe.layer}{mark}")
     if similarity.best_earlier is not None:
-        says = similarity.depth_says or "nothing, the last depth is mostly the best one"
+        says = similarity.depth_says or "nothing, it mostly lies at the last depth"
         yield from _row("", f"the peak says: {says}")
     if similarity.batch_norms is not None:
         yield from _row(
@@ -108,8 +111,6 @@ def _confidence_lines(similarity: Similarity) -> Iterator[str]:
 
 
 def _cost_lines(advice: Advice) -> Iterator[str]:
-    from tlfeatures.advice._advise import EPOCHS, minutes_words
-
     yield "cost on this machine, estimated"
     for strategy in STRATEGIES:
         minutes = advice.minutes[strategy]
@@ -124,7 +125,7 @@ def _cost_lines(advice: Advice) -> Iterator[str]:
 
 def outcome_lines(outcome: Outcome) -> Iterator[str]:
     """Prediction beside outcome."""
-    yield f"tried, {outcome.protocol}"
+    yield f"tried, scored on the held-out side ({outcome.epochs} epochs where a network is trained)"
     for row in outcome.candidates:
         if row.score is None:
             yield from _row(row.strategy, row.note)

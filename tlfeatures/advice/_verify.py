@@ -5,17 +5,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from tlfeatures.advice._advise import Advice, advise, extractor, labels_of, with_labels
+from tlfeatures.advice._advise import Advice, advise_on, extractor, take_sides, with_labels
 from tlfeatures.advice._rules import CODES, EARLIER, FULL, LAST_BLOCKS
 from tlfeatures.classification import TransferClassifier
-from tlfeatures.errors import PicturesError, TlfeaturesError
-from tlfeatures.evaluation import Score, make_split, mcnemar_p, score
+from tlfeatures.errors import TlfeaturesError
+from tlfeatures.evaluation import Score, mcnemar_p, score
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.pictures import Pictures
 
@@ -75,7 +76,6 @@ class Outcome:
         Whether no candidate is significantly better than the predicted one.
     words : str
     candidates : tuple of Candidate
-    protocol : str
     epochs : int
         The budget of those that train the network.
     """
@@ -84,7 +84,6 @@ class Outcome:
     holds: bool
     words: str
     candidates: tuple[Candidate, ...]
-    protocol: str = ""
     epochs: int = 0
 
     def to_json(self) -> dict[str, Any]:
@@ -102,7 +101,7 @@ def verify(
     say: Callable[[str], None] = lambda words: None,
     train: Train | None = None,
 ) -> Advice:
-    """Advise on a training side, try the candidates there, score all on one held-out side.
+    """Advise on the training side, try the candidates there, score all on the held-out side.
 
     Parameters
     ----------
@@ -131,16 +130,16 @@ def verify(
     """
     given = with_labels(pictures)
     codes = extractor(backbone, given)
-    training, held_out, protocol, bad = _split(given, codes, test, random_state)
-    advice = advise(training, codes, random_state=random_state, say=say)
+    say(f"codes of all {len(given)} pictures")
+    sides = take_sides(given, codes, test, random_state)
+    advice = advise_on(sides, codes, random_state=random_state, say=say)
     tries = _tries(advice, codes, epochs, random_state, train or fine_tune)
     attempts = []
     for strategy, attempt in tries.items():
-        say(f"trying {strategy} on {len(training)} pictures")
-        attempts.append(_try(strategy, attempt, training, held_out))
-    outcome = judge(attempts, held_out.labels, advice.choice.strategy)
-    protocol = f"{protocol}; those that train the network {epochs} epochs at most"
-    return replace(advice, bad=bad, outcome=replace(outcome, protocol=protocol, epochs=epochs))
+        say(f"trying {strategy} on {len(sides.training)} pictures")
+        attempts.append(_try(strategy, attempt, sides.training, sides.held_out))
+    outcome = judge(attempts, sides.held_out.labels, advice.choice.strategy)
+    return replace(advice, outcome=replace(outcome, epochs=epochs))
 
 
 def judge(attempts: Sequence[Attempt], labels: Any, predicted: str) -> Outcome:
@@ -190,32 +189,14 @@ def fine_tune(
         codes, recipe=strategy, epochs=epochs, head=HEAD, random_state=random_state
     )
     model.fit(pictures, pictures.labels)
+
+    def predict(held_out: Pictures) -> Labels:
+        with TemporaryDirectory() as folder:  # nobody asks again for the codes of this network
+            model.tuned_.codes_.set_params(cache=folder)
+            return np.asarray(model.tuned_.predict(held_out))
+
     note = "on its own carved-out part the codes won" if model.kept_ == "baseline" else ""
-    return model.tuned_.predict, note
-
-
-def _split(
-    pictures: Pictures, codes: CNNCodes, test: float | None, random_state: int
-) -> tuple[Pictures, Pictures, str, list[tuple[str, str]]]:
-    """Both sides of the readable pictures, the protocol, and the bad ones."""
-    extraction = codes.extract(pictures)
-    kept = extraction.pictures
-    if not len(kept):
-        raise PicturesError(
-            f"none of the {len(pictures)} pictures can be read; see the reasons given."
-        )
-    split = make_split(labels_of(kept), kept.split, kept.groups, test, None, random_state)
-    return (
-        _without_split(kept[split.train]),
-        _without_split(kept[split.test]),
-        split.protocol,
-        extraction.bad,
-    )
-
-
-def _without_split(pictures: Pictures) -> Pictures:
-    """The same pictures; a candidate that saw a split column would split by it once more."""
-    return Pictures(pictures.items, pictures.labels, groups=pictures.groups, names=pictures.paths)
+    return predict, note
 
 
 def _tries(
