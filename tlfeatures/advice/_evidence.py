@@ -66,13 +66,13 @@ FLAT_BELOW = Threshold(
 SIMILAR_FROM = Threshold(
     0.70,
     "similar: confidence of the original head at least 70 % of its published accuracy",
-    "a network is about as confident as it is accurate; four sets of photographs gave 75 to 105 % "
+    "a network is about as confident as it is accurate; four sets of photographs gave 76 to 107 % "
     "with ResNet-18 and -50",
 )
 DIFFERENT_BELOW = Threshold(
     0.60,
     "very different: confidence below 60 % of the published accuracy",
-    "drawn digits and pictures of 32 pixels gave 39 to 55 % with the same networks; others are "
+    "drawn digits and pictures of 32 pixels gave 40 to 55 % with the same networks; others are "
     "less sure throughout",
 )
 EARLY_BELOW = Threshold(
