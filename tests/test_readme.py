@@ -49,12 +49,15 @@ def test_the_shell_lines_for_ones_own_pictures_run(
     my_pictures: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [line for line in shell_lines() if line.split()[1] not in ("extract", "cache")]
-    assert [line.split()[1] for line in lines] == ["fit", "predict", "search"]
+    assert [line.split()[1] for line in lines] == [
+        "fit", "predict", "search", "advise", "finetune"
+    ]  # fmt: skip
     for line in lines:
         words = line.replace("resnet18", "embedded").split()[1:]
         assert run(words) == 0, capsys.readouterr().err
     assert (my_pictures / "my.html").is_file()
     assert (my_pictures / "neighbours.png").is_file()
+    assert (my_pictures / "tuned.html").is_file()
 
 
 def test_the_shell_lines_for_other_networks_run(

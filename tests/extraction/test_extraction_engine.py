@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +16,9 @@ import torch
 from tlfeatures import CNNCodes, TransferClassifier, load_pictures
 from tlfeatures.backbones import Backbone, BackboneRequest
 from tlfeatures.cli._app import run
-from tlfeatures.extraction import RunOptions, _compile, extract, open_engine
+from tlfeatures.extraction import RunOptions, _compile, _engine, extract, open_engine
 from tlfeatures.extraction._settings import computing, single_threaded
-from tlfeatures.store import relative_difference
+from tlfeatures.store import list_compiled, relative_difference
 
 EMBEDDED = BackboneRequest("embedded")
 
@@ -121,6 +123,40 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_codes_are_the_same(
     assert sizes == [12, 6, 3, 3, 6, 3, 3]
 
 
+def test_a_compiled_network_is_let_go_of_when_memory_is_short_and_a_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def compiled(batch: torch.Tensor) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(_engine, "_open", {})
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", batch_size=12))
+    wanted, plain = engine.codes(pixels(12))[0], engine.backbone.cut
+    engine.backbone.cut = _compile.CompiledCut(
+        compiled, plain, torch.zeros(12, 3, 64, 64), "float32"
+    )
+    engine.is_compiled = True
+    assert relative_difference(engine.codes(pixels(12))[0], wanted) < 1e-5
+    assert (engine.batch_size, engine.is_compiled, engine.backbone.cut) == (6, False, plain)
+    said = [r.getMessage() for r in caplog.records]
+    assert said == [
+        "the device's memory is short; going on with batches of 6, without the compiled network"
+    ]
+
+
+def test_what_overflows_in_the_compiled_network_is_computed_in_float32(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_engine, "_open", {})
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"))
+    wanted, plain = engine.codes(pixels(3))[0], engine.backbone.cut
+    engine.backbone.cut = _compile.CompiledCut(
+        lambda batch: [torch.full((3, 256), torch.inf)], plain, torch.zeros(3, 3, 64, 64), "fp16"
+    )
+    engine.precision = "fp16"
+    np.testing.assert_array_equal(engine.codes(pixels(3))[0], wanted)
+
+
 def test_memory_too_short_for_one_picture_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -148,6 +184,19 @@ def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
     assert (done.computed, done.is_compiled) == (36, False)
     said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert said == ["embedded is not compiled: No working C++ compiler found"]
+
+
+def test_a_compiled_network_that_is_used_again_is_not_old(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = _compile.path_of(tmp_path, ["key"], "cpu", 16)
+    path.parent.mkdir()
+    path.write_bytes(b"code")
+    os.utime(path, (1, 1))
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda name: name)
+    assert _compile.compile_cut(torch.nn.Identity(), pixels(1), "float32", path, "x") == str(path)
+    assert [file.path for file in list_compiled(tmp_path)] == [path]
+    assert list_compiled(tmp_path)[0].used > 1
 
 
 @pytest.mark.slow
@@ -195,6 +244,34 @@ def test_a_model_of_exact_codes_is_used_with_exact_codes(folder: Path, tmp_path:
     model = TransferClassifier.load(fitted.save(tmp_path / "m"), cache=tmp_path)
     assert model.codes_.spec_.precision == "float32"
     np.testing.assert_array_equal(model.predict_proba(pictures), fitted.predict_proba(pictures))
+
+
+def test_a_model_is_used_with_the_decoding_of_its_fit_and_says_so(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = load_pictures(folder)
+    codes = CNNCodes("embedded", decode="fast", cache=tmp_path)
+    path = TransferClassifier(codes, head="logistic").fit(pictures).save(tmp_path / "m")
+    words = f"{path} was fitted on codes of decode fast: it is used so, not with exact"
+    for asked, expected in (({}, []), ({"decode": "fast"}, []), ({"decode": "exact"}, [words])):
+        caplog.clear()
+        model = TransferClassifier.load(path, cache=tmp_path, **asked)
+        assert model.codes_.decode == "fast"
+        assert [r.getMessage() for r in caplog.records] == expected
+
+
+def test_a_model_of_gpu_decoding_is_used_without_a_gpu_with_a_note(
+    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pictures = load_pictures(folder)
+    codes = CNNCodes("embedded", device="cpu", cache=tmp_path)
+    fitted = TransferClassifier(codes, head="logistic").fit(pictures)
+    fitted.spec_ = replace(fitted.spec_, decode="gpu")  # as if it had been fitted on a GPU
+    path = fitted.save(tmp_path / "m")
+    with caplog.at_level("INFO"):
+        model = TransferClassifier.load(path, cache=tmp_path, device="cpu")
+    assert "was fitted on codes of decode gpu, these are of exact" in caplog.text
+    np.testing.assert_array_equal(model.predict(pictures), fitted.predict(pictures))
 
 
 def test_large_jpegs_decoded_fast_are_near_the_exact_codes_under_another_key(

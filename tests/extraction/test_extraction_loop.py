@@ -129,6 +129,19 @@ def test_progress_ends_at_the_total_with_a_rate(paths: list[str], tmp_path: Path
     assert heard[0].images_per_s > 0
 
 
+@pytest.mark.parametrize("bad_rows", [[8, 9], [9], list(range(10)), [0, 3]])
+def test_progress_ends_at_the_total_though_the_last_pictures_are_bad(
+    paths: list[str], tmp_path: Path, bad_rows: list[int]
+) -> None:
+    for i in bad_rows:
+        Path(paths[i]).write_bytes(b"text %d" % i)
+    heard: list[Progress] = []
+    run(Pictures(paths), tmp_path / "c", progress=heard.append)
+    done = [p.done for p in heard]
+    assert done == sorted(set(done))
+    assert done[-1] == heard[-1].total == 10
+
+
 def test_work_never_runs_further_ahead_than_allowed() -> None:
     begun: list[int] = []
     with ThreadPoolExecutor(2) as pool:

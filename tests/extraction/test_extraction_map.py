@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
+import subprocess
+import sys
+import time
+import warnings
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import joblib
 import numpy as np
 import pytest
@@ -15,11 +22,13 @@ from PIL import Image
 
 from tlfeatures import CNNCodes, load_pictures
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.errors import CodesMismatchError, ExtractionError
-from tlfeatures.extraction import Progress, RunOptions, extract, extract_codes
-from tlfeatures.extraction._map import chunk_sizes, cluster_size
+from tlfeatures.errors import CodesMismatchError, ExtractionError, StoreError
+from tlfeatures.extraction import Progress, RunOptions, _map, extract, extract_codes
+from tlfeatures.extraction._chunk import Run
+from tlfeatures.extraction._map import ask_workers, chunk_sizes, cluster_size
 from tlfeatures.extraction._plan import Plan
-from tlfeatures.pictures import Pictures
+from tlfeatures.extraction._worker import REST_S, do_chunk, errand_of
+from tlfeatures.pictures import DecodeOptions, Pictures
 from tlfeatures.store import CodeSpec, relative_difference, verify_cache
 
 SPEC = CodeSpec("fake", "0" * 64, "mean", "avg", 3, {"side": 4})
@@ -128,6 +137,145 @@ def test_what_a_worker_refuses_is_refused_here(greys: Pictures, tmp_path: Path) 
         extract_codes(greys, [SPEC], lambda _: Other(), cache=tmp_path / "c", plan_for=two_workers)
 
 
+class Talkative(Maker):
+    """Logs and warns when it is opened, once in each process."""
+
+    def __call__(self, specs: Sequence[CodeSpec]) -> Mean:
+        talk("soon")
+        return super().__call__(specs)
+
+
+def talk(when: str) -> int:
+    logging.getLogger("tlfeatures.backbones").warning("a note about %s", "weights")
+    logging.getLogger("tlfeatures.extraction").info("a detail")
+    warnings.warn(f"changes {when}", FutureWarning, stacklevel=1)
+    return os.getpid()
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str, str]]:
+    return sorted((r.name, r.levelname, r.getMessage()) for r in caplog.records)
+
+
+def what_is_said(when: str) -> list[tuple[str, str, str]]:
+    return [
+        ("tlfeatures", "WARNING", f"FutureWarning: changes {when}"),
+        ("tlfeatures.backbones", "WARNING", "a note about weights"),
+        ("tlfeatures.extraction", "INFO", "a detail"),
+    ]
+
+
+def test_what_workers_log_is_logged_here_once(
+    greys: Pictures, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger="tlfeatures"):
+        extract_codes(greys, [SPEC], Talkative(), cache=tmp_path / "c", plan_for=two_workers)
+    assert said(caplog) == what_is_said("soon")
+
+
+def test_what_workers_log_when_they_are_asked_is_logged_here_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with caplog.at_level("INFO", logger="tlfeatures"):
+        assert os.getpid() not in ask_workers(2, partial(talk, "later"))
+    assert said(caplog) == what_is_said("later")
+
+
+def test_quiet_silences_the_workers_too(folder: Path, tmp_path: Path) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    import tlfeatures.backbones
+
+    own = Path(tlfeatures.backbones.__file__).parent / "embedded.safetensors"
+    state = {k: v for k, v in load_file(own).items() if not k.startswith("fc.")}
+    save_file(state, tmp_path / "headless.safetensors")
+    words = ["extract", folder, "--backbone", "embedded", "--cache", tmp_path / "c", "--jobs", "2"]
+    words += ["--weights", tmp_path / "headless.safetensors"]
+    command = [sys.executable, "-m", "tlfeatures", *map(str, words)]
+    quiet, loud = (
+        subprocess.run([*command, *more], capture_output=True, text=True, check=True).stderr
+        for more in (["--quiet"], ["--exif", "off"])
+    )
+    assert quiet == ""
+    assert loud.count("it has no classifier") == 1
+    assert "note: " in next(line for line in loud.splitlines() if "no classifier" in line)
+
+
+class Heavy(Maker):
+    """Makes engines of 200 MB; says in a file what its process has in memory then."""
+
+    def __call__(self, specs: Sequence[CodeSpec]) -> Mean:
+        engine = Mean()
+        engine.weights = np.ones(25_000_000)  # type: ignore[attr-defined]
+        pid = str(os.getpid())
+        (self.words["marks"] / pid).write_text(str(resident(pid)))
+        return engine
+
+
+def resident(pid: str) -> float:
+    """Memory of a process in MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1000
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_workers_stay_but_let_go_of_their_engines_when_a_run_is_over(
+    greys: Pictures, tmp_path: Path
+) -> None:
+    marks = tmp_path / "marks"
+    marks.mkdir()
+    more = {"plan_for": two_workers, "cache": tmp_path / "c"}
+    extract_codes(greys[:20], [SPEC], Heavy(marks=marks), **more)
+    time.sleep(1.5 * REST_S)
+    for mark in marks.iterdir():
+        assert resident(mark.name) < float(mark.read_text()) - 150
+    extract_codes(greys, [SPEC], Heavy(marks=marks), **more)
+    assert len(list(marks.iterdir())) <= 2  # no process was started anew
+
+
+class Large(Maker):
+    """Of four megabytes; leaves a mark wherever it is unpacked."""
+
+    def __init__(self, marks: Path) -> None:
+        super().__init__()
+        self.marks, self.weights = marks, np.random.default_rng(0).random(500_000)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        (self.marks / f"{os.getpid()}-{time.time_ns()}").touch()
+
+
+def test_a_network_is_sent_once_to_each_worker_not_with_every_chunk(
+    greys: Pictures, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    marks, sizes = tmp_path / "marks", []
+    marks.mkdir()
+    send = _map.delayed
+
+    def weigh(function: Any) -> Any:
+        def call(*given: Any) -> Any:
+            sizes.append(len(cloudpickle.dumps(given)))
+            return send(function)(*given)
+
+        return call
+
+    monkeypatch.setattr(_map, "delayed", weigh)
+    extract_codes(greys, [SPEC], Large(marks), cache=tmp_path / "c", plan_for=two_workers)
+    pids = [path.name.partition("-")[0] for path in marks.iterdir()]
+    assert len(pids) == len(set(pids)) <= 2 < len(sizes)
+    assert max(sizes) < 10_000
+    assert not [path for path in (tmp_path / "c").iterdir() if path.suffix == ".run"]
+
+
+def test_what_a_worker_is_sent_must_be_what_was_written(tmp_path: Path) -> None:
+    run = Run("token", (SPEC,), Maker(), tmp_path / "c", DecodeOptions())
+    with errand_of(run) as errand:
+        errand.path.write_bytes(errand.path.read_bytes() + b"more")
+        with pytest.raises(StoreError, match="not what this run has written"):
+            do_chunk(0, errand, [])
+    with pytest.raises(StoreError, match="under this path by all machines"):
+        do_chunk(0, errand, [])
+
+
 @pytest.fixture
 def client(tmp_path: Path) -> Iterator[Any]:
     """A local cluster of two worker processes."""
@@ -181,6 +329,12 @@ def test_processes_that_were_asked_for_give_the_codes_of_one(folder: Path, tmp_p
     )
     assert (one.n_jobs, two.n_jobs, two.computed) == (1, 2, 36)
     assert relative_difference(np.asarray(two.codes), np.asarray(one.codes)) < 1e-5
+
+
+def test_all_cores_are_asked_for_with_minus_one(folder: Path, tmp_path: Path) -> None:
+    done = CNNCodes("embedded", n_jobs=-1, batch_size=4, cache=tmp_path).extract(folder)
+    assert done.computed == 36
+    assert done.n_jobs == min(9, joblib.cpu_count())
 
 
 @pytest.mark.parametrize("n", [1, 15, 16, 17, 500, 2000, 100_000])

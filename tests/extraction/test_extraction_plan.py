@@ -52,6 +52,18 @@ def test_the_users_number_of_jobs_is_taken_and_no_process_is_without_work() -> N
         assert plan(20_000).n_workers == 1
 
 
+@pytest.mark.usefixtures("four_cores")
+def test_negative_jobs_count_from_all_cores_as_in_scikit_learn() -> None:
+    for n_jobs in (-1, -2):
+        assert plan(20_000, n_jobs=n_jobs).n_workers == joblib.effective_n_jobs(n_jobs)
+        assert plan(20_000, device="cuda", n_jobs=n_jobs).n_threads == max(
+            1, joblib.cpu_count() + 1 + n_jobs
+        )
+    assert plan(20_000, n_jobs=-10_000).n_workers == 1
+    with pytest.raises(UsageError, match=r"n_jobs is 0; .* -1 for all cores"):
+        RunOptions(n_jobs=0)
+
+
 def test_a_worker_of_somebody_elses_pool_starts_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_plan, "n_cores", lambda: 4)
     monkeypatch.setattr(_plan, "is_worker", lambda: True)

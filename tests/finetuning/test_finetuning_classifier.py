@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
+from torch.utils.data import DataLoader
 
 from tlfeatures import CNNCodes, Pictures, TransferClassifier, load_pictures
 from tlfeatures.classification import evaluate_model, predict_pictures
@@ -25,8 +26,10 @@ from tlfeatures.finetuning import (
 from tlfeatures.finetuning import _net as net_module
 from tlfeatures.finetuning import _train as train_module
 from tlfeatures.finetuning._classifier import as_head, as_layer
+from tlfeatures.finetuning._data import LabelledPictures
 from tlfeatures.finetuning._net import TaskLoss, task_hits
 from tlfeatures.heads import make_head
+from tlfeatures.pictures import DecodeOptions
 
 
 def codes(cache: Path, **more: Any) -> CNNCodes:
@@ -249,7 +252,7 @@ def test_staying_near_the_given_weights(pictures: Pictures, cache: Path) -> None
     recipe, tasks, _ = model._begin(pictures, None, None, None)
     net, training = model._prepare(recipe, tasks)
     net.begin(training.phases[0], 1)
-    head = float((net.module_.head.weight**2).sum())
+    head = float((net.module_.head.weight.detach() ** 2).sum())
     assert float(net._penalty(0.1, 0.01).detach()) == pytest.approx(0.005 * head)
     weight = net.module_.network.conv1.weight
     with torch.no_grad():
@@ -323,8 +326,43 @@ def test_too_few_classes_or_pictures_are_refused(pictures: Pictures, cache: Path
         tuner(cache).fit(pictures[[0, 12]])
     with pytest.raises(LabelsError, match="no labels"):
         tuner(cache).fit(pictures.items)
-    rare = pictures[[*range(12), *range(12, 24), 24]]
-    with pytest.raises(LabelsError, match="class stripes"):
-        tuner(cache, valid=0.9).fit(
-            Pictures(rare.items[:12] + rare.items[24:], ["a"] * 12 + ["stripes"])
-        )
+
+
+REAL = {
+    "resnet18": {"weights": "resnet18-imagenet-pqf", "preprocess": "imagenet"},
+    "mobilenet_v2": {"weights": "mobilenet_v2-imagenet-tf", "preprocess": "tf", "input_size": 225},
+    "squeezenet1_0": {
+        "weights": "squeezenet1_0-imagenet-caffe", "preprocess": "caffe", "input_size": 227,
+    },
+    "vgg16": {"weights": "random", "input_size": 64},
+}  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("name", sorted(REAL))
+@pytest.mark.parametrize("head", ["logistic", "svm"])
+def test_real_networks_begin_with_the_baselines_decisions(
+    name: str, head: str, shared: Path, shared_weights: Path, cache: Path
+) -> None:
+    """On every picture of hymenoptera/val, in float32."""
+    words: dict[str, Any] = dict(REAL[name])
+    if words["weights"] != "random":
+        words["weights"] = shared_weights / f"{words['weights']}.safetensors"
+    codes_of = CNNCodes(name, cache=cache, precision="float32", **words)
+    known = load_pictures(shared / "data/hymenoptera/train")[10:240:3]
+    model = FineTunedClassifier(codes_of, head=head, precision="float32")
+    recipe, tasks, _ = model._begin(known, None, None, None)
+    net, training = model._prepare(recipe, tasks)
+    judged = load_pictures(shared / "data/hymenoptera/val")
+    prepared = LabelledPictures(
+        judged.items, tasks[0].encode(judged.labels), net.module_.preprocessing, DecodeOptions()
+    )
+    net._set_training(False)
+    with torch.no_grad(), net._computing():
+        scores = torch.cat([net.infer(X) for X, _ in DataLoader(prepared, 16)])
+    assert len(judged) == 153
+    np.testing.assert_array_equal(
+        tasks[0].classes[scores.argmax(1).numpy()], tasks[0].baseline.predict(judged)
+    )
+    assert training.phases[0].n_epochs == 20

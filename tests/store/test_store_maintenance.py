@@ -16,9 +16,13 @@ from tlfeatures.store import (
     Probes,
     _gc,
     cache_info,
+    compiled_path,
+    compiled_totals,
     export_folder,
     find_folder,
     gc_cache,
+    list_compiled,
+    mark_compiled,
     merge_caches,
     newest_contract,
     repair_cache,
@@ -305,6 +309,60 @@ def test_a_folder_made_anew_in_the_middle_of_a_run_has_its_probes(tmp_path, spec
     shutil.rmtree(cache.folder)
     cache.publish(np.frombuffer(key_of(1), "S16"), rows[:1])
     assert CodeCache(tmp_path, spec).read_probes().made_with == {"torch": "2"}
+
+
+@pytest.fixture
+def compiled(tmp_path):
+    """Compiled networks: a new one, one last used 10 days ago, one of another torch."""
+    found = {}
+    for name, digest, days in (("new", "aa", 0), ("old", "bb", 10), ("foreign", "cc", 1)):
+        path = compiled_path(tmp_path, digest)
+        path = path if name != "foreign" else path.with_name("cc-torch-1.13.1.pt2")
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"x" * 1000)
+        os.utime(path, (time.time() - days * 86400,) * 2)
+        found[name] = path
+    return found
+
+
+def names(files):
+    return [file.path.name for file in files]
+
+
+def test_compiled_networks_are_counted(compiled, tmp_path):
+    assert compiled_totals(list_compiled(tmp_path)) == (3, 3000)
+    assert compiled_totals(list_compiled(tmp_path / "absent")) == (0, 0)
+
+
+def test_compiled_networks_go_that_are_old_or_of_another_torch(compiled, aged, tmp_path):
+    done = gc_cache(tmp_path, keep_days=30)
+    assert names(done.compiled_removed) == [compiled["foreign"].name]
+    done = gc_cache(tmp_path, keep_days=5)
+    assert names(done.compiled_removed) == [compiled["old"].name]
+    assert names(done.compiled_kept) == [compiled["new"].name]
+    assert [path.exists() for path in compiled.values()] == [True, False, False]
+
+
+def test_compiled_networks_count_among_what_is_too_much(compiled, aged, tmp_path):
+    done = gc_cache(tmp_path, max_bytes=0, dry_run=True)
+    assert (len(done.removed), len(done.compiled_removed)) == (3, 2)
+    assert all(path.exists() for path in compiled.values())
+    gc_cache(tmp_path, max_bytes=0)
+    assert [path.exists() for path in compiled.values()] == [True, False, False]
+
+
+def test_a_compiled_network_of_another_torch_that_is_used_now_stays(compiled, tmp_path):
+    mark_compiled(compiled["foreign"])
+    assert gc_cache(tmp_path, keep_days=30).compiled_removed == []
+
+
+def test_what_killed_compiling_left_is_swept_in_its_folder_only(compiled, tmp_path):
+    for folder in (tmp_path / "compiled", tmp_path / "thesis"):
+        (folder / ".tmp-1").mkdir(parents=True)
+        os.utime(folder / ".tmp-1", (1, 1))
+    gc_cache(tmp_path, keep_days=30)
+    assert not (tmp_path / "compiled" / ".tmp-1").exists()
+    assert (tmp_path / "thesis" / ".tmp-1").exists()
 
 
 # merge, diff, export

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import CodesMismatchError, LabelsError, ModelFileError, WeightsError
-from tlfeatures.extraction import CNNCodes, open_engine
+from tlfeatures.extraction import CNNCodes, open_engine, resolve_device
 from tlfeatures.heads import HEADS, choose_head, head_from_arrays, make_head
 from tlfeatures.modelfile import load_model, save_model
 from tlfeatures.pictures import Pictures
@@ -23,6 +23,7 @@ from tlfeatures.store import CodeSpec
 
 _log = logging.getLogger(__name__)
 NETWORK, HEAD = "network.", "head."
+FORGIVEN = ("contract", "precision", "decode")  # with a note; `load` has chosen the decoding
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):
@@ -150,7 +151,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             Where the network's weights are now, if they have moved.
         **options
             `cache`, `device`, `precision`, `compile`, `batch_size`, `n_jobs`, `store_dtype`,
-            `progress`, `on_bad` of `CNNCodes`.
+            `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit, whatever
+            `decode` says, but exactly for a model of decode "gpu" where there is no CUDA GPU.
 
         Raises
         ------
@@ -171,7 +173,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             ) from error
         words = {f.name: getattr(request, f.name) for f in fields(request)}
         words["weights"] = weights if weights is not None else words["weights"]
-        options = {**options, "decode": spec.decode}
+        options = {**options, "decode": _decode_for(path, spec, options)}
         if spec.precision == "float32" and options.get("precision", "auto") == "auto":
             options["precision"] = "float32"  # possible everywhere; half precision is not
         codes = CNNCodes(**words, exif=decode["exif"], range=range_, **options)
@@ -193,8 +195,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
                 f"{path} needs its network: {error} A model saved with --with-weights needs none."
             ) from error
         fitted = self.spec_
-        if replace(found, contract=fitted.contract, precision=fitted.precision) == fitted:
-            for name in ("contract", "precision"):
+        forgiven = {name: getattr(fitted, name) for name in FORGIVEN}
+        if replace(found, **forgiven) == fitted:
+            for name in FORGIVEN:
                 if getattr(found, name) != getattr(fitted, name):
                     words = (path, name, getattr(fitted, name), getattr(found, name))
                     _log.info("%s was fitted on codes of %s %s, these are of %s", *words)
@@ -215,6 +218,17 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
+
+
+def _decode_for(path: str | os.PathLike[str], spec: CodeSpec, options: dict[str, Any]) -> str:
+    """How pictures are decoded for a model that was fitted on codes of that spec."""
+    asked = options.get("decode", spec.decode)
+    if spec.decode == "gpu" and resolve_device(options.get("device", "auto")) != "cuda":
+        return "exact"
+    if asked != spec.decode:
+        words = (path, spec.decode, asked)
+        _log.warning("%s was fitted on codes of decode %s: it is used so, not with %s", *words)
+    return spec.decode
 
 
 def as_codes(backbone: str | CNNCodes) -> CNNCodes:

@@ -19,6 +19,7 @@ VERBS = {
     "predict": "Label pictures with a saved model.",
     "evaluate": "Score a saved model on labelled pictures.",
     "search": "Find the nearest pictures of a query.",
+    "finetune": "Train the network further, where codes are not enough.",
     "advise": "Say which strategy suits the pictures: codes, or fine-tuning.",
     "look": "Look at the data: samples of augmented pictures.",
     "backbones": "List and describe the networks.",

@@ -15,10 +15,12 @@ from tlfeatures.errors import UsageError
 from tlfeatures.store import (
     cache_info,
     cache_totals,
+    compiled_totals,
     default_cache_dir,
     export_folder,
     find_folder,
     gc_cache,
+    list_compiled,
     merge_caches,
     repair_cache,
     verify_cache,
@@ -55,18 +57,23 @@ def where(cache: str | None, as_json: bool) -> None:
 @CACHE
 @JSON
 def info(cache: str | None, as_json: bool) -> None:
-    """List the codes that are kept, each spec in words."""
+    """List the codes that are kept, each spec in words, and count compiled networks."""
     root = _root(cache)
     folders = cache_info(root)
     rows, size = cache_totals(folders)
+    n_compiled, compiled_size = compiled_totals(list_compiled(root))
     if as_json:
+        totals = {"rows": rows, "bytes": size + compiled_size}
+        compiled = {"files": n_compiled, "bytes": compiled_size}
         entries = [_folder_json(entry) for entry in folders]
-        print_json({"cache": str(root), "rows": rows, "bytes": size, "folders": entries})
+        print_json({"cache": str(root), **totals, "folders": entries, "compiled": compiled})
         return
     for entry in folders:
         click.echo(_folder_line(entry))
         click.echo(f"  {entry.spec.describe() if entry.spec else 'spec cannot be read'}")
-    click.echo(f"{root}: {rows} rows, {size / 1e6:.1f} MB")
+    if n_compiled:
+        click.echo(f"compiled networks: {n_compiled} files, {compiled_size / 1e6:.1f} MB")
+    click.echo(f"{root}: {rows} rows, {(size + compiled_size) / 1e6:.1f} MB")
 
 
 @command.command("diff")
@@ -136,7 +143,10 @@ def repair(cache: str | None, as_json: bool) -> None:
 def gc(
     keep_days: float | None, max_size: str | None, dry_run: bool, cache: str | None, as_json: bool
 ) -> None:
-    """Make room: take away folders of codes that were not used for long."""
+    """Make room: take away codes and compiled networks that were not used for long.
+
+    Compiled networks of another version of torch go too.
+    """
     if keep_days is None and max_size is None:
         raise UsageError("say what may go: --keep-days N, or --max-size SIZE, or both.")
     root = _root(cache)
@@ -145,13 +155,18 @@ def gc(
     if as_json:
         groups = {name: getattr(done, name) for name in ("removed", "kept", "in_use")}
         lists = {name: [_folder_json(entry) for entry in group] for name, group in groups.items()}
-        print_json({"cache": str(root), "dry_run": dry_run, **lists})
+        files = [{"file": f.path.name, "bytes": f.bytes} for f in done.compiled_removed]
+        print_json({"cache": str(root), "dry_run": dry_run, **lists, "compiled": files})
         return
+    gone = "would go" if dry_run else "gone"
     for entry in done.removed:
-        click.echo(f"{'would go' if dry_run else 'gone'}: {_folder_line(entry)}")
+        click.echo(f"{gone}: {_folder_line(entry)}")
+    for file in done.compiled_removed:
+        click.echo(f"{gone}: compiled network {file.path.name}, {file.bytes / 1e6:.1f} MB")
     for entry in done.in_use:
         click.echo(f"kept, used within the last hour: {entry.folder.name}")
-    freed, left = cache_totals(done.removed)[1], cache_totals(done.kept)[1]
+    freed = cache_totals(done.removed)[1] + compiled_totals(done.compiled_removed)[1]
+    left = cache_totals(done.kept)[1] + compiled_totals(done.compiled_kept)[1]
     click.echo(
         f"{root}: {freed / 1e6:.1f} MB {'would be ' if dry_run else ''}freed, "
         f"{left / 1e6:.1f} MB left"

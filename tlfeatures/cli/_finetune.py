@@ -41,7 +41,7 @@ NAMES = ", ".join(RECIPES)
 @click.option("--train-batch", type=click.IntRange(2), default=32, show_default=True, metavar="N")
 @click.option("--augment", default="light", show_default=True, metavar="WORDS",
               help="See 'look augment'.")  # fmt: skip
-@click.option("--batch-norms", type=click.Choice(["moving", "frozen"]), default="moving",
+@click.option("--batch-norms", type=click.Choice(["recipe", "moving", "frozen"]), default="recipe",
               show_default=True, help="Whether statistics of trained parts move.")  # fmt: skip
 @click.option("--head", type=click.Choice(["logistic", "svm"]), default="logistic",
               show_default=True, help="Of the baseline, the new layer's start.")  # fmt: skip

@@ -46,9 +46,14 @@ class ProgressLine:
         logger.propagate = False
 
     def say(self, words: str) -> None:
-        """One line on stderr."""
-        if not self.quiet:
-            click.echo(printable(words), err=True)
+        """One line on stderr, above the progress line if that is there."""
+        if self.quiet:
+            return
+        if self._bar is not None:
+            self._bar.clear()
+        click.echo(printable(words), err=True)
+        if self._bar is not None:
+            self._bar.refresh()
 
 
 class _Notes(logging.Handler):

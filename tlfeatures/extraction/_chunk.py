@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from PIL import Image
 
+    from tlfeatures.extraction._said import Said
+
 A = TypeVar("A")
 B = TypeVar("B")
 _log = logging.getLogger(__name__)
@@ -128,6 +130,8 @@ class Done:
         Seconds since the epoch; opening the engine comes before.
     device : str
     batch_size : int
+    said : tuple of Said
+        What was logged meanwhile in another process, to be logged in the caller's.
     """
 
     n_rows: int
@@ -141,6 +145,7 @@ class Done:
     ended: float = 0.0
     device: str = ""
     batch_size: int = 0
+    said: tuple[Said, ...] = ()
 
 
 _engine: dict[str, Engine] = {}  # of the run that this process works for
@@ -193,6 +198,11 @@ def forget_engine(run: Run) -> None:
     _engine.pop(run.token, None)
 
 
+def forget_engines() -> None:
+    """Let go of any run's; a chunk that comes nevertheless opens its engine again."""
+    _engine.clear()
+
+
 @dataclass(frozen=True)
 class _Prepared:
     """A picture as the network takes it, or the reason why it is bad."""
@@ -221,7 +231,7 @@ class _Chunk:
         self.done.began = time.time()
         kept: list[Row] = []
         batch: list[Any] = []
-        remembered_at = time.perf_counter()
+        told, remembered_at = 0, time.perf_counter()
         with ExitStack() as stack:
             stack.callback(self._remember)
             writers = [stack.enter_context(store.writer()) for store in self._stores]
@@ -235,6 +245,7 @@ class _Chunk:
                     codes = self._timed("network", run_padded, self._engine, batch)
                     self._timed("write", self._write, writers, kept, codes)
                     kept, batch = [], []
+                    told = n_through
                     if tell is not None:
                         tell(n_through)
                     if time.perf_counter() - remembered_at > REMEMBER_EVERY_S:
@@ -242,6 +253,8 @@ class _Chunk:
                         remembered_at = time.perf_counter()
             for writer in writers:
                 self._timed("write", writer.flush)
+        if tell is not None and told < len(rows):  # the last ones were bad
+            tell(len(rows))
         self.done.batch_size = self._engine.batch_size
         self.done.ended = time.time()
 

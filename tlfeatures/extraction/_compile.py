@@ -18,43 +18,55 @@ import torch
 from torch import nn
 
 from tlfeatures.extraction._settings import DTYPES
+from tlfeatures.store import compiled_path, mark_compiled
 
 _log = logging.getLogger(__name__)
 FROZEN = {"freezing": True}  # weights become constants, so that layouts and folds are settled
 
 
 class CompiledCut(nn.Module):
-    """The compiled network for batches of its size, the uncompiled one for all others.
+    """The compiled network for batches of its size in its precision, else the uncompiled one.
 
     Parameters
     ----------
     compiled : callable
         From `torch._inductor.aoti_load_package`.
     cut : nn.Module
-    batch_size : int
+    example : Tensor of shape (batch_size, 3, H, W)
+        What it was compiled for, on its device.
+    precision : {"float32", "bf16", "fp16"}
+
+    Attributes
+    ----------
+    uncompiled : nn.Module
     """
 
-    def __init__(self, compiled: Any, cut: nn.Module, batch_size: int) -> None:
+    def __init__(
+        self, compiled: Any, cut: nn.Module, example: torch.Tensor, precision: str
+    ) -> None:
         super().__init__()
-        self._compiled, self._cut, self._batch_size = compiled, cut, batch_size
+        self._compiled, self.uncompiled = compiled, cut
+        self._batch_size, self._device = len(example), example.device.type
+        self._is_half = precision != "float32"
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """What the cut network gives."""
-        if len(batch) == self._batch_size:
+        is_half = torch.is_autocast_enabled(self._device)  # float32 where fp16 has overflowed
+        if len(batch) == self._batch_size and is_half == self._is_half:
             return list(self._compiled(batch))
-        codes: list[torch.Tensor] = self._cut(batch)
+        codes: list[torch.Tensor] = self.uncompiled(batch)
         return codes
 
 
-def compiled_path(folder: Path, keys: Sequence[str], device: str, batch_size: int) -> Path:
-    """Where the compiled network of these specs is kept; other versions and processors differ."""
+def path_of(root: Path, keys: Sequence[str], device: str, batch_size: int) -> Path:
+    """Where the cache keeps the compiled network of these specs, for this torch and processor."""
     words = [*keys, device, batch_size, torch.__version__, platform.machine()]
     if device == "cuda":
         words += [torch.cuda.get_device_name(), torch.version.cuda]
     else:
         words += [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
     digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
-    return folder / f"{digest}.pt2"
+    return compiled_path(root, digest)
 
 
 def compile_cut(
@@ -82,6 +94,7 @@ def compile_cut(
             _log.info(
                 "compiled %s in %.0f s; kept in %s", name, time.perf_counter() - started, path
             )
+        mark_compiled(path)
         with _quiet_torch():
             return torch._inductor.aoti_load_package(str(path))
     except Exception as error:  # no compiler, an operation it does not know, a full disk

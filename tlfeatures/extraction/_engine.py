@@ -21,7 +21,7 @@ from tlfeatures.backbones import (
     load_network,
 )
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction._compile import CompiledCut, compile_cut, compiled_path
+from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._device_decode import prepare_on_device
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
 from tlfeatures.extraction._settings import DTYPES, computing
@@ -53,7 +53,7 @@ class Means:
         None: 16 on a CPU, what the memory holds on a GPU.
     decoder : {"exact", "fast", "gpu"}
     compiled_in : Path or None
-        The folder where compiled networks are kept; None: not compiled.
+        The cache folder, where compiled networks are kept; None: not compiled.
     """
 
     device: str = "cpu"
@@ -115,7 +115,8 @@ class TorchEngine:
     def codes(self, batch: NDArray[Any] | torch.Tensor) -> list[NDArray[np.float32]]:
         """Codes (n, d), float32, of each layer, of prepared pictures.
 
-        Where the device's memory does not hold the batch, it is halved, for all that follow too.
+        Where the device's memory does not hold the batch, it is halved, for all that follow too; a
+        compiled network, being for batches of one size, is then let go of.
         Where numbers leave the range of fp16, the batch is computed in float32.
         """
         try:
@@ -133,9 +134,22 @@ class TorchEngine:
         half = (len(batch) + 1) // 2
         if half < self.batch_size:
             self.batch_size = half
-            _log.warning("the device's memory is short; going on with batches of %d", half)
+            without = ", without the compiled network" if self._drop_compiled() else ""
+            _log.warning(
+                "the device's memory is short; going on with batches of %d%s", half, without
+            )
         parts = [self.codes(batch[:half]), self.codes(batch[half:])]
         return [np.concatenate(codes) for codes in zip(*parts, strict=True)]
+
+    def _drop_compiled(self) -> bool:
+        """Go on with the network as it was before it was compiled; False if it is not compiled.
+
+        Compiling again would take longer than it saves, and memory is short.
+        """
+        if not isinstance(self.backbone.cut, CompiledCut):
+            return False
+        self.backbone.cut, self.is_compiled = self.backbone.cut.uncompiled, False
+        return True
 
     def _try(self) -> None:
         """Run one example in half precision: what a person's own network does may not know it.
@@ -165,16 +179,16 @@ class TorchEngine:
         taken = torch.cuda.max_memory_allocated() - before
         return batch_size_for(torch.cuda.mem_get_info()[0], taken // TRIED)
 
-    def _compile(self, whole: nn.Module, means: Means, folder: Path) -> None:
+    def _compile(self, whole: nn.Module, means: Means, root: Path) -> None:
         shape = (self.batch_size, *self.backbone.input_shape[1:])
         batch = torch.zeros(shape, dtype=torch.float32, device=means.device).to(
             memory_format=torch.channels_last
         )
         keys = [spec.key for spec in self.specs]
-        path = compiled_path(folder, keys, means.device, self.batch_size)
+        path = path_of(root, keys, means.device, self.batch_size)
         made = compile_cut(whole, batch, means.precision, path, self.backbone.name)
         if made is not None:
-            self.backbone.cut = CompiledCut(made, self.backbone.cut, self.batch_size)
+            self.backbone.cut = CompiledCut(made, self.backbone.cut, batch, means.precision)
             self.is_compiled = True
 
 
@@ -206,6 +220,7 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
             backbone.input_shape, generator=generator, dtype=torch.float32, device="cpu"
         )
         batch = noise.to(means.device, memory_format=torch.channels_last)
+        made: nn.Module
         if means.device == "cpu":
             made = fuse(cut, DTYPES[means.precision], batch, means.batch_size or CPU_BATCH)
         else:
@@ -275,6 +290,11 @@ def open_torch_engine(
         backbone = Backbone(opened.network, layers, request.pooling)
         opened.engines[cut] = TorchEngine(backbone, means)
     return opened.engines[cut]
+
+
+def close_networks() -> None:
+    """Let go of all that are open."""
+    _open.clear()
 
 
 def made_with(device: str) -> dict[str, str]:

@@ -21,6 +21,7 @@ from tlfeatures.extraction._open import (
     extract,
     extract_layers,
     open_engine,
+    settle,
     spec_of,
 )
 from tlfeatures.pictures import (
@@ -81,7 +82,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         "auto": if it saves more time than it takes.
     batch_size : int or None
     n_jobs : int or None
-        On a CPU processes of one thread each, 1: this process; None: as it pays.
+        On a CPU processes of one thread each, 1: this process, -1: one for every core, -2: for all
+        but one; None: as it pays.
     store_dtype : {"float32", "float16"} or None
         How new rows are stored; None: half precision as float16.
     cache : path or None
@@ -199,13 +201,16 @@ class CNNCodes(TransformerMixin, BaseEstimator):
 
     def extract(self, X: Any) -> Extraction:
         """Codes, bad pictures, counts and times; raises for no bad picture."""
-        return extract(
+        done = extract(
             Pictures.of(X),
             self.request(),
             self.run_options(),
             tensors=self._tensors(),
             progress=self.progress,
         )
+        self.spec_ = done.codes.spec
+        self.n_features_out_ = self.spec_.dim
+        return done
 
     def transform_layers(self, X: Any, layers: Sequence[str | None]) -> list[NDArray[np.float32]]:
         """Codes of several layers in one pass, each cached by itself.
@@ -255,6 +260,10 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         present = store.find(keys)
         if present.all():
             return store.read(keys)
+        run = settle(run, self.request())
+        if run.precision != store.spec.precision:  # not the device that was remembered
+            store = CodeCache(run.cache_dir, self._resolve(run))
+            present = store.find(keys)
         engine = open_engine(self.request(), run, tensors=self._tensors())
         if (~present).sum() >= engine.batch_size:
             return self.transform(pictures)
@@ -369,8 +378,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         """Weights that a saved model brought along."""
         return getattr(self, "tensors_", None)
 
-    def _resolve(self) -> CodeSpec:
-        self.spec_ = spec_of(self.request(), self.run_options(), tensors=self._tensors())
+    def _resolve(self, run: RunOptions | None = None) -> CodeSpec:
+        run = run or self.run_options()
+        self.spec_ = spec_of(self.request(), run, tensors=self._tensors())
         self.n_features_out_ = self.spec_.dim
         return self.spec_
 

@@ -202,10 +202,10 @@ def first_convs(network: fx.GraphModule) -> set[fx.Node]:
 def keep_first_exact(network: fx.GraphModule) -> fx.GraphModule:
     """The same network with `first_convs` in float32, to be run under autocast; for any device."""
     kept = _copy(network)
-    modules = dict(kept.named_modules())
+    modules: dict[str, Any] = dict(kept.named_modules())
     for node in first_convs(kept):
         name = f"exact_{node.name}"
-        kept.add_submodule(name, Float32Conv2d(modules[str(node.target)]))  # type: ignore[arg-type]
+        kept.add_submodule(name, Float32Conv2d(modules[str(node.target)]))
         node.target = name
     kept.delete_all_unused_submodules()
     kept.recompile()

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import platform
+from collections.abc import Sequence
 from functools import lru_cache
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from tlfeatures.errors import UsageError
 
@@ -15,18 +19,23 @@ DECODERS = ("exact", "fast", "gpu")
 COMPILES = ("auto", "on", "off")
 BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD
+GPU_NODES = ("nvidia[0-9]*", "dri/render*")  # in /dev
+DRIVER = "/proc/driver/nvidia/version"
+VISIBLE = (
+    "CUDA_VISIBLE_DEVICES",
+    "NVIDIA_VISIBLE_DEVICES",
+    "HIP_VISIBLE_DEVICES",
+    "ROCR_VISIBLE_DEVICES",
+)
 
 
-def resolve_device(device: str) -> str:
-    """Replace "auto" by the best device there is.
+def needs_torch(device: str) -> bool:
+    """Whether only torch can say what this device is here."""
+    return device != "cpu" and (device != "auto" or _may_have_gpu())
 
-    Raises
-    ------
-    UsageError
-        If the device asked for is not there.
-    """
-    if device == "cpu" or (device == "auto" and not _may_have_gpu()):
-        return "cpu"
+
+def find_devices() -> tuple[str, ...]:
+    """The devices that torch finds, the best first."""
     import torch
 
     there = ["cpu"]
@@ -34,6 +43,46 @@ def resolve_device(device: str) -> str:
         there.insert(0, "mps")
     if torch.cuda.is_available():
         there.insert(0, "cuda")
+    return tuple(there)
+
+
+def device_signs() -> dict[str, Any]:
+    """What can be told without torch; while it stays as it is, so do the devices, as a rule."""
+    nodes = [str(path) for pattern in GPU_NODES for path in Path("/dev").glob(pattern)]
+    return {
+        "torch": installed_version("torch"),
+        "system": [platform.system(), platform.release(), platform.machine()],
+        "visible": {name: os.environ.get(name) for name in VISIBLE},
+        "signs": [sign for sign in GPU_SIGNS if Path(sign).exists()],
+        "nodes": sorted(nodes),
+        "driver": _text_of(DRIVER),
+    }
+
+
+def installed_version(package: str) -> str:
+    """The version of a package, found without importing it; "none" where it is not."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "none"
+
+
+def resolve_device(device: str, there: Sequence[str] | None = None) -> str:
+    """Replace "auto" by the best device there is.
+
+    Parameters
+    ----------
+    device : {"auto", "cpu", "cuda", "mps"}
+    there : sequence of str, optional
+        The devices, the best first; None: torch is asked, where that is needed.
+
+    Raises
+    ------
+    UsageError
+        If the device asked for is not there.
+    """
+    if there is None:
+        there = find_devices() if needs_torch(device) else ("cpu",)
     if device == "auto":
         return there[0]
     if device not in there:
@@ -97,9 +146,14 @@ def _may_have_gpu() -> bool:
 
 
 def _cpu_flags() -> set[str]:
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return set()
-    line = next((line for line in text.splitlines() if line.startswith("flags")), "")
+    lines = _text_of("/proc/cpuinfo").splitlines()
+    line = next((line for line in lines if line.startswith("flags")), "")
     return set(line.partition(":")[2].split())
+
+
+def _text_of(path: str) -> str:
+    """A small file of the system's; empty where there is none."""
+    try:
+        return Path(path).read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""

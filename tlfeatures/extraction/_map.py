@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import multiprocessing
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
-from joblib.externals.loky import process_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from joblib.parallel import get_active_backend
 
 from tlfeatures.errors import ExtractionError
-from tlfeatures.extraction._chunk import Done, Row, Run, extract_chunk
+from tlfeatures.extraction._chunk import Done, Row, Run
+from tlfeatures.extraction._said import Said, say
+from tlfeatures.extraction._worker import Errand, answer, do_chunk, errand_of
 
 A = TypeVar("A")
 _log = logging.getLogger(__name__)
@@ -82,7 +79,8 @@ def local_jobs() -> int | None:
 def map_chunks(run: Run, rows: Sequence[Row], n_workers: int, sizes: list[int]) -> Iterator[Done]:
     """Extract the chunks in worker processes; answers come as they are done.
 
-    A worker that is killed loses what it had in hand; its chunks are done again.
+    A worker that is killed loses what it had in hand; its chunks are done again. What workers log
+    or warn of is logged here, each line once.
 
     Parameters
     ----------
@@ -96,16 +94,28 @@ def map_chunks(run: Run, rows: Sequence[Row], n_workers: int, sizes: list[int]) 
     ------
     ExtractionError
         If workers are killed again and again.
+    StoreError
+        If the cache folder cannot be written.
     """
     waiting: dict[int, Sequence[Row]] = {}
     start = 0
     for i, size in enumerate(sizes):
         waiting[i] = rows[start : start + size]
         start += size
+    heard: set[Said] = set()
+    with errand_of(run) as errand:
+        for done in _map_again(errand, waiting, n_workers):
+            errand.keep()
+            say(done.said, heard)
+            yield done
+
+
+def _map_again(errand: Errand, waiting: dict[int, Sequence[Row]], n_workers: int) -> Iterator[Done]:
+    """Take from what waits until nothing does, though workers are killed."""
     for _ in range(TIMES):
         try:
             with _workers(n_workers) as parallel:
-                jobs = (delayed(_work)(i, run, chunk) for i, chunk in list(waiting.items()))
+                jobs = (delayed(do_chunk)(i, errand, rows) for i, rows in list(waiting.items()))
                 for i, done in parallel(jobs):
                     del waiting[i]
                     yield done
@@ -127,9 +137,13 @@ def ask_workers(n_workers: int, question: Callable[[], A]) -> list[A]:
     """
     try:
         with _workers(n_workers) as parallel:
-            return list(parallel(delayed(_ask)(question) for _ in range(n_workers)))
+            answers = list(parallel(delayed(answer)(question) for _ in range(n_workers)))
     except BrokenProcessPool as error:
         raise ExtractionError(KILLED) from error
+    heard: set[Said] = set()
+    for _, said in answers:
+        say(said, heard)
+    return [found for found, _ in answers]
 
 
 @contextlib.contextmanager
@@ -140,33 +154,3 @@ def _workers(n_workers: int) -> Iterator[Parallel]:
         return
     with parallel_config("loky", n_jobs=n_workers, inner_max_num_threads=1):
         yield Parallel(return_as=answers, batch_size=1)
-
-
-def _ask(question: Callable[[], A]) -> A:
-    from tlfeatures.extraction._settings import single_threaded
-
-    _settle_in()
-    with single_threaded():
-        return question()
-
-
-def _settle_in() -> None:
-    """Make this process a worker, if it was started for it; once."""
-    from tlfeatures.extraction._settings import keep_memory
-
-    is_loky = type(multiprocessing.current_process()).__name__ == "LokyProcess"
-    if not is_loky or threading.current_thread() is not threading.main_thread():
-        return
-    keep_memory()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    # A network takes more than the 300 MB of growth that loky calls a leak, and ends workers for.
-    process_executor._MAX_MEMORY_LEAK_SIZE = math.inf
-
-
-def _work(i: int, run: Run, rows: Sequence[Row]) -> tuple[int, Done]:
-    """One chunk, single-threaded, in a process of its own."""
-    from tlfeatures.extraction._settings import single_threaded
-
-    _settle_in()
-    with single_threaded():
-        return i, extract_chunk(run, rows)

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,10 @@ from tlfeatures.extraction._machine import (
     DECODERS,
     DEVICES,
     PRECISIONS,
+    device_signs,
+    find_devices,
+    installed_version,
+    needs_torch,
     resolve_device,
     resolve_precision,
 )
@@ -32,6 +35,7 @@ from tlfeatures.store import (
     OWN_CONTRACTS,
     CodeCache,
     CodeSpec,
+    DeviceMemo,
     SpecMemo,
     default_cache_dir,
     newest_contract,
@@ -41,7 +45,6 @@ if TYPE_CHECKING:
     from tlfeatures.extraction._engine import TorchEngine
 
 FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
-COMPILED = "compiled"  # folder of the cache
 PACKAGES = ("tlfeatures", "torch", "torchvision", "timm", "numpy", "pillow")
 
 
@@ -65,8 +68,8 @@ class RunOptions:
     compile : {"auto", "on", "off"}
         "auto": if it saves more time than it takes.
     n_jobs : int or None
-        On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. None: as
-        it pays.
+        On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
+        as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.
     decode : DecodeOptions
     store_dtype : {"float32", "float16"} or None
         How new rows are stored; None: half precision as float16, float32 as it is.
@@ -103,25 +106,30 @@ class RunOptions:
             value = getattr(self, name)
             if value not in known:
                 raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}.")
-        for name in ("batch_size", "n_jobs"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UsageError(f"{name} is {value}; it must be at least 1.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"batch_size is {self.batch_size}; it must be at least 1.")
+        if self.n_jobs == 0:
+            raise UsageError("n_jobs is 0; give a number of processes, -1 for all cores, or None.")
 
     @property
     def cache_dir(self) -> Path:
         """The cache folder."""
         return default_cache_dir() if self.cache is None else Path(self.cache)
 
-    def settled(self) -> RunOptions:
+    def settled(self, devices: Sequence[str] | None = None) -> RunOptions:
         """The same with device and precision as they are here.
+
+        Parameters
+        ----------
+        devices : sequence of str, optional
+            Those that are here, the best first; None: they are looked for.
 
         Raises
         ------
         UsageError
             If the device is not there, or has no such precision.
         """
-        device = resolve_device(self.device)
+        device = resolve_device(self.device, devices)
         precision = resolve_precision(self.precision, device)
         if self.decoder == "gpu" and device != "cuda":
             raise UsageError(f"decode gpu needs a CUDA GPU, the device is {device}; try fast.")
@@ -227,18 +235,51 @@ def extract_layers(
     list of Extraction
         One a layer, in the order given.
     """
-    run = settle(run or RunOptions(), request)
-    request = _absolute(request)
+    asked, request = run or RunOptions(), _absolute(request)
+    find = partial(_extract, pictures, request, layers, asked, tensors=tensors, progress=progress)
+    recalled = recall(asked, request)
+    if recalled is not None and _remembered(request, layers, recalled, tensors) is not None:
+        with contextlib.suppress(_OtherDevice):
+            return find(recalled)
+    return find(settle(asked, request))
+
+
+class _OtherDevice(Exception):  # noqa: N818  no error: it starts the run anew
+    """Something must be computed, and the device is not the one that was remembered."""
+
+
+def _extract(
+    pictures: Pictures,
+    request: BackboneRequest,
+    layers: Sequence[str | None],
+    asked: RunOptions,
+    run: RunOptions,
+    *,
+    tensors: Mapping[str, Any] | None,
+    progress: Callable[[Progress], None] | None,
+) -> list[Extraction]:
+    """The layers' codes; before anything is computed, it is made sure that `run` is what is here.
+
+    Raises
+    ------
+    _OtherDevice
+    """
     specs = specs_of(request, layers, run, n=len(pictures), tensors=tensors)
     names = dict(zip(specs, layers, strict=True))
     maker = EngineMaker(request, run, names, tensors)
+
+    def plan_for(n: int, lacking: Sequence[CodeSpec]) -> Plan:
+        if settle(asked, request) != run:
+            raise _OtherDevice
+        return plan_of(n, lacking, maker)
+
     done = extract_codes(
         pictures,
         list(names),
         maker,
         cache=run.cache_dir,
         options=decoding_of(run, specs[0]),
-        plan_for=lambda n, lacking: plan_of(n, lacking, maker),
+        plan_for=plan_for,
         retry_bad=run.retry_bad,
         store_dtype=run.store_dtype,
         progress=progress,
@@ -248,13 +289,38 @@ def extract_layers(
 
 
 def settle(run: RunOptions, request: BackboneRequest) -> RunOptions:
-    """Device and precision for this network.
+    """Device and precision for this network, as they are here.
 
     One of the user's own may know float32 only; bf16 is too coarse for depthwise convolutions.
     """
+    if not needs_torch(run.device):
+        return _settle(run, request, None)
+    devices, signs, memo = find_devices(), device_signs(), DeviceMemo(run.cache_dir)
+    if memo.get(signs) != devices:
+        memo.put(signs, devices)
+    return _settle(run, request, devices)
+
+
+def recall(run: RunOptions, request: BackboneRequest) -> RunOptions | None:
+    """The same by what an earlier run found here, without torch; None if that does not say it.
+
+    It tells which codes to look for. Before any are computed, `settle` must say the same.
+    """
+    if not needs_torch(run.device):
+        return None
+    devices = DeviceMemo(run.cache_dir).get(device_signs())
+    if devices is None:
+        return None
+    try:
+        return _settle(run, request, devices)
+    except UsageError:  # it may be wrong by now
+        return None
+
+
+def _settle(run: RunOptions, request: BackboneRequest, devices: Sequence[str] | None) -> RunOptions:
     if run.precision == "auto" and request.is_own:
-        return replace(run, precision="float32").settled()
-    settled = run.settled()
+        return replace(run, precision="float32").settled(devices)
+    settled = run.settled(devices)
     if run.precision == "auto" and settled.precision == "bf16" and is_depthwise(request.backbone):
         return replace(settled, precision="float32")
     return settled
@@ -351,7 +417,10 @@ def specs_of(
         If an own network or preprocess function says other things of the probe pictures than
         the cache remembers.
     """
-    run = settle(run, request)
+    recalled = recall(run, request)
+    if recalled is None or _remembered(request, layers, recalled, tensors) is None:
+        recalled = settle(run, request)
+    run = recalled
     specs = [_with_contract(spec, run) for spec in _base_specs(request, layers, run, tensors, n)]
     if request.needs_probes:
         engine = open_engine(request, run, layers, tensors=tensors)
@@ -454,8 +523,8 @@ def open_engine(
 
     run, request = settle(run, request), _absolute(request)
     layers = (request.layer,) if layers is None else layers
-    folder = run.cache_dir / COMPILED if is_compiled else None
-    means = Means(run.device, run.precision, run.batch_size, run.decoder, folder)
+    kept_in = run.cache_dir if is_compiled else None
+    means = Means(run.device, run.precision, run.batch_size, run.decoder, kept_in)
     return open_torch_engine(request, layers, means, tensors)
 
 
@@ -478,11 +547,4 @@ def _words(request: BackboneRequest, run: RunOptions) -> dict[str, Any]:
     if request.weights is not None and Path(request.weights).exists():
         words["weights"] = str(Path(request.weights).resolve())
     hub = {name: os.environ.get(name, "") for name in ("TORCH_HOME", "XDG_CACHE_HOME")}
-    return {**words, **hub, "versions": {name: _version(name) for name in PACKAGES}}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "none"
+    return {**words, **hub, "versions": {name: installed_version(name) for name in PACKAGES}}

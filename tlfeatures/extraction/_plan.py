@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from joblib import effective_n_jobs
+
 from tlfeatures.backbones import gflop_of, is_depthwise
 from tlfeatures.extraction._chunk import MakeEngine
 from tlfeatures.extraction._machine import has_bf16, is_worker, n_cores
@@ -79,7 +81,8 @@ def make_plan(
     device, precision : str
     batch_size : int
     n_jobs : int or None
-        As the user wishes: processes on a CPU (1: this one), decoder threads on a GPU.
+        As the user wishes: processes on a CPU (1: this one), decoder threads on a GPU; negative
+        counts from all cores, as in joblib.
     compile : {"auto", "on", "off"}
     """
     plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
@@ -121,6 +124,8 @@ def weigh_compiling(word: str, seconds: float, device: str) -> tuple[bool, str]:
 def _share_out(
     n: int, backbone: str | None, device: str, precision: str, batch_size: int, n_jobs: int | None
 ) -> Plan:
+    if n_jobs is not None and n_jobs < 0:
+        n_jobs = effective_n_jobs(n_jobs)
     threads = min(MOST_THREADS, n_cores())
     if device != "cpu":
         reason = f"one process on {device}, {n_jobs or threads} threads decode"

@@ -63,12 +63,22 @@ def keep_memory() -> None:
     By default glibc maps blocks above 32 MB anew each time; the page faults cost a network of large
     feature maps 15 to 25 % on a CPU. For worker processes only: it holds for the whole process.
     """
-    if not sys.platform.startswith("linux"):
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        libc = ctypes.CDLL(None)
+    with _c_library() as libc:
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
+
+
+def give_memory_back() -> None:
+    """Give the system what `keep_memory` made the allocator keep, as far as nothing uses it."""
+    with _c_library() as libc:
+        libc.malloc_trim(0)
+
+
+@contextlib.contextmanager
+def _c_library() -> Iterator[Any]:
+    """glibc; where it is not the C library, what is asked of it is left undone."""
+    with contextlib.suppress(OSError, AttributeError):
+        yield ctypes.CDLL(None) if sys.platform.startswith("linux") else None
 
 
 def exact_products() -> contextlib.AbstractContextManager[None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,6 +17,7 @@ from tlfeatures.modelfile import load_model, save_model
 
 KIND = "checkpoint of a fine-tuning"
 NETWORK, BEST, OPTIMIZER = "network.", "best.", "optimizer."
+LOSSES = ("train_loss", "valid_loss")
 State = dict[str, torch.Tensor]
 
 
@@ -82,7 +84,7 @@ class Checkpoint:
             "epoch_in_phase": state.epoch_in_phase,
             "best_epoch": state.best_epoch,
             "n_steps": state.n_steps,
-            "rows": [asdict(row) for row in state.rows],
+            "rows": [_to_json(row) for row in state.rows],
         }
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
         save_model(self.path, arrays, facts)
@@ -117,7 +119,7 @@ class Checkpoint:
         return Progressed(
             facts["phase"],
             facts["epoch_in_phase"],
-            [EpochRow(**row) for row in facts["rows"]],
+            [_from_json(row) for row in facts["rows"]],
             facts["best_epoch"],
             _under(BEST, tensors),
             _under(NETWORK, tensors),
@@ -129,6 +131,20 @@ class Checkpoint:
         """Take the file away: the training is over."""
         with contextlib.suppress(OSError):
             self.path.unlink(missing_ok=True)
+
+
+def _to_json(row: EpochRow) -> dict[str, Any]:
+    """JSON has no nan: a loss that is none becomes null."""
+    plain = asdict(row)
+    for name in LOSSES:
+        if plain[name] is not None and not math.isfinite(plain[name]):
+            plain[name] = None
+    return plain
+
+
+def _from_json(plain: dict[str, Any]) -> EpochRow:
+    missing = {name: math.nan for name in LOSSES if plain[name] is None and plain["epoch"]}
+    return EpochRow(**{**plain, **missing})
 
 
 def _under(prefix: str, tensors: State) -> State:

@@ -87,7 +87,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     batch_size : int, default=32
     augment : str or Augmentation, default="light"
         See `Augmentation`.
-    batch_norms : {"moving", "frozen"}, default="moving"
+    batch_norms : {"recipe", "moving", "frozen"}, default="recipe"
         Whether the statistics of trained parts move; those of frozen parts never do.
     valid : float, default=0.2
         Share of the training pictures that is carved out.
@@ -139,7 +139,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         lr: float | None = None,
         batch_size: int = 32,
         augment: Any = "light",
-        batch_norms: str = "moving",
+        batch_norms: str = "recipe",
         valid: float = 0.2,
         patience: int | str | None = "recipe",
         precision: str = "auto",
@@ -250,7 +250,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         recipe = make_recipe(self.recipe)
         choices = {
             "head": LINEAR,
-            "batch_norms": ("moving", "frozen"),
+            "batch_norms": ("recipe", "moving", "frozen"),
             "precision": ("auto", "float32", "bf16"),
         }
         for name, known in choices.items():
@@ -269,22 +269,16 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _carve(self, pictures: Pictures) -> _Task:
         split = make_split(
-            pictures.labels, None, pictures.groups, self.valid, None, self.random_state
+            labels_of(pictures), None, pictures.groups, self.valid, None, self.random_state
         )
         training: Pictures = pictures[split.train]
         carved: Pictures = pictures[split.test]
-        unknown = set(carved.labels) - set(training.labels)
-        if unknown:
-            raise LabelsError(
-                f"class {sorted(unknown)[0]} has too few pictures or groups to carve any out; add "
-                "some, or leave the class out."
-            )
         baseline = TransferClassifier(self.codes_, self.head, self.random_state)
         return _Task(training, carved, baseline.fit(training))
 
     def _train(self, recipe: Recipe, tasks: list[_Task]) -> None:
         net, training = self._prepare(recipe, tasks)
-        plan = make_plan(recipe, training.phases, net.structure, batch_norms=self.batch_norms)
+        plan = make_plan(recipe, training.phases, net.structure, batch_norms=net.batch_norms)
         self.plan_ = replace(plan, seconds=estimate_seconds(net, training))
         if self.watch is not None:
             self.watch(self.plan_)
@@ -310,7 +304,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             sizes,
             training.valid,
             precision=self._precision(),
-            batch_norms=self.batch_norms,
+            batch_norms=recipe.batch_norms if self.batch_norms == "recipe" else self.batch_norms,
             device=resolve_device(self.codes_.device),
             batch_size=self.batch_size,
             iterator_train__shuffle=True,
@@ -330,7 +324,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         as_torch = tensors and {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
         check_layers_of_entry(request, (request.layer,))
         network = load_network(request, as_torch)
-        network.module.to(resolve_device(self.codes_.device), memory_format=torch.channels_last)
+        network.module.to(resolve_device(self.codes_.device)).to(memory_format=torch.channels_last)
         return Backbone(network, (request.layer,), request.pooling)
 
     def _start(
@@ -395,7 +389,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             "network": spec.backbone,
             "weights": spec.weights_id,
             "layer": spec.layer,
-            "preprocessing": spec.preprocessing,
+            "preprocessing": spec.to_json()["preprocessing"],
             "pictures": _digest(tasks),
             **{name: _plain(value) for name, value in words.items() if name not in hidden},
         }
@@ -491,12 +485,17 @@ def _labelled(X: Any, y: Any = None, groups: Any = None) -> Pictures:
     return Pictures(pictures.items, labels, groups=groups, names=pictures.paths)
 
 
+def labels_of(pictures: Pictures) -> NDArray[Any]:
+    """Their labels, which they have."""
+    return np.asarray(pictures.labels)
+
+
 def _digest(tasks: list[_Task]) -> str:
     """Of the pictures' names and labels, in order."""
     digest = hashlib.sha256()
     for task in tasks:
         for part in (task.train, task.valid):
-            for path, label in zip(part.paths, part.labels, strict=True):
+            for path, label in zip(part.paths, labels_of(part), strict=True):
                 digest.update(f"{path}\0{label}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 

@@ -46,7 +46,7 @@ class TaskLoss(nn.Module):
         return total / len(y)
 
 
-class TuningNet(NeuralNet):  # type: ignore[misc]  # skorch ships no types
+class TuningNet(NeuralNet):
     """Trains a `FineTuneNet`, a phase at a time.
 
     Parameters
@@ -108,15 +108,8 @@ class TuningNet(NeuralNet):  # type: ignore[misc]  # skorch ships no types
         return self
 
     def train_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """One step of the optimiser; in parts of the batch where memory is short."""
-        while True:
-            try:
-                step = self._gradients(batch)
-                break
-            except (RuntimeError, MemoryError) as error:
-                if not is_memory(error):
-                    raise
-                self._take_smaller_parts(len(batch[0]), error)
+        """One step of the optimiser."""
+        step = self.gradients(batch)
         self.notify(
             "on_grad_computed", named_parameters=self.get_all_learnable_params(), batch=batch
         )
@@ -137,8 +130,23 @@ class TuningNet(NeuralNet):  # type: ignore[misc]  # skorch ships no types
         self._note("valid", scores, y)
         return {"loss": loss, "y_pred": scores}
 
-    def _gradients(self, batch: Any) -> dict[str, Any]:
-        """Gradients of the whole batch, gathered over its parts."""
+    def gradients(self, batch: Any) -> dict[str, Any]:
+        """Gradients of the whole batch, gathered over parts of it where memory is short.
+
+        Raises
+        ------
+        ExtractionError
+            If it does not hold one picture's.
+        """
+        while True:
+            try:
+                return self._gather(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_memory(error):
+                    raise
+                self._take_smaller_parts(len(batch[0]), error)
+
+    def _gather(self, batch: Any) -> dict[str, Any]:
         self._set_training(True)
         self.optimizer_.zero_grad(set_to_none=True)
         X, y = batch
@@ -164,7 +172,8 @@ class TuningNet(NeuralNet):  # type: ignore[misc]  # skorch ships no types
             self.given_ = {id(p): p.detach().clone() for p in self.module_.network.parameters()}
         moved = [p for p in self.module_.network.parameters() if p.requires_grad]
         way = torch.stack([((p - self.given_[id(p)]) ** 2).sum() for p in moved]).sum()
-        return 0.5 * alpha * way + 0.5 * beta * (self.module_.head.weight**2).sum()
+        penalty: torch.Tensor = 0.5 * alpha * way + 0.5 * beta * (self.module_.head.weight**2).sum()
+        return penalty
 
     def _note(self, prefix: str, scores: torch.Tensor, y: torch.Tensor) -> None:
         hits = task_hits(scores, y.to(scores.device), self.criterion_._sizes)
@@ -215,7 +224,8 @@ def make_net(
         train_split=predefined_split(valid),
         **more,
     )
-    return net.initialize()
+    net.initialize()
+    return net
 
 
 def make_optimizer(recipe: Recipe, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:

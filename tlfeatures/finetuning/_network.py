@@ -26,14 +26,15 @@ class UnitLength(nn.Module):
         With the codes' usual length, rates mean what they mean for a layer on raw codes.
     """
 
+    scale: torch.Tensor
+
     def __init__(self, scale: float) -> None:
         super().__init__()
         self.register_buffer("scale", torch.tensor(float(scale)))
 
     def forward(self, codes: torch.Tensor) -> torch.Tensor:
         """Codes (n, d) of equal length."""
-        scale: torch.Tensor = self.scale
-        return nn.functional.normalize(codes.float(), dim=1) * scale
+        return nn.functional.normalize(codes.float(), dim=1) * self.scale
 
 
 class FineTuneNet(nn.Module):
@@ -77,7 +78,7 @@ class FineTuneNet(nn.Module):
         """
         rows = slice(first, first + len(weights))
         with torch.no_grad():
-            made = np.asarray(weights) / float(self.unit_length.scale)  # type: ignore[arg-type]
+            made = np.asarray(weights) / float(self.unit_length.scale)
             self.head.weight[rows] = torch.from_numpy(made).to(self.head.weight)
             self.head.bias[rows] = torch.from_numpy(np.asarray(biases)).to(self.head.bias)
 
@@ -85,7 +86,7 @@ class FineTuneNet(nn.Module):
         """The first n rows as a linear head on codes of length 1, (n, d) and (n,)."""
         weight = self.head.weight.detach()[:n].double().cpu().numpy()
         bias = self.head.bias.detach()[:n].double().cpu().numpy()
-        return weight * float(self.unit_length.scale), bias  # type: ignore[arg-type]
+        return weight * float(self.unit_length.scale), bias
 
     def parameters_of(self, names: Iterable[str]) -> list[nn.Parameter]:
         """The backbone's parameters of these names."""

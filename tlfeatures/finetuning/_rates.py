@@ -63,7 +63,7 @@ def find_rate(
             if not np.isfinite(loss) or losses[-1] > EXPLODED * min(losses):
                 break
     suggested = rates[int(np.nanargmin(losses))] / BELOW_LOWEST
-    plan = make_plan(recipe, training.phases, net.structure, batch_norms=classifier.batch_norms)
+    plan = make_plan(recipe, training.phases, net.structure, batch_norms=net.batch_norms)
     return RateSearch(tuple(rates), tuple(losses), suggested, plan)
 
 

@@ -71,6 +71,9 @@ class Recipe:
     is_scratch : bool
     l2sp : (float, float) or None
         Strengths alpha of staying near the given weights, beta of a small new layer.
+    batch_norms : {"frozen", "moving"}
+        Whether the statistics of trained parts move. Those of small batches of small pictures are
+        far from the given ones: frozen where the given weights are kept near.
     patience : int or None
         Epochs without improvement after which a phase ends; None: never.
     stops_unfreezing : bool
@@ -92,6 +95,7 @@ class Recipe:
     head_start: str = "probe"
     is_scratch: bool = False
     l2sp: tuple[float, float] | None = None
+    batch_norms: str = "frozen"
     patience: int | None = 5
     stops_unfreezing: bool = False
     is_shared: bool = False
@@ -314,10 +318,20 @@ def _no_classifier_part(structure: Structure) -> str:
 
 OURS, GUIDE = "common practice", "Guide (G)"
 _teh_recipe = partial(
-    Recipe, optimizer="sgd", weight_decay=5e-4, head_start="random", patience=None
+    Recipe,
+    optimizer="sgd",
+    weight_decay=5e-4,
+    head_start="random",
+    batch_norms="moving",
+    patience=None,
 )
 _guide_recipe = partial(
-    Recipe, optimizer="adam", weight_decay=0.0, head_start="random", patience=None
+    Recipe,
+    optimizer="adam",
+    weight_decay=0.0,
+    head_start="random",
+    batch_norms="moving",
+    patience=None,
 )
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
@@ -350,6 +364,7 @@ RECIPES: Mapping[str, Recipe] = {
             weight_decay=5e-4,
             head_start="random",
             is_scratch=True,
+            batch_norms="moving",
             patience=None,
         ),
         _teh_recipe("teh-A", "Teh (G)", "scratch, all at 1e-1", _teh(1e-1), is_scratch=True),

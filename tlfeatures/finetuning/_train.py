@@ -189,7 +189,7 @@ def estimate_seconds(net: TuningNet, training: Training) -> float:
         batch = next(iter(DataLoader(training.train, training.batch_size)))
         for phase in training.phases:
             net.begin(phase, 1)
-            training_s = _seconds_of(net, net._gradients, batch)
+            training_s = _seconds_of(net, net.gradients, batch)
             judging_s = _seconds_of(net, net.validation_step, batch)
             an_epoch = len(training.train) * training_s + len(training.valid) * judging_s
             total += phase.n_epochs * an_epoch

@@ -6,8 +6,16 @@ Must not know: pictures, networks, torch, scikit-learn; a row is 16 bytes of key
 
 from tlfeatures.store._cache import CodeCache, default_cache_dir
 from tlfeatures.store._codes import Codes
+from tlfeatures.store._compiled import (
+    CompiledFile,
+    compiled_path,
+    compiled_totals,
+    list_compiled,
+    mark_compiled,
+)
 from tlfeatures.store._export import export_codes, export_folder
 from tlfeatures.store._file_memo import FileMemo
+from tlfeatures.store._files import scratch_file
 from tlfeatures.store._gc import Collection, gc_cache
 from tlfeatures.store._info import (
     OWN_CONTRACTS,
@@ -17,7 +25,7 @@ from tlfeatures.store._info import (
     find_folder,
     newest_contract,
 )
-from tlfeatures.store._memo import RangeMemo, SpecMemo
+from tlfeatures.store._memo import DeviceMemo, RangeMemo, SpecMemo
 from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._take import Taken, merge_caches
@@ -31,6 +39,8 @@ __all__ = [
     "CodeSpec",
     "Codes",
     "Collection",
+    "CompiledFile",
+    "DeviceMemo",
     "FileMemo",
     "Probes",
     "Problem",
@@ -42,15 +52,20 @@ __all__ = [
     "Verification",
     "cache_info",
     "cache_totals",
+    "compiled_path",
+    "compiled_totals",
     "default_cache_dir",
     "export_codes",
     "export_folder",
     "find_folder",
     "gc_cache",
+    "list_compiled",
+    "mark_compiled",
     "merge_caches",
     "newest_contract",
     "relative_difference",
     "tolerance",
     "repair_cache",
+    "scratch_file",
     "verify_cache",
 ]

@@ -20,7 +20,7 @@ OTHER_CACHE = (
     "before is kept."
 )
 TEMPORARY_PREFIX = ".tmp-"
-_SWEEP_AFTER_S = 24 * 3600
+SWEEP_AFTER_S = 24 * 3600
 GONE = (errno.ENOENT, errno.ESTALE)
 
 
@@ -66,6 +66,37 @@ def publish_bytes(data: bytes, path: Path) -> None:
     with replacing(path) as temporary, temporary.open("xb") as file:
         file.write(data)
         file.flush()
+
+
+@contextlib.contextmanager
+def scratch_file(folder: Path, data: bytes) -> Iterator[Path]:
+    """A file for all processes that work on a cache folder, gone after the block.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there.
+    data : bytes
+
+    Raises
+    ------
+    StoreError
+        If it cannot be written.
+    """
+    sweep_temporary(folder)
+    path = folder / temporary_name(".run")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise write_error(path, error) from error
+    try:
+        yield path
+    finally:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def publish_new(data: bytes, path: Path) -> None:
@@ -143,7 +174,7 @@ def sync_folder(folder: Path) -> None:
 
 def sweep_temporary(folder: Path) -> None:
     """Remove temporary files older than 24 hours; what cannot be removed stays."""
-    oldest = time.time() - _SWEEP_AFTER_S
+    oldest = time.time() - SWEEP_AFTER_S
     with contextlib.suppress(OSError):
         for path in folder.glob(f"{TEMPORARY_PREFIX}*"):
             with contextlib.suppress(OSError):

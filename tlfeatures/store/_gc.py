@@ -1,4 +1,4 @@
-"""Making room: folders of codes that were not used for long are taken away whole."""
+"""Making room: folders of codes, and compiled networks, that were not used for long go."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ from pathlib import Path
 
 from tlfeatures.errors import StoreError
 from tlfeatures.store._cache import META_NAME
+from tlfeatures.store._compiled import CompiledFile, list_compiled, sweep_compiled
 from tlfeatures.store._files import sweep_temporary, sync_folder, write_error
 from tlfeatures.store._info import CacheFolder, cache_info
 
 TRASH_PREFIX, CHECKED_PREFIX = ".trash-", ".gone-"
 IN_USE_S = 3600.0  # a folder used so recently may be written to: it is never taken away
 DAY_S = 86400.0
+Entry = CacheFolder | CompiledFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,11 +33,14 @@ class Collection:
     kept : list of CacheFolder
     in_use : list of CacheFolder
         Kept only because they were used within the last hour.
+    compiled_removed, compiled_kept : list of CompiledFile
     """
 
     removed: list[CacheFolder]
     kept: list[CacheFolder]
     in_use: list[CacheFolder]
+    compiled_removed: list[CompiledFile]
+    compiled_kept: list[CompiledFile]
 
 
 def gc_cache(
@@ -45,50 +50,87 @@ def gc_cache(
     max_bytes: int | None = None,
     dry_run: bool = False,
 ) -> Collection:
-    """Take away the folders that were not used for long, or until the rest is small enough.
+    """Take away what was not used for long, or until the rest is small enough.
 
     A folder is renamed first, so that nobody sees it half gone; a writer whose folder has gone
-    makes it again. What a killed run left is swept.
+    makes it again. Compiled networks of another torch than the installed one go too, however young.
+    What was used within the last hour stays. What a killed run left is swept.
 
     Parameters
     ----------
     root : path
         The cache folder.
     keep_days : float, optional
-        Folders used within so many days stay.
+        What was used within so many days stays.
     max_bytes : int, optional
-        The least recently used ones go until the folders together have no more than this.
+        The least recently used go until the rest together has no more than this.
     dry_run : bool, default=False
         Say what would go, and leave it.
 
     Raises
     ------
     StoreError
-        If a folder cannot be taken away.
+        If something cannot be taken away.
     """
     now = time.time()
-    folders = sorted(cache_info(root), key=lambda entry: _last_used(entry.folder))
-    ages = {entry.folder: now - _last_used(entry.folder) for entry in folders}
-    size = sum(entry.bytes for entry in folders)
-    removed: list[CacheFolder] = []
-    in_use: list[CacheFolder] = []
-    for entry in folders:
-        is_old = keep_days is not None and ages[entry.folder] > keep_days * DAY_S
+    found: list[Entry] = [*cache_info(root), *list_compiled(root)]
+    entries = sorted(found, key=_used)
+    size = sum(entry.bytes for entry in entries)
+    removed: list[Entry] = []
+    in_use: list[Entry] = []
+    for entry in entries:
+        age = now - _used(entry)
+        is_old = keep_days is not None and age > keep_days * DAY_S
         is_too_much = max_bytes is not None and size > max_bytes
-        if entry.spec is None or not (is_old or is_too_much):
+        if not _may_go(entry) or not (is_old or is_too_much or _is_useless(entry)):
             continue
-        if ages[entry.folder] < IN_USE_S:
-            in_use.append(entry)
-            continue
-        if not dry_run and not _take_away(entry, Path(root)):
+        if age < IN_USE_S or not (dry_run or _take(entry, Path(root))):
             in_use.append(entry)
             continue
         removed.append(entry)
         size -= entry.bytes
     if not dry_run:
         _sweep(Path(root))
-    kept = [entry for entry in folders if entry not in removed]
-    return Collection(removed, kept, in_use)
+        sweep_compiled(root)
+    kept = [entry for entry in entries if entry not in removed]
+    return Collection(
+        removed=_folders(removed),
+        kept=_folders(kept),
+        in_use=_folders(in_use),
+        compiled_removed=_files(removed),
+        compiled_kept=_files(kept),
+    )
+
+
+def _used(entry: Entry) -> float:
+    return entry.used if isinstance(entry, CompiledFile) else _last_used(entry.folder)
+
+
+def _may_go(entry: Entry) -> bool:
+    return isinstance(entry, CompiledFile) or entry.spec is not None
+
+
+def _is_useless(entry: Entry) -> bool:
+    return isinstance(entry, CompiledFile) and not entry.is_current
+
+
+def _take(entry: Entry, root: Path) -> bool:
+    """Take it away; False if it stays."""
+    if isinstance(entry, CacheFolder):
+        return _take_away(entry, root)
+    try:
+        entry.path.unlink(missing_ok=True)
+    except OSError as error:
+        raise write_error(entry.path, error) from error
+    return True
+
+
+def _folders(entries: list[Entry]) -> list[CacheFolder]:
+    return [entry for entry in entries if isinstance(entry, CacheFolder)]
+
+
+def _files(entries: list[Entry]) -> list[CompiledFile]:
+    return [entry for entry in entries if isinstance(entry, CompiledFile)]
 
 
 def _last_used(folder: Path) -> float:

@@ -1,4 +1,4 @@
-"""Memories on the disk that only save time: the spec of the same words, the range of a folder."""
+"""Memories on the disk that only save time: specs of words, a host's devices, a folder's range."""
 
 from __future__ import annotations
 
@@ -81,6 +81,39 @@ class SpecMemo:
     def _path(self, words: Mapping[str, Any]) -> Path:
         text = canonical_json([_VERSION, platform.node(), dict(words)])
         return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+class DeviceMemo:
+    """The devices that were found on this host, so that a cached run need not look for them.
+
+    Parameters
+    ----------
+    root : path
+        The cache folder; entries lie in its folder `memo`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._folder = Path(root) / "memo"
+
+    def get(self, signs: Mapping[str, Any]) -> tuple[str, ...] | None:
+        """Return the devices found when these signs were as now, None if nothing is remembered."""
+        try:
+            found = json.loads(self._path(signs).read_text(encoding="utf-8"))["devices"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        is_list = isinstance(found, list) and found and all(isinstance(one, str) for one in found)
+        return tuple(found) if is_list else None
+
+    def put(self, signs: Mapping[str, Any], devices: Sequence[str]) -> None:
+        """Remember the devices; what cannot be written is not remembered."""
+        with contextlib.suppress(OSError):
+            entry = {"signs": dict(signs), "devices": list(devices)}
+            self._folder.mkdir(parents=True, exist_ok=True)
+            publish_bytes(json.dumps(entry, indent=1).encode(), self._path(signs))
+
+    def _path(self, signs: Mapping[str, Any]) -> Path:
+        text = canonical_json([_VERSION, "devices", platform.node(), dict(signs)])
+        return self._folder / f"devices-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 class RangeMemo:

@@ -1,0 +1,117 @@
+"""Where a GPU may be, a cached run trusts what an earlier one found; one that computes does not."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tlfeatures import CNNCodes, load_pictures
+from tlfeatures.backbones import BackboneRequest
+from tlfeatures.extraction import RunOptions, _machine, _open, extract, spec_of
+from tlfeatures.extraction._machine import device_signs
+from tlfeatures.store import DeviceMemo, SpecMemo, cache_info
+
+EMBEDDED = BackboneRequest("embedded")
+
+
+@pytest.fixture(autouse=True)
+def signs_of_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is everywhere passes for a driver's, so that torch must be asked."""
+    monkeypatch.setattr(_machine, "GPU_SIGNS", (sys.executable,))
+
+
+@pytest.fixture
+def mistaken(folder: Path, tmp_path: Path) -> Path:
+    """A cache that remembers a GPU here, and the spec and some rows computed on it."""
+    here = extract(load_pictures(folder)[:4], EMBEDDED, RunOptions(tmp_path, device="cpu"))
+    there = replace(here.codes.spec, precision="fp16")
+    words = RunOptions(tmp_path, device="cuda", precision="fp16")
+    SpecMemo(tmp_path).put(_open._words(EMBEDDED, words), there)
+    DeviceMemo(tmp_path).put(device_signs(), ("cuda", "cpu"))
+    return tmp_path
+
+
+def devices(cache: Path) -> Any:
+    return DeviceMemo(cache).get(device_signs())
+
+
+def test_a_cached_run_imports_no_torch_though_a_gpu_may_be_here(
+    folder: Path, tmp_path: Path
+) -> None:
+    code = (
+        "import sys\n"
+        "from tlfeatures.cli._app import run\n"
+        "from tlfeatures.extraction import _machine\n"
+        "_machine.GPU_SIGNS = (sys.executable,)\n"
+        f"words = ['extract', {str(folder)!r}, '--backbone', 'embedded', '--jobs', '1']\n"
+        f"assert run([*words, '--cache', {str(tmp_path)!r}]) == 0\n"
+        "print('torch' in sys.modules)"
+    )
+    first, second = (
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+        for _ in range(2)
+    )
+    assert "36 computed" in first.stdout
+    assert "36 cached" in second.stdout
+    assert (first.stdout.split()[-1], second.stdout.split()[-1]) == ("True", "False")
+
+
+def test_what_was_remembered_wrongly_is_corrected_and_no_row_gets_a_wrong_key(
+    folder: Path, mistaken: Path
+) -> None:
+    done = extract(load_pictures(folder), EMBEDDED, RunOptions(mistaken))
+    assert (done.computed, done.cached, done.device) == (32, 4, "cpu")
+    assert done.codes.spec == spec_of(EMBEDDED, RunOptions(mistaken, device="cpu"))
+    assert len(cache_info(mistaken)) == 1
+    assert devices(mistaken) == ("cpu",)
+
+
+def test_a_query_is_not_computed_with_another_precision_than_its_spec(
+    folder: Path, mistaken: Path
+) -> None:
+    codes = CNNCodes("embedded", cache=mistaken)
+    path = load_pictures(folder).paths[-1]
+    found = codes.query([path])
+    assert codes.spec_.precision != "fp16"
+    np.testing.assert_array_equal(
+        found, CNNCodes("embedded", device="cpu", cache=mistaken).query([path])
+    )
+
+
+def test_a_fitted_extractor_says_which_codes_it_gave(folder: Path, mistaken: Path) -> None:
+    codes = CNNCodes("embedded", cache=mistaken).fit([])
+    assert codes.spec_.precision == "fp16"  # as remembered
+    codes.transform(load_pictures(folder))
+    assert codes.spec_ == spec_of(EMBEDDED, RunOptions(mistaken, device="cpu"))
+
+
+def test_a_device_that_was_not_here_is_looked_for_again(tmp_path: Path) -> None:
+    DeviceMemo(tmp_path).put(device_signs(), ("cpu",))
+    assert _open.recall(RunOptions(tmp_path, device="cuda"), EMBEDDED) is None
+    assert _open.recall(RunOptions(tmp_path, decoder="gpu"), EMBEDDED) is None
+    assert _open.recall(RunOptions(tmp_path), EMBEDDED).device == "cpu"
+
+
+def test_other_signs_are_another_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    DeviceMemo(tmp_path).put(device_signs(), ("cuda", "cpu"))
+    for path in (tmp_path / "memo").iterdir():
+        assert path.name.startswith("devices-")
+    assert devices(tmp_path) == ("cuda", "cpu")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert devices(tmp_path) is None
+    monkeypatch.undo()
+    assert devices(tmp_path) is None  # no sign of a GPU
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"devices": []}', '{"devices": [3]}', "{}"])
+def test_a_damaged_memory_says_nothing(tmp_path: Path, text: str) -> None:
+    DeviceMemo(tmp_path).put(device_signs(), ("cpu",))
+    (path,) = (tmp_path / "memo").iterdir()
+    path.write_text(text)
+    assert devices(tmp_path) is None
