@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from tlfeatures._version import __version__
 
 if TYPE_CHECKING:
+    from tlfeatures.advice import advise
     from tlfeatures.classification import TransferClassifier, evaluate_baseline
     from tlfeatures.extraction import CNNCodes
     from tlfeatures.pictures import Pictures, load_pictures
@@ -21,6 +22,7 @@ __all__ = [
     "Pictures",
     "TransferClassifier",
     "__version__",
+    "advise",
     "evaluate_baseline",
     "load_pictures",
 ]
@@ -30,6 +32,7 @@ _ROOMS = {
     "ImageIndex": "search",
     "Pictures": "pictures",
     "TransferClassifier": "classification",
+    "advise": "advice",
     "evaluate_baseline": "classification",
     "load_pictures": "pictures",
 }

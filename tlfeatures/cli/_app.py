@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": "Score a saved model on labelled pictures.",
     "search": "Find the nearest pictures of a query.",
     "finetune": "Train the network further, where codes are not enough.",
+    "advise": "Say which strategy suits the pictures: codes, or fine-tuning.",
     "look": "Look at the data: samples of augmented pictures.",
     "backbones": "List and describe the networks.",
     "cache": "Where the cache is and what is in it.",

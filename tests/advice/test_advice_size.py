@@ -1,0 +1,102 @@
+"""The learning curve: saturated, rising, nested, the same every time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tlfeatures.advice._sample import nested_parts, rows_to_probe, units_per_class, usable_rows
+from tlfeatures.advice._size import Curve, measure_size
+
+MakeCodes = Callable[..., tuple[NDArray[np.float32], NDArray[np.str_]]]
+
+
+def test_a_task_that_few_pictures_settle_has_a_flat_curve(make_codes: MakeCodes) -> None:
+    size = measure_size(*make_codes(60, noise=0.05))
+    assert size.curve_says == "is flat"
+    assert size.curve[-1].accuracy == 1.0
+
+
+def test_a_task_with_more_columns_than_pictures_still_rises(make_codes: MakeCodes) -> None:
+    X, y = make_codes(200, width=300, noise=5.0)
+    size = measure_size(X, y)
+    assert size.curve_says == "still rises steeply"
+    accuracies = [point.accuracy for point in size.curve]
+    assert accuracies == sorted(accuracies)
+
+
+def test_the_curve_counts_training_pictures(make_codes: MakeCodes) -> None:
+    size = measure_size(*make_codes(20, n_classes=4))
+    assert (size.n, size.n_classes, size.per_class) == (80, 4, 20)
+    assert [point.n for point in size.curve] == [8, 16, 32, 64]
+
+
+def test_the_same_seed_gives_the_same_curve(make_codes: MakeCodes) -> None:
+    X, y = make_codes(15, noise=3.0)
+    assert measure_size(X, y, random_state=3) == measure_size(X, y, random_state=3)
+    assert measure_size(X, y, random_state=3) != measure_size(X, y, random_state=4)
+
+
+def test_the_slope_is_the_accuracy_that_a_doubling_brings() -> None:
+    n = np.array([10.0, 20.0, 40.0, 80.0])
+    rows = np.array([[0.1, 0.5, 0.6, 0.7], [0.9, 0.7, 0.8, 0.9]])
+    slope, error = Curve(n, rows).slope() or (0.0, 0.0)
+    assert slope == pytest.approx(0.1)
+    assert error == pytest.approx(0.0)
+    assert Curve(np.full(4, 5.0), rows).slope() is None
+
+
+def test_pictures_of_a_group_stay_on_one_side(make_codes: MakeCodes) -> None:
+    X, y = make_codes(6, noise=3.0)
+    groups = np.repeat(np.arange(12), 10)
+    rng = np.random.default_rng(0)
+    copies = np.repeat(X, 10, axis=0) + 0.01 * rng.normal(size=(120, X.shape[1])).astype("f4")
+    shuffled = rng.permutation(np.repeat(y, 1))
+    labels = np.repeat(shuffled, 10)
+    leaking = measure_size(copies, labels).curve[-1].accuracy
+    kept_apart = measure_size(copies, labels, groups).curve[-1].accuracy
+    assert leaking == 1.0
+    assert kept_apart < 0.9
+
+
+def test_nested_parts_hold_every_class_and_each_the_one_before() -> None:
+    y = np.repeat(["a", "b", "c"], [40, 8, 1])
+    parts = nested_parts(y, (0.125, 0.5, 1.0), 1, random_state=0)
+    assert [len(part) for part in parts] == [5 + 1 + 1, 20 + 4 + 1, 49]
+    for smaller, larger in pairwise(parts):
+        assert set(smaller) <= set(larger)
+        assert set(y[smaller]) == {"a", "b", "c"}
+
+
+def test_classes_that_are_too_small_are_named() -> None:
+    y = np.repeat(["a", "b", "c"], [10, 3, 4])
+    rows, small = usable_rows(y)
+    assert small == ["b"]
+    assert set(y[rows]) == {"a", "c"}
+    groups = np.arange(17) // 4
+    assert units_per_class(y, groups)[1].tolist() == [3, 2, 2]
+    assert usable_rows(y, groups)[1] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [([30, 30], 60), ([5000, 100], 500), ([50] * 102, 500), ([4] * 90, 360), ([9] * 1000, 500)],
+)
+def test_about_500_pictures_are_probed(counts: list[int], expected: int) -> None:
+    y = np.repeat([f"{i:04}" for i in range(len(counts))], counts)
+    rows = rows_to_probe(y)
+    assert len(rows) == expected
+    assert len(set(rows)) == len(rows)
+    each = np.unique(y[rows], return_counts=True)[1]
+    assert each.min() >= 4
+
+
+def test_probed_pictures_come_from_different_groups_first() -> None:
+    y = np.repeat(["a", "b"], 1000)
+    groups = np.arange(2000) // 4
+    rows = rows_to_probe(y, groups)
+    assert len(set(groups[rows])) == len(rows) == 500

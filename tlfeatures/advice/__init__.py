@@ -1,0 +1,41 @@
+"""Which strategy suits these pictures: the documents' rules on measured size and similarity.
+
+Promises: every signal is shown with its threshold and the threshold's reason; a contradiction of
+the documents is named, with why one was followed. Must not know: pages, the command line.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from tlfeatures.advice._evidence import CurvePoint, Evidence, ProbedLayer, Similarity, Size
+from tlfeatures.advice._rules import STRATEGIES, Disagreement, Recommendation, choose
+
+if TYPE_CHECKING:
+    from tlfeatures.advice._advise import Advice, advise
+    from tlfeatures.advice._verify import verify
+
+__all__ = [
+    "STRATEGIES",
+    "Advice",
+    "CurvePoint",
+    "Disagreement",
+    "Evidence",
+    "ProbedLayer",
+    "Recommendation",
+    "Similarity",
+    "Size",
+    "advise",
+    "choose",
+    "verify",
+]
+
+_LATER = {"Advice": "_advise", "advise": "_advise", "verify": "_verify"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -1,0 +1,223 @@
+"""What the network itself is asked: its depths, its first batch norms, the time to train it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.functional import cross_entropy
+
+from tlfeatures.advice._rules import FULL, LAST_BLOCKS
+from tlfeatures.backbones import BackboneRequest, Network, WeightsFacts, list_backbones, normalise
+from tlfeatures.extraction import CNNCodes
+from tlfeatures.pictures import Pictures, decode
+
+TARGETS = (0.2, 0.4, 0.6, 0.8)  # of the depth; the default codes are the fifth
+LATEST = 0.95  # what comes later says the same as the default codes
+FIRST_NORMS = 3
+IMAGENET_CLASSES = 1000
+TIMED = 4  # pictures in a timed step
+LAST_SHARE = 0.75  # weights from here on are the last block: about one of four stages
+
+
+@dataclass(frozen=True)
+class Depths:
+    """Where a network is probed.
+
+    Attributes
+    ----------
+    layers : tuple of str
+        By depth, the default layer last.
+    depths : tuple of float
+        Shares of the layers with weights, the last one 1.
+    output : str or None
+        The layer of the original head's answers; None where there is none to go by.
+    published : float or None
+        Top-1 accuracy of these weights.
+    own_size : int or None
+        Side in pixels at which that accuracy was measured.
+    missing : dict of str to str
+        Why a signal cannot be measured.
+    """
+
+    layers: tuple[str, ...]
+    depths: tuple[float, ...]
+    output: str | None
+    published: float | None
+    own_size: int | None
+    missing: dict[str, str]
+
+
+def find_depths(network: Network, request: BackboneRequest) -> Depths:
+    """About five depths to probe, and the original head where its answers mean something.
+
+    Parameters
+    ----------
+    network : Network
+    request : BackboneRequest
+        That it was loaded for.
+    """
+    last = network.layers.default_layer()
+    earlier = _earlier_layers(network, last)
+    missing = {} if earlier else {"depth": "the network has no blocks that could be told apart"}
+    entry, why = _published(network, request)
+    layers, depths = zip(*earlier, (last, 1.0), strict=True)
+    if entry is None:
+        return Depths(layers, depths, None, None, None, {**missing, "confidence": why})
+    output = network.layers.names[-1]
+    return Depths(layers, depths, output, entry.top1, entry.input_size, missing)
+
+
+def _earlier_layers(network: Network, last: str) -> list[tuple[str, float]]:
+    """Ends of blocks nearest to the target depths, with their own depths."""
+    depth_of = _depths_of(network, last)
+    aliases = network.layers.aliases
+    ends = [layer for alias, layer in aliases.items() if alias.startswith("block-")]
+    candidates = [(depth_of[end], end) for end in ends if depth_of.get(end, 1) < LATEST]
+    if not candidates:
+        return []
+    nearest = {min(candidates, key=lambda c: abs(c[0] - target)) for target in TARGETS}
+    return [(layer, round(depth, 3)) for depth, layer in sorted(nearest)]
+
+
+def _depths_of(network: Network, last: str) -> dict[str, float]:
+    """For each layer up to the default one, the share of layers with weights that lie behind."""
+    passed, found = 0, {}
+    for call in network.layers.calls:
+        passed += call.module is not None and _has_matrix(call.module)
+        found[call.name] = passed
+        if call.name == last:
+            break
+    return {name: count / max(1, passed) for name, count in found.items()}
+
+
+def _has_matrix(module: nn.Module) -> bool:
+    return any(p.ndim > 1 for p in module.parameters(recurse=False))
+
+
+def _published(network: Network, request: BackboneRequest) -> tuple[WeightsFacts | None, str]:
+    """What is published of the weights, or why the original head says nothing."""
+    facts = next((f for f in list_backbones() if f.name == request.backbone), None)
+    if facts is None:
+        return None, "only of torchvision's networks it is known how accurate their heads are"
+    if (request.weights or "").partition(":")[0] == "random":
+        return None, "random weights have not learned any classes"
+    entry = next((e for e in facts.entries if e.name == request.weights), facts.entries[0])
+    with torch.inference_mode():
+        answer = network.module(network.example())
+    is_usable = answer.shape[1:] == (IMAGENET_CLASSES,) and bool(torch.isfinite(answer).all())
+    if entry.top1 is None or not is_usable:
+        return None, f"these weights have no head of ImageNet's {IMAGENET_CLASSES:,} classes"
+    return entry, ""
+
+
+def prepare_batch(network: Network, pictures: Pictures, codes: CNNCodes) -> torch.Tensor:
+    """The network's input for pictures, shape (n, 3, H, W), float32, on its device."""
+    options = codes.decode_options()
+    prepared = [network.preprocessing.prepare(decode(item, options)) for item in pictures]
+    device = next((p.device for p in network.module.parameters()), torch.device("cpu"))
+    return normalise(torch.from_numpy(np.stack(prepared)).to(device), network.preprocessing)
+
+
+def batch_norm_distance(network: nn.Module, batch: torch.Tensor) -> float | None:
+    """How far the inputs of the first batch norms lie from what these expect.
+
+    Mean over the first three batch norms and their channels of |mean - stored mean| in stored
+    standard deviations. None where the network has no batch norms with statistics.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode.
+    batch : Tensor of shape (n, 3, H, W), float32
+    """
+    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)][:FIRST_NORMS]
+    norms = [m for m in norms if m.running_mean is not None]
+    found: dict[nn.Module, float] = {}
+
+    def look(norm: Any, given: tuple[torch.Tensor, ...]) -> None:
+        spread = torch.sqrt(norm.running_var + norm.eps)
+        shift = (given[0].mean(dim=(0, 2, 3)) - norm.running_mean).abs() / spread
+        found[norm] = float(shift.mean())
+        if len(found) == len(norms):
+            raise _EnoughError
+
+    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
+    try:
+        with torch.inference_mode():
+            network(batch)
+    except _EnoughError:
+        pass
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return float(np.mean(list(found.values()))) if found else None
+
+
+class _EnoughError(Exception):
+    """Ends a forward pass of which the rest is not needed."""
+
+
+def seconds_a_picture(network: Network, batch: torch.Tensor) -> dict[str, float]:
+    """Seconds a picture takes in one step of training, timed on a few; and forward alone.
+
+    Parameters
+    ----------
+    network : Network
+        Its parameters keep their values.
+    batch : Tensor of shape (n, 3, H, W), float32
+
+    Returns
+    -------
+    dict
+        By strategy: "codes" (forward alone), "last-blocks", "full".
+    """
+    few, module = batch[:TIMED], network.module
+    if len(few) < TIMED:
+        few = few.repeat(TIMED, 1, 1, 1)[:TIMED]
+    matrices = [p for p in module.parameters() if p.ndim > 1]
+    last = matrices[int(LAST_SHARE * len(matrices)) :]
+    seconds = {"codes": _timed(lambda: _forward(module, few))}
+    for strategy, trained in ((LAST_BLOCKS, last), (FULL, list(module.parameters()))):
+        with _training(trained):
+            seconds[strategy] = _timed(lambda: _step(module, few))
+    return {name: value / TIMED for name, value in seconds.items()}
+
+
+def _timed(call: Callable[[], None]) -> float:
+    call()  # the first time, memory is fetched
+    started = time.perf_counter()
+    call()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+@torch.inference_mode()
+def _forward(network: nn.Module, batch: torch.Tensor) -> None:
+    network(batch)
+
+
+def _step(network: nn.Module, batch: torch.Tensor) -> None:
+    classes = torch.zeros(len(batch), dtype=torch.long, device=batch.device)
+    cross_entropy(network(batch).flatten(1), classes).backward()
+
+
+@contextmanager
+def _training(parameters: list[nn.Parameter]) -> Iterator[None]:
+    """Gradients for these parameters, taken away again."""
+    for parameter in parameters:
+        parameter.requires_grad_(True)
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+            parameter.grad = None

@@ -1,0 +1,67 @@
+"""tlfeatures advise."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from tlfeatures.cli._options import (
+    LAYER_OPTION,
+    LIMIT_OPTION,
+    NETWORK_OPTIONS,
+    OUTPUT_OPTIONS,
+    RUN_OPTIONS,
+    SEED_OPTION,
+    STRICT_OPTION,
+    options,
+    take_both,
+)
+from tlfeatures.cli._output import exit_code, print_json, say_bad, say_cache, say_plan
+from tlfeatures.cli._progress import printable
+
+
+@click.command("advise")
+@click.argument("images")
+@click.option("--verify", "is_tried", is_flag=True, help="Try the candidates on a held-out side.")
+@click.option(
+    "--epochs",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="With --verify: the budget of those that train the network.",
+)
+@options(
+    LIMIT_OPTION,
+    LAYER_OPTION,
+    NETWORK_OPTIONS,
+    RUN_OPTIONS,
+    SEED_OPTION,
+    OUTPUT_OPTIONS,
+    STRICT_OPTION,
+)
+def command(images: str, is_tried: bool, epochs: int, **given: Any) -> int:
+    """Say which strategy suits IMAGES: codes, earlier codes, fine-tuning a part or all.
+
+    Measures how many and how similar the pictures are to what the network was trained on, and
+    applies the documents' rules; docs/advice.md says how.
+    """
+    from tlfeatures.advice import advise, verify
+
+    words, pictures = take_both(given, images)
+    say_plan(pictures, words)
+    more = {"random_state": given["seed"], "say": words.progress.say}
+    if is_tried:
+        advice = verify(pictures, words.make_codes(), epochs=epochs, **more)
+    else:
+        advice = advise(pictures, words.make_codes(), **more)
+    if given["as_json"]:
+        print_json(advice.to_json())
+    else:
+        click.echo(printable(advice.to_text()))
+    for note in advice.warnings:
+        words.progress.say(f"note: {note}")
+    say_bad(advice.bad, words.progress)
+    say_cache(words.run.cache_dir, words.progress)
+    return exit_code(advice.bad, given["strict"])
