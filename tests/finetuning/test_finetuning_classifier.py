@@ -128,7 +128,9 @@ class Killed(BaseException):
     """As a process that is ended in the middle."""
 
 
-@pytest.mark.parametrize("recipe", ["full", "ulmfit", "teh-B"])
+@pytest.mark.parametrize(
+    "recipe", ["full", "ulmfit", pytest.param("teh-B", marks=pytest.mark.slow)]
+)
 def test_killed_and_resumed_training_ends_with_the_same_weights(
     recipe: str, pictures: Pictures, cache: Path, tmp_path: Path
 ) -> None:

@@ -25,9 +25,10 @@ EXPECTED = {
     "regnet_y_400mf": ["stem", "trunk_output.block1.block1-0", "trunk_output.block2"],
 }  # fmt: skip
 N_STAGES = {
-    "mobilenet_v2": 5, "mobilenet_v3_small": 5,
-    "mnasnet0_5": 5, "convnext_tiny": 4, "swin_t": 4, "vit_b_32": 13,
+    "mobilenet_v3_small": 5, "convnext_tiny": 4, "densenet121": 5, "mobilenet_v2": 5,
+    "efficientnet_b0": 5, "mnasnet0_5": 5, "swin_t": 4, "googlenet": 5, "vit_b_32": 13,
 }  # fmt: skip
+QUICK = ("embedded", "resnet18", "squeezenet1_1", "mobilenet_v3_small", "convnext_tiny")
 
 
 def open_backbone(name: str) -> Backbone:
@@ -56,7 +57,13 @@ def check_parts(backbone: Backbone, structure: Structure) -> None:
     assert norms <= dict(backbone.network.named_modules()).keys()
 
 
-@pytest.mark.parametrize("name", sorted({*EXPECTED, *N_STAGES}))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow])
+        for name in (*EXPECTED, *N_STAGES)
+    ],
+)
 def test_parts_of_each_family(name: str) -> None:
     backbone = open_backbone(name)
     structure = find_structure(backbone, 3)

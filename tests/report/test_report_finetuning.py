@@ -74,6 +74,7 @@ def result() -> FineTuning:
         ["ants", "bees"], "train/val folders", 195, 49, 153, [("a.gif", "truncated")], "resnet18",
         "0123456789abcdef0123", "avgpool", UNFREEZING, make_epochs(UNFREEZING), 4, baseline, tuned,
         tuned, 0.38, FINE_TUNED, ["few pictures"], {"total": 12.0},
+        {"baseline": 0.8, "fine-tuned": 0.85},
     )  # fmt: skip
 
 
@@ -167,10 +168,7 @@ def test_it_says_what_was_kept_on_which_pictures_and_how_sure_that_is(result: Fi
     words = verdict(result)
     assert "fine-tuned network replaces the baseline" in words
     assert "49 pictures carved out" in words
-    assert (
-        "epoch 4 was judged the best, it reached 85.0 %; the baseline (epoch 0) reached 80.0 %"
-        in words
-    )
+    assert "epoch 4 was judged the best, it reached 85.0 %; the baseline reached 80.0 %" in words
     assert "differs by +2.0 points, p = 0.38" in words
     assert "neither is shown to be better" in words
 

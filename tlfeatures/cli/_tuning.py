@@ -36,7 +36,7 @@ def plan_lines(plan: TrainingPlan) -> list[str]:
     weights = "random weights" if plan.is_scratch else "the given weights"
     lines = [
         f"recipe {plan.recipe} ({plan.source}): {plan.optimizer}; starts from {weights}, the new "
-        f"layer from {STARTS[plan.head_start]}"
+        f"layer from {STARTS[plan.head_start]}; augmentation {plan.augmentation}"
     ]
     for phase in plan.phases:
         lines += phase_lines(phase, plan.n_parameters)

@@ -278,8 +278,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _train(self, recipe: Recipe, tasks: list[_Task]) -> None:
         net, training = self._prepare(recipe, tasks)
-        plan = make_plan(recipe, training.phases, net.structure, batch_norms=net.batch_norms)
-        self.plan_ = replace(plan, seconds=estimate_seconds(net, training))
+        self.plan_ = self._plan(net, training, estimate_seconds(net, training))
         if self.watch is not None:
             self.watch(self.plan_)
         done = train(net, training)
@@ -287,6 +286,18 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.tuned_ = self._as_transfer(net, tasks[0])
         if training.checkpoint is not None:
             training.checkpoint.remove()
+
+    def _plan(
+        self, net: TuningNet, training: Training, seconds: float | None = None
+    ) -> TrainingPlan:
+        return make_plan(
+            net.recipe,
+            training.phases,
+            net.structure,
+            batch_norms=net.batch_norms,
+            augmentation=self._augmentation().words,
+            seconds=seconds,
+        )
 
     def _prepare(self, recipe: Recipe, tasks: list[_Task]) -> tuple[TuningNet, Training]:
         """The network at its start, and what the training needs beside it."""

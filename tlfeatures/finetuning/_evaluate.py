@@ -94,6 +94,7 @@ def evaluate_finetuning(
             "fit": round(fitted - extracted, 3),
             "score": round(time.perf_counter() - fitted, 3),
         },
+        valid_accuracy=classifier.valid_accuracy_,
         classifier=classifier,
     )
 

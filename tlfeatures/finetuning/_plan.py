@@ -17,7 +17,8 @@ def make_plan(
     phases: Sequence[Phase],
     structure: Structure,
     *,
-    batch_norms: str = "moving",
+    batch_norms: str,
+    augmentation: str,
     seconds: float | None = None,
 ) -> TrainingPlan:
     """What will be trained, how fast, and what happens to the batch norms.
@@ -30,6 +31,7 @@ def make_plan(
     structure : Structure
     batch_norms : {"moving", "frozen"}
         Whether the statistics of trained parts move.
+    augmentation : str
     seconds : float, optional
         Expected.
     """
@@ -46,6 +48,7 @@ def make_plan(
         optimizer=f"{named}{momentum}{nesterov}{decay}",
         n_parameters=structure.n_parameters,
         phases=tuple(_phase(phase, structure, batch_norms) for phase in phases),
+        augmentation=augmentation,
         seconds=seconds,
     )
 

@@ -11,7 +11,6 @@ import torch
 from torch.utils.data import DataLoader
 
 from tlfeatures.finetuning._classifier import FineTunedClassifier
-from tlfeatures.finetuning._plan import make_plan
 from tlfeatures.finetuning._result import RateSearch
 from tlfeatures.pictures import Pictures
 
@@ -63,8 +62,7 @@ def find_rate(
             if not np.isfinite(loss) or losses[-1] > EXPLODED * min(losses):
                 break
     suggested = rates[int(np.nanargmin(losses))] / BELOW_LOWEST
-    plan = make_plan(recipe, training.phases, net.structure, batch_norms=net.batch_norms)
-    return RateSearch(tuple(rates), tuple(losses), suggested, plan)
+    return RateSearch(tuple(rates), tuple(losses), suggested, classifier._plan(net, training))
 
 
 def _endless(training: Any, batch_size: int) -> Iterator[Any]:

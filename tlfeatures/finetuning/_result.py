@@ -78,6 +78,8 @@ class TrainingPlan:
     n_parameters : int
         Of the network with its new layer.
     phases : tuple of PhasePlan
+    augmentation : str
+        In the words of `parse_augmentation`.
     seconds : float or None
         Expected on this machine; None: not estimated.
     """
@@ -90,6 +92,7 @@ class TrainingPlan:
     optimizer: str
     n_parameters: int
     phases: tuple[PhasePlan, ...]
+    augmentation: str = "none"
     seconds: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -182,6 +185,8 @@ class FineTuning:
     p_value : float
         Of the exact McNemar test between `baseline` and `tuned` on the same pictures.
     kept : {"fine-tuned", "baseline"}
+    valid_accuracy : dict of str to float
+        Of "baseline" and "fine-tuned" on the carved split, which decided.
     """
 
     classes: list[str]
@@ -203,6 +208,7 @@ class FineTuning:
     kept: str
     warnings: list[str]
     seconds: dict[str, float]
+    valid_accuracy: dict[str, float] = field(default_factory=dict)
     classifier: Any = field(repr=False, default=None)
 
     def to_json(self) -> dict[str, Any]:

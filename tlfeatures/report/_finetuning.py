@@ -163,6 +163,7 @@ def _plan_facts(plan: TrainingPlan) -> list[tuple[str, str]]:
         ("Recipe", f"{plan.recipe} ({plan.source})"),
         ("Starts from", start),
         ("Optimiser", plan.optimizer),
+        ("Augmentation", plan.augmentation),
     ]
 
 
@@ -188,14 +189,14 @@ def _minutes(seconds: float) -> str:
 def _verdict(result: FineTuning) -> list[str]:
     """Kept or replaced on the carved split; how sure, on the reported one."""
     rows = {row.epoch: row for row in result.epochs}
-    best, start = rows.get(result.best_epoch), rows.get(0)
+    best, codes_alone = rows.get(result.best_epoch), result.valid_accuracy.get("baseline")
     where = f"on the {result.n_valid} pictures carved out of the training data"
     parts = []
-    if best is not None:  # judged by the loss or the accuracy: that is not for a page to know
+    if best is not None:
         name = f"epoch {best.epoch}" if best.epoch else "the start, epoch 0,"
         parts.append(f"{name} was judged the best, it reached {_shown(best.valid_accuracy)}")
-    if start is not None and start is not best and result.plan.head_start == "probe":
-        parts.append(f"the baseline (epoch 0) reached {_shown(start.valid_accuracy)}")
+    if codes_alone is not None:
+        parts.append(f"the baseline reached {_shown(codes_alone)}")
     chosen = (
         "The fine-tuned network replaces the baseline."
         if result.kept == "fine-tuned"
