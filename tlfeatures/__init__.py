@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from tlfeatures.advice import advise
     from tlfeatures.classification import TransferClassifier, evaluate_baseline
     from tlfeatures.extraction import CNNCodes
+    from tlfeatures.finetuning import FineTunedClassifier
     from tlfeatures.pictures import Pictures, load_pictures
     from tlfeatures.search import ImageIndex
 
 __all__ = [
     "CNNCodes",
+    "FineTunedClassifier",
     "ImageIndex",
     "Pictures",
     "TransferClassifier",
@@ -29,6 +31,7 @@ __all__ = [
 
 _ROOMS = {
     "CNNCodes": "extraction",
+    "FineTunedClassifier": "finetuning",
     "ImageIndex": "search",
     "Pictures": "pictures",
     "TransferClassifier": "classification",
