@@ -24,14 +24,15 @@ from tlfeatures.backbones._preprocessing import (
     PREPROCESS_NAMES,
     OwnPreprocessing,
     Preprocessing,
+    make_preprocessing,
 )
 from tlfeatures.backbones._request import BackboneRequest
-from tlfeatures.backbones._words import weights_file
+from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
 
 if TYPE_CHECKING:
     from tlfeatures.backbones._backbone import Backbone, check_layers_of_entry, load_backbone
     from tlfeatures.backbones._describe import Description, describe_backbone
-    from tlfeatures.backbones._network import Network, load_network
+    from tlfeatures.backbones._network import Network, load_network, normalise
     from tlfeatures.backbones._pooling import pool_codes
 
 __all__ = [
@@ -52,11 +53,15 @@ __all__ = [
     "describe_backbone",
     "gflop_of",
     "is_depthwise",
+    "is_file_name",
     "licence_note",
     "list_backbones",
     "load_backbone",
     "load_network",
+    "make_preprocessing",
+    "normalise",
     "pool_codes",
+    "random_seed",
     "weights_file",
 ]
 
@@ -66,6 +71,7 @@ _TORCH_SIDE = {
     "load_backbone": "_backbone",
     "Network": "_network",
     "load_network": "_network",
+    "normalise": "_network",
     "pool_codes": "_pooling",
     "Description": "_describe",
     "describe_backbone": "_describe",

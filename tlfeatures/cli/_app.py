@@ -19,7 +19,7 @@ VERBS = {
     "predict": "Label pictures with a saved model.",
     "evaluate": "Score a saved model on labelled pictures.",
     "search": "Find the nearest pictures of a query.",
-    "backbones": "List and describe the networks.",
+    "backbones": "List, describe and examine the networks.",
     "cache": "Where the cache is and what is in it.",
 }
 

@@ -88,8 +88,11 @@ NETWORK_OPTIONS = [
     ),
     MAX_PIXELS_OPTION,
 ]
+DEVICE_OPTION = click.option(
+    "--device", type=click.Choice(DEVICES), default="auto", show_default=True
+)
 RUN_OPTIONS = [
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
+    DEVICE_OPTION,
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),

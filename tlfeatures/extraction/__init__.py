@@ -1,4 +1,4 @@
-"""Pictures -> codes, through the cache: the engine, the loop over batches, `CNNCodes`.
+"""Pictures -> codes, through the cache: the engine, the loop over batches, `CNNCodes`, the doctor.
 
 Promises: n given = n coded + n bad; what is cached is never computed again; memory is flat in n.
 Must not know: labels' meaning, heads, reports. `extract_codes` needs neither torch nor scikit-learn
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tlfeatures.extraction._chunk import Engine
+from tlfeatures.extraction._doctor_check import check_preprocessing
 from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import Extraction, Note, Progress, extract_codes
 from tlfeatures.extraction._machine import COMPILES, DECODERS, DEVICES, PRECISIONS
@@ -24,6 +25,7 @@ from tlfeatures.extraction._open import (
 )
 
 if TYPE_CHECKING:
+    from tlfeatures.extraction._doctor import Diagnosis, Finding, diagnose
     from tlfeatures.extraction._estimator import CNNCodes
 
 __all__ = [
@@ -32,11 +34,15 @@ __all__ = [
     "DEVICES",
     "PRECISIONS",
     "CNNCodes",
+    "Diagnosis",
     "Engine",
     "Extraction",
+    "Finding",
     "Note",
     "Progress",
     "RunOptions",
+    "check_preprocessing",
+    "diagnose",
     "export_pictures",
     "extract",
     "extract_codes",
@@ -48,9 +54,17 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name == "CNNCodes":
-        from tlfeatures.extraction._estimator import CNNCodes
+_LATER = {
+    "CNNCodes": "_estimator",
+    "Diagnosis": "_doctor",
+    "Finding": "_doctor",
+    "diagnose": "_doctor",
+}
 
-        return CNNCodes
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __getattr__(name: str) -> Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -17,7 +17,7 @@ from tlfeatures.store._info import (
     find_folder,
     newest_contract,
 )
-from tlfeatures.store._memo import RangeMemo, SpecMemo
+from tlfeatures.store._memo import AnswerMemo, RangeMemo, SpecMemo
 from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._take import Taken, merge_caches
@@ -26,6 +26,7 @@ from tlfeatures.store._writer import ShardWriter
 
 __all__ = [
     "OWN_CONTRACTS",
+    "AnswerMemo",
     "CacheFolder",
     "CodeCache",
     "CodeSpec",
