@@ -165,7 +165,7 @@ def test_norms_never_trained_are_no_evidence() -> None:
     )
 
 
-def planted_views(consistent: float, scale: float = 6.0, n: int = 40, seed: int = 0) -> Views:
+def planted_views(consistent: float, scale: float = 8.0, n: int = 40, seed: int = 0) -> Views:
     """Views of which such a share shows the picture's own class."""
     rng = np.random.default_rng(seed)
     own = rng.integers(0, 100, n)
@@ -213,7 +213,7 @@ class FakePatient:
         return self.head
 
     def answers(self, squares: Any, fed: Preprocessing) -> Any:
-        skill, scale = self.skills.get(self._name(fed), (0.0, 6.0))
+        skill, scale = self.skills.get(self._name(fed), (0.0, 8.0))
         own = squares[:, 0, 0, 0].astype(int) % 200
         shown = np.where(
             self.rng.random(len(own)) < skill, own, self.rng.integers(0, 200, len(own))
@@ -259,7 +259,7 @@ CLEAR = {"imagenet": 0.01, "imagenet, BGR": 0.011, "tf": 0.07, "tf, BGR": 0.07, 
     ],
 )
 def test_norms_tell_the_scale_and_the_head_the_order(asked: Preprocessing, verdict: str) -> None:
-    made = examine(asked, CLEAR, {"imagenet": (0.9, 6.0), "imagenet, BGR": (0.5, 6.0)})
+    made = examine(asked, CLEAR, {"imagenet": (0.9, 8.0), "imagenet, BGR": (0.5, 8.0)})
     assert (made.verdict, made.expected) == (verdict, ["imagenet"])
     assert made.is_mistake == (verdict != "right")
 
@@ -271,7 +271,7 @@ def test_without_a_head_the_order_cannot_be_told_but_the_scale_can() -> None:
 
 
 def test_a_head_that_does_as_well_on_both_orders_tells_neither() -> None:
-    made = examine(IMAGENET, CLEAR, {"imagenet": (0.7, 6.0), "imagenet, BGR": (0.7, 6.0)})
+    made = examine(IMAGENET, CLEAR, {"imagenet": (0.7, 8.0), "imagenet, BGR": (0.7, 8.0)})
     assert made.verdict == "cannot tell"
     assert "imagenet or imagenet, BGR" in made.words
 
@@ -281,8 +281,8 @@ ALL = [c.name for c in names.make_candidates(IMAGENET, None)]
 
 def test_without_norms_what_leaves_the_head_unsure_is_left_out() -> None:
     skills = dict.fromkeys(ALL, (1.0, 0.01))  # nearly flat, though consistent
-    skills |= {"caffe": (0.9, 6.0), "caffe, RGB": (0.4, 6.0)}
-    skills |= {"0-255": (0.4, 6.0), "0-255, BGR": (0.4, 6.0)}
+    skills |= {"caffe": (0.9, 8.0), "caffe, RGB": (0.4, 8.0)}
+    skills |= {"0-255": (0.4, 8.0), "0-255, BGR": (0.4, 8.0)}
     made = examine(IMAGENET, None, skills)
     assert (made.verdict, made.expected) == ("imagenet", ["caffe"])
     why = {each.name: each.excluded for each in made.candidates}
@@ -301,7 +301,7 @@ def test_without_norms_what_makes_the_head_too_sure_is_left_out() -> None:
 
 def test_norms_and_head_that_contradict_each_other_tell_nothing() -> None:
     made = examine(
-        TF, CLEAR, {"tf": (0.95, 6.0), "imagenet": (0.3, 6.0), "imagenet, BGR": (0.3, 6.0)}
+        TF, CLEAR, {"tf": (0.95, 8.0), "imagenet": (0.3, 8.0), "imagenet, BGR": (0.3, 8.0)}
     )
     assert made.verdict == "cannot tell"
     assert "contradict" in made.words
@@ -309,7 +309,7 @@ def test_norms_and_head_that_contradict_each_other_tell_nothing() -> None:
 
 def test_where_nothing_fits_only_what_is_far_off_is_excluded() -> None:
     poor = {"imagenet": 0.07, "imagenet, BGR": 0.07, "tf": 0.13, "tf, BGR": 0.13, "0-1": 0.22}
-    skills = {"imagenet": (0.9, 6.0)}
+    skills = {"imagenet": (0.9, 8.0)}
     small = greys(side=64)
     assert examine(TF, poor, skills, pictures=small).verdict == "cannot tell"
     assert examine(IMAGENET, poor, skills, pictures=small).verdict == "cannot tell"
@@ -317,7 +317,7 @@ def test_where_nothing_fits_only_what_is_far_off_is_excluded() -> None:
     assert "enlarged 4.0 times" in examine(IMAGENET, poor, skills, pictures=small).words
 
 
-SKILLS = {"imagenet": (0.9, 6.0), "imagenet, BGR": (0.4, 6.0)}
+SKILLS = {"imagenet": (0.9, 8.0), "imagenet, BGR": (0.4, 8.0)}
 
 
 @pytest.mark.parametrize(
@@ -339,7 +339,7 @@ def test_another_size_is_compared_with_the_published_one(
     distances = {f"{k}{f' at {side}' if plain else ''}": v for k, v in CLEAR.items()}
     skills = {f"{k}{f' at {side}' if plain else ''}": v for k, v in SKILLS.items()}
     if not plain:
-        distances, skills = {**distances, at: distance}, {**skills, at: (skill, 6.0)}
+        distances, skills = {**distances, at: distance}, {**skills, at: (skill, 8.0)}
     made = examine(asked, distances, skills, pictures=greys(side=400))
     assert made.verdict == verdict
 
@@ -395,6 +395,25 @@ def test_too_few_pictures_are_refused_before_anything_is_loaded(tmp_path: Path) 
 def test_a_network_with_nothing_to_go_by_is_refused() -> None:
     with pytest.raises(WeightsError, match="nothing to go by"):
         examine(IMAGENET, None, head=False)
+
+
+def test_a_network_that_fails_on_the_pictures_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("Output size is too small\nsecond line")
+
+    monkeypatch.setattr(Patient, "has_head", fail)
+    with pytest.raises(UsageError, match=r"with pictures of 64 pixels: Output size is too small;"):
+        diagnose(greys(20), BackboneRequest("embedded"))
+
+
+def test_pictures_that_the_head_is_not_at_home_with_tell_no_order() -> None:
+    shy = {"imagenet": (0.95, 2.0), "imagenet, BGR": (0.2, 2.0)}
+    made = examine(IMAGENET, CLEAR, shy)
+    assert made.verdict == "cannot tell"
+    assert "not at home" in made.words
+    alike = Pictures([np.full((300, 300, 3), 5, np.uint8)] * 96)
+    made = examine(IMAGENET, CLEAR, SKILLS | {"imagenet": (1.0, 8.0)}, pictures=alike)
+    assert "says the same of 100%" in made.words
 
 
 def test_bad_pictures_are_named(tmp_path: Path) -> None:

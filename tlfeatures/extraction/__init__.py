@@ -25,7 +25,8 @@ from tlfeatures.extraction._open import (
 )
 
 if TYPE_CHECKING:
-    from tlfeatures.extraction._doctor import Diagnosis, Finding, diagnose
+    from tlfeatures.extraction._doctor import Diagnosis, diagnose
+    from tlfeatures.extraction._doctor_examination import Finding
     from tlfeatures.extraction._estimator import CNNCodes
 
 __all__ = [
@@ -57,7 +58,7 @@ __all__ = [
 _LATER = {
     "CNNCodes": "_estimator",
     "Diagnosis": "_doctor",
-    "Finding": "_doctor",
+    "Finding": "_doctor_examination",
     "diagnose": "_doctor",
 }
 

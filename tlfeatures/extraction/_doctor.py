@@ -17,7 +17,7 @@ from tlfeatures.backbones import (
     load_network,
     random_seed,
 )
-from tlfeatures.errors import UsageError
+from tlfeatures.errors import TlfeaturesError, UsageError
 from tlfeatures.extraction._doctor_candidates import (
     CANNOT_TELL,
     OTHER,
@@ -112,7 +112,8 @@ def diagnose(
     Raises
     ------
     UsageError
-        For a network or preprocess function of one's own, and random weights.
+        For a network or preprocess function of one's own, random weights, or a size at which the
+        network does not run.
     WeightsError
         If the weights cannot be had, or the network has nothing to go by.
     PicturesError
@@ -129,9 +130,17 @@ def diagnose(
         )
     network.module.to(settle(run, request).device)
     patient, sample = Patient(network.module), Sample(pictures, run.decode, limit)
-    with computing(str(patient.device.type), "float32"):
-        found = Examination(patient, sample, asked, published)
-        return make_diagnosis(found)
+    try:
+        with computing(str(patient.device.type), "float32"):
+            return make_diagnosis(Examination(patient, sample, asked, published))
+    except TlfeaturesError:
+        raise
+    except Exception as error:  # pictures smaller than the network's own strides, for one
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise UsageError(
+            f"{network.name} cannot be examined with pictures of {asked.input_size} pixels: "
+            f"{line}; check input_size."
+        ) from error
 
 
 def make_diagnosis(found: Examination) -> Diagnosis:

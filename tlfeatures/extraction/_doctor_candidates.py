@@ -130,16 +130,20 @@ def make_named(name: str) -> Preprocessing:
 def _wrong_ones(expected: Preprocessing) -> list[tuple[str, Preprocessing]]:
     """What people do instead, the more particular first."""
     is_small = bool(np.abs(_ends(expected)[1] - _ends(expected)[0]).max() < SMALL_STEP * 255)
-    unit = expected.divide_by / 255.0
-    mean = tuple(m * unit for m in expected.mean)  # as of values 0..1
-    std = tuple(s * unit for s in expected.std)
     wrong = [(TWICE, _twice(expected)), (BARE, _bare(expected, 255.0 if is_small else 1.0))]
     if is_small:
-        in_units = replace(expected, divide_by=255.0, mean=mean, std=std)
+        in_units = _in_units(expected)
         wrong += [(TWICE, _twice(in_units)), (UNSCALED, replace(in_units, divide_by=1.0))]
     wrong += [(name, _like(expected, make_named(name))) for name in PRESETS]
     bare = ((BARE, 255.0), (UNSCALED, 1.0))
     return wrong + [(name, replace(_bare(expected, by), order="RGB")) for name, by in bare]
+
+
+def _in_units(p: Preprocessing) -> Preprocessing:
+    """The same arithmetic, its mean and std those of values 0..1."""
+    unit = p.divide_by / 255.0
+    mean, std = ((a * unit, b * unit, c * unit) for a, b, c in (p.mean, p.std))
+    return replace(p, divide_by=255.0, mean=mean, std=std)
 
 
 def _twice(p: Preprocessing) -> Preprocessing:
