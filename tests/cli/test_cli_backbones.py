@@ -1,8 +1,9 @@
-"""backbones list and describe, and extracting several layers."""
+"""backbones list, describe and doctor, and extracting several layers."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -61,7 +62,7 @@ def test_weights_on_disk_are_said_to_be_there(
 
 
 def test_the_list_and_the_help_import_no_torch() -> None:
-    for words in (["backbones", "list"], ["--help"], ["backbones", "describe", "--help"]):
+    for words in (["backbones", "list"], ["--help"], ["backbones", "doctor", "--help"]):
         code = (
             f"import sys\nfrom tlfeatures.cli._app import run\nrun({words!r})\n"
             "sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
@@ -101,6 +102,79 @@ def test_describe_takes_timm_names_and_own_modules(
 def test_describe_of_nothing_known_is_one_line_with_a_way_out(capsys: Capture) -> None:
     assert run(["backbones", "describe", "vgg61"]) == 2
     assert "did you mean 'vgg1" in capsys.readouterr().err
+
+
+@pytest.fixture(scope="module")
+def own_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from safetensors.torch import save_file
+
+    from tlfeatures.backbones import BackboneRequest, load_network
+
+    path = tmp_path_factory.mktemp("weights") / "mine.safetensors"
+    save_file(load_network(BackboneRequest("embedded")).module.state_dict(), path)
+    return path
+
+
+def test_doctor_prints_the_verdict_and_what_it_rests_on(
+    folder: Path, own_weights: Path, capsys: Capture
+) -> None:
+    words = ["backbones", "doctor", folder, "--backbone", "embedded", "--weights", own_weights]
+    words += ["--preprocess", "caffe", "--input-size", "64"]
+    made = as_json(capsys, *words)
+    assert made["verdict"] == "caffe"
+    assert made["expected"]
+    assert {row["excluded"] for row in made["candidates"]} > {None, "batch norms"}
+    assert run([*map(str, words)]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == "verdict: caffe"
+    assert out[1] == made["words"]
+    assert len(out) == 3 + len(made["candidates"]) + 2
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["--backbone", "package:network"], 2, "published networks only"),
+        (["--backbone", "embedded", "--weights", "none.pth"], 1, "is not there"),
+        (["--backbone", "embedded", "--limit", "1"], 1, "1 picture that can be read"),
+        (["--backbone", "resnet18", "--weights", "random"], 2, "random weights expect nothing"),
+    ],
+)
+def test_doctor_says_in_one_line_what_it_cannot_examine(
+    more: list[str], code: int, words: str, folder: Path, capsys: Capture
+) -> None:
+    assert run(["backbones", "doctor", str(folder), "--quiet", *more]) == code
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+def test_doctor_of_an_empty_folder_is_one_line(tmp_path: Path, capsys: Capture) -> None:
+    assert run(["backbones", "doctor", str(tmp_path), "--backbone", "embedded", "--quiet"]) == 1
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_doctor_leaves_bad_pictures_out_and_strict_counts_them(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copytree(folder, tmp_path / "p")
+    (tmp_path / "p/disks/broken.png").write_bytes(b"broken")
+    words = ["backbones", "doctor", str(tmp_path / "p"), "--backbone", "embedded"]
+    assert as_json(capsys, *words)["bad"][0]["path"].endswith("broken.png")
+    assert run([*words, "--strict"]) == 1
+    assert "bad picture" in capsys.readouterr().err
+
+
+def test_fit_warns_of_local_weights_that_expect_another_preprocessing(
+    folder: Path, own_weights: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    words = ["fit", folder, "--backbone", "embedded", "--head", "knn", "--cache", tmp_path]
+    wrong = [*words, "--weights", own_weights, "--preprocess", "caffe", "--input-size", "64"]
+    warnings = as_json(capsys, *wrong)["warnings"]
+    assert [w for w in warnings if w.startswith("caffe: these weights look as if they expect")]
+    assert as_json(capsys, *wrong)["warnings"] == warnings  # the second run says the same
+    usual = as_json(capsys, *words, "--weights", own_weights)["warnings"]
+    assert not [w for w in usual if "these weights" in w]
 
 
 def test_several_layers_come_of_one_extraction(

@@ -24,9 +24,10 @@ from tlfeatures.backbones._preprocessing import (
     PREPROCESS_NAMES,
     OwnPreprocessing,
     Preprocessing,
+    make_preprocessing,
 )
 from tlfeatures.backbones._request import BackboneRequest
-from tlfeatures.backbones._words import weights_file
+from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
 
 if TYPE_CHECKING:
     from tlfeatures.backbones._backbone import Backbone, check_layers_of_entry, load_backbone
@@ -57,13 +58,16 @@ __all__ = [
     "describe_backbone",
     "gflop_of",
     "is_depthwise",
+    "is_file_name",
     "licence_note",
     "list_backbones",
     "load_backbone",
     "load_network",
     "load_preprocessing",
+    "make_preprocessing",
     "normalise",
     "pool_codes",
+    "random_seed",
     "weights_file",
 ]
 

@@ -60,6 +60,9 @@ class Network:
     weights_id : str
     place : str
         Where the weights are from, for messages.
+    published : Preprocessing, OwnPreprocessing or None
+        What belongs to the weights that were published for it; for a file those of the default
+        entry. None of networks of the user's own.
     """
 
     name: str
@@ -67,6 +70,7 @@ class Network:
     preprocessing: AnyPreprocessing
     weights_id: str
     place: str = "its weights"
+    published: AnyPreprocessing | None = None
 
     @cached_property
     def layers(self) -> Layers:
@@ -194,7 +198,7 @@ def load_network(
     identity = request.weights_id or make_weights_id(module)
     if request.is_own:
         identity = own_weights_id(module, identity)
-    return Network(name, module, preprocessing, identity, place)
+    return Network(name, module, preprocessing, identity, place, default)
 
 
 def load_preprocessing(request: BackboneRequest) -> AnyPreprocessing:

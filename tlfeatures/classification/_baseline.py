@@ -17,7 +17,7 @@ from tlfeatures.classification._classifier import TransferClassifier, as_codes
 from tlfeatures.classification._controls import histogram_codes, pixel_codes
 from tlfeatures.errors import LabelsError, PicturesError, UsageError
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
-from tlfeatures.extraction import CNNCodes
+from tlfeatures.extraction import CNNCodes, check_preprocessing
 from tlfeatures.heads import HEADS, choose_head, make_head
 from tlfeatures.pictures import Pictures, estimate_range, find_exact_copies, load_pictures
 
@@ -168,6 +168,9 @@ def evaluate_baseline(
         raise PicturesError(
             f"none of the {len(pictures)} pictures can be read; see the reasons given."
         )
+    with _timed(seconds, "doctor"):
+        warning = check_preprocessing(extraction, codes_of.request(), codes_of.run_options(), say)
+        notes += [warning] if warning else []
     split = make_split(labels, kept.split, kept.groups, share, train_per_class, random_state)
     notes += [*split.warnings, *_copies(kept, extraction.codes.keys, split)]
     X, groups = np.asarray(extraction.codes), kept.groups

@@ -22,7 +22,7 @@ VERBS = {
     "finetune": "Train the network further, where codes are not enough.",
     "advise": "Say which strategy suits the pictures: codes, or fine-tuning.",
     "look": "Look at the data: samples of augmented pictures.",
-    "backbones": "List and describe the networks.",
+    "backbones": "List, describe and examine the networks.",
     "cache": "Where the cache is and what is in it.",
 }
 

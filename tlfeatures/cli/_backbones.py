@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tlfeatures.cli._output import print_json
+from tlfeatures.cli._options import (
+    DEVICE_OPTION,
+    LIMIT_OPTION,
+    NETWORK_OPTIONS,
+    OUTPUT_OPTIONS,
+    STRICT_OPTION,
+    options,
+    take_both,
+)
+from tlfeatures.cli._output import doctor_table, exit_code, print_json, say_bad
 
 if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneFacts, Description, WeightsFacts
@@ -22,7 +31,7 @@ HEAVY_WORDS = {
 
 @click.group("backbones")
 def command() -> None:
-    """List and describe the networks."""
+    """List, describe and examine the networks."""
 
 
 @command.command("list")
@@ -74,6 +83,28 @@ def describe(
         click.echo("\n".join(made.names))
     else:
         click.echo("\n".join(_describe_lines(made)))
+
+
+@command.command("doctor")
+@click.argument("images")
+@options(LIMIT_OPTION, NETWORK_OPTIONS, DEVICE_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
+def doctor(images: str, **given: Any) -> int:
+    """Find out on some of IMAGES whether these weights expect this preprocessing.
+
+    Several others are tried: the inputs of the first batch norms are compared with the stored
+    statistics, and the network's own classifier with itself on mirrored and zoomed pictures.
+    """
+    from tlfeatures.extraction import diagnose
+
+    words, pictures = take_both(given, images)
+    words.progress.say(f"{len(pictures)} pictures; looking at some of them")
+    made = diagnose(pictures, words.request, words.run)
+    if given["as_json"]:
+        print_json(made.to_json())
+    else:
+        click.echo(doctor_table(made))
+    say_bad(made.bad, words.progress)
+    return exit_code(made.bad, given["strict"])
 
 
 def _facts_json(row: BackboneFacts) -> dict[str, Any]:

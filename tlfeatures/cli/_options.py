@@ -91,8 +91,11 @@ PIXEL_OPTIONS = [
     MAX_PIXELS_OPTION,
 ]
 NETWORK_OPTIONS = [*BACKBONE_OPTIONS, POOLING_OPTION, *PIXEL_OPTIONS]
+DEVICE_OPTION = click.option(
+    "--device", type=click.Choice(DEVICES), default="auto", show_default=True
+)
 RUN_OPTIONS = [
-    click.option("--device", type=click.Choice(DEVICES), default="auto", show_default=True),
+    DEVICE_OPTION,
     click.option(
         "--precision",
         type=click.Choice(PRECISIONS),

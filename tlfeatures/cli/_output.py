@@ -18,6 +18,7 @@ from tlfeatures.store import cache_info, cache_totals, compiled_totals, list_com
 if TYPE_CHECKING:
     from tlfeatures.classification import Baseline
     from tlfeatures.cli._options import Words
+    from tlfeatures.extraction import Diagnosis
     from tlfeatures.pictures import Pictures
 
 HEAD_NAMES = {"svm": "linear SVM", "logistic": "logistic regression", "knn": "k nearest neighbours"}
@@ -109,6 +110,31 @@ def baseline_table(result: Baseline) -> str:
         shown = f"{percent(control.accuracy):>10}  {interval(control.ci95):<18}"
         lines.append(f"{CONTROL_NAMES[name]:<30}{shown}".rstrip())
     lines.append(f"* chosen by cross-validation inside the training data. {result.protocol}")
+    return "\n".join(lines)
+
+
+def doctor_table(made: Diagnosis) -> str:
+    """The verdict, its sentence, and what was measured of each candidate."""
+    lines = [
+        f"verdict: {made.verdict}",
+        made.words,
+        f"{'candidate':<20}{'batch norms':>12}{'confidence %':>14}{'entropy':>9}{'agreement %':>13}"
+        f"{'pictures':>10}  excluded by",
+    ]
+    for each in made.candidates:
+        distance, entropy = (
+            "-" if x is None else f"{x:.3f}" for x in (each.batch_norm_distance, each.entropy)
+        )
+        sure, agreed = ("-" if x is None else percent(x) for x in (each.confidence, each.agreement))
+        lines.append(
+            f"{each.name:<20}{distance:>12}{sure:>14}{entropy:>9}{agreed:>13}"
+            f"{each.n_pictures or '-':>10}  {each.excluded or ''}".rstrip()
+        )
+    lines.append(
+        "batch norms: distance of their inputs to the stored statistics, 0 to 1; the others are "
+        "of the\nnetwork's own classifier (entropy: share of the most possible; agreement: on "
+        "altered views)."
+    )
     return "\n".join(lines)
 
 

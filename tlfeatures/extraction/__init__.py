@@ -1,4 +1,4 @@
-"""Pictures -> codes, through the cache: the engine, the loop over batches, `CNNCodes`.
+"""Pictures -> codes, through the cache: the engine, the loop over batches, `CNNCodes`, the doctor.
 
 Promises: n given = n coded + n bad; what is cached is never computed again; memory is flat in n.
 Must not know: labels' meaning, heads, reports. `extract_codes` needs neither torch nor scikit-learn
@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from tlfeatures.extraction._chunk import Engine
+from tlfeatures.extraction._doctor_check import check_preprocessing
 from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import Extraction, Note, Progress, extract_codes
 from tlfeatures.extraction._machine import (
@@ -31,6 +32,8 @@ from tlfeatures.extraction._open import (
 )
 
 if TYPE_CHECKING:
+    from tlfeatures.extraction._doctor import Diagnosis, diagnose
+    from tlfeatures.extraction._doctor_examination import Finding
     from tlfeatures.extraction._estimator import CNNCodes
     from tlfeatures.extraction._settings import exact_products
 
@@ -40,11 +43,15 @@ __all__ = [
     "DEVICES",
     "PRECISIONS",
     "CNNCodes",
+    "Diagnosis",
     "Engine",
     "Extraction",
+    "Finding",
     "Note",
     "Progress",
     "RunOptions",
+    "check_preprocessing",
+    "diagnose",
     "exact_products",
     "export_pictures",
     "extract",
@@ -59,13 +66,18 @@ __all__ = [
 ]
 
 
+_LATER = {
+    "CNNCodes": "_estimator",
+    "Diagnosis": "_doctor",
+    "Finding": "_doctor_examination",
+    "diagnose": "_doctor",
+    "exact_products": "_settings",
+}
+
+
 def __getattr__(name: str) -> Any:
-    if name == "CNNCodes":
-        from tlfeatures.extraction._estimator import CNNCodes
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
 
-        return CNNCodes
-    if name == "exact_products":
-        from tlfeatures.extraction._settings import exact_products
-
-        return exact_products
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)

@@ -25,7 +25,7 @@ from tlfeatures.store._info import (
     find_folder,
     newest_contract,
 )
-from tlfeatures.store._memo import DeviceMemo, RangeMemo, SpecMemo
+from tlfeatures.store._memo import AnswerMemo, DeviceMemo, RangeMemo, SpecMemo
 from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._take import Taken, merge_caches
@@ -34,6 +34,7 @@ from tlfeatures.store._writer import ShardWriter
 
 __all__ = [
     "OWN_CONTRACTS",
+    "AnswerMemo",
     "CacheFolder",
     "CodeCache",
     "CodeSpec",

@@ -1,4 +1,4 @@
-"""Memories on the disk that only save time: specs of words, a host's devices, a folder's range."""
+"""Memories on the disk that save time: specs of words, devices, ranges, slow answers."""
 
 from __future__ import annotations
 
@@ -146,6 +146,38 @@ class RangeMemo:
     def _path(self, source: str | os.PathLike[str]) -> Path:
         text = canonical_json([_VERSION, "range", os.fsdecode(Path(source).absolute())])
         return self._folder / f"range-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+class AnswerMemo:
+    """Answers that took long to find, by the question; they only save time.
+
+    Parameters
+    ----------
+    root : path
+        The cache folder; entries lie in its folder `memo`.
+    """
+
+    def __init__(self, root: str | os.PathLike[str]) -> None:
+        self._folder = Path(root) / "memo"
+
+    def get(self, question: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what was answered, None if nothing is remembered."""
+        try:
+            entry = json.loads(self._path(question).read_text(encoding="utf-8"))
+            return dict(entry["answer"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+    def put(self, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
+        """Remember an answer, of JSON values; what cannot be written is not remembered."""
+        with contextlib.suppress(OSError):
+            entry = {"question": dict(question), "answer": dict(answer)}
+            self._folder.mkdir(parents=True, exist_ok=True)
+            publish_bytes(json.dumps(entry, indent=1).encode(), self._path(question))
+
+    def _path(self, question: Mapping[str, Any]) -> Path:
+        text = canonical_json([_VERSION, "answer", dict(question)])
+        return self._folder / f"answer-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 def _facts(path: Path) -> dict[str, Any]:
