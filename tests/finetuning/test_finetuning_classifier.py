@@ -16,6 +16,7 @@ from torch.utils.data import DataLoader
 from tlfeatures import CNNCodes, Pictures, TransferClassifier, load_pictures
 from tlfeatures.classification import evaluate_model, predict_pictures
 from tlfeatures.errors import ExtractionError, LabelsError, ModelFileError, UsageError
+from tlfeatures.extraction import Progress
 from tlfeatures.finetuning import (
     EpochRow,
     FineTunedClassifier,
@@ -85,7 +86,10 @@ def test_training_improves_and_the_model_is_served_as_any_other(
     seen: list[object] = []
     model = tuner(cache, epochs=4, lr=1e-3, watch=seen.append).fit(pictures, pictures.labels)
     assert isinstance(seen[0], TrainingPlan)
-    assert seen[1:] == list(model.history_)
+    assert [what for what in seen[1:] if isinstance(what, EpochRow)] == list(model.history_)
+    told = [what for what in seen if isinstance(what, Progress)]
+    assert sum(each.done == each.total for each in told) == 4
+    assert {each.total for each in told} == {model.n_trained_on_}
     assert [row.epoch for row in model.history_] == [0, 1, 2, 3, 4]
     assert model.history_[-1].train_loss < model.history_[1].train_loss
     assert model.n_trained_on_ + len(model.baseline_.classes_) * 2 == len(pictures)

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 
 from tlfeatures.cli._output import interval, percent
 from tlfeatures.cli._progress import ProgressLine
+from tlfeatures.extraction import Progress
 from tlfeatures.finetuning import EpochRow, FineTuning, GroupPlan, PhasePlan, TrainingPlan
 
 STARTS = {"probe": "the baseline's linear head", "random": "random numbers"}
 
 
 class EpochLines:
-    """Says the plan, then each epoch as it is done.
+    """Says the plan, how far an epoch is, and each epoch as it is done.
 
     Parameters
     ----------
@@ -22,7 +23,10 @@ class EpochLines:
     def __init__(self, line: ProgressLine) -> None:
         self._line = line
 
-    def __call__(self, what: TrainingPlan | EpochRow) -> None:
+    def __call__(self, what: TrainingPlan | EpochRow | Progress) -> None:
+        if isinstance(what, Progress):
+            self._line(what)
+            return
         lines = plan_lines(what) if isinstance(what, TrainingPlan) else [epoch_line(what)]
         for words in lines:
             self._line.say(words)

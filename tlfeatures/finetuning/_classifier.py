@@ -20,7 +20,7 @@ from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry,
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import ExtractionError, LabelsError, UsageError
 from tlfeatures.evaluation import make_split
-from tlfeatures.extraction import CNNCodes, has_bf16, resolve_device
+from tlfeatures.extraction import CNNCodes, Progress, has_bf16, resolve_device
 from tlfeatures.finetuning._augment import (
     NONE,
     Augmentation,
@@ -41,7 +41,7 @@ from tlfeatures.pictures import Pictures
 
 _log = logging.getLogger(__name__)
 LINEAR = ("logistic", "svm")
-Watch = Callable[[TrainingPlan | EpochRow], None]
+Watch = Callable[[TrainingPlan | EpochRow | Progress], None]
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Processes that decode; 0: this one, which keeps decoded pictures in memory.
     random_state : int, default=0
     watch : callable or None
-        Told the `TrainingPlan` before the training and each `EpochRow` as it is done.
+        Told the `TrainingPlan` before the training, the `Progress` within each epoch, and each
+        `EpochRow` as it is done.
 
     Attributes
     ----------

@@ -74,6 +74,7 @@ class TuningNet(NeuralNet):
         self.recipe = recipe
         self.structure = structure
         self.precision = precision
+        self.tell_: Callable[[int], None] | None = None  # told of each step's pictures
         self.batch_norms = batch_norms
 
     def begin(self, phase: Phase, n_steps: int) -> None:
@@ -118,6 +119,8 @@ class TuningNet(NeuralNet):
             group["lr"] = group["peak"] * factor
         self.optimizer_.step()
         self.step_ += 1
+        if self.tell_ is not None:
+            self.tell_(len(batch[0]))
         return step
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
+from tlfeatures.extraction import Progress
 from tlfeatures.finetuning._checkpoint import Checkpoint, Progressed, State
 from tlfeatures.finetuning._data import LabelledPictures
 from tlfeatures.finetuning._net import TuningNet
@@ -35,7 +36,7 @@ class Training:
     random_state : int
     checkpoint : Checkpoint or None
     watch : callable
-        Told each `EpochRow` as it is done.
+        Told the `Progress` within an epoch, and each `EpochRow` as it is done.
     """
 
     phases: Sequence[Phase]
@@ -46,7 +47,7 @@ class Training:
     stops_unfreezing: bool
     random_state: int
     checkpoint: Checkpoint | None
-    watch: Callable[[EpochRow], None]
+    watch: Callable[[EpochRow | Progress], None]
 
 
 def train(net: TuningNet, training: Training) -> Progressed:
@@ -105,6 +106,7 @@ def _run_epoch(net: TuningNet, training: Training, phase: Phase, epoch: int) -> 
     with torch.random.fork_rng(devices=_gpus()):
         # one seed an epoch: a training that goes on sees the same order and the same augmentation
         torch.manual_seed(training.random_state * 100_003 + epoch)
+        net.tell_ = _Teller(training.watch, _pictures_an_epoch(training))
         net.fit_loop(training.train, epochs=1)
     loss, accuracy = _epoch_means(net, "train")
     valid_loss, valid_accuracy = _epoch_means(net, "valid")
@@ -116,6 +118,26 @@ def _run_epoch(net: TuningNet, training: Training, phase: Phase, epoch: int) -> 
     return EpochRow(
         epoch, phase.name, loss, accuracy, valid_loss, valid_accuracy, rates, round(seconds, 2)
     )
+
+
+class _Teller:
+    """Turns the pictures of a step into the `Progress` of the epoch."""
+
+    def __init__(self, watch: Callable[[EpochRow | Progress], None], total: int) -> None:
+        self._watch, self._total = watch, total
+        self._done, self._began = 0, time.perf_counter()
+
+    def __call__(self, n: int) -> None:
+        self._done += n
+        rate = self._done / max(time.perf_counter() - self._began, 1e-9)
+        left = (self._total - self._done) / rate
+        self._watch(Progress(self._done, self._total, rate, left))
+
+
+def _pictures_an_epoch(training: Training) -> int:
+    """All, but for one that would be a batch of its own."""
+    n = len(training.train)
+    return n - 1 if n > training.batch_size and n % training.batch_size == 1 else n
 
 
 def _judge_start(net: TuningNet, valid: LabelledPictures) -> EpochRow:
