@@ -372,3 +372,25 @@ def test_real_networks_begin_with_the_baselines_decisions(
         tasks[0].classes[scores.argmax(1).numpy()], tasks[0].baseline.predict(judged)
     )
     assert training.phases[0].n_epochs == 20
+
+
+@pytest.mark.parametrize(("n_more", "kept"), [(0, "baseline"), (1, "baseline"), (3, "fine-tuned")])
+def test_one_picture_more_does_not_replace_the_baseline(
+    n_more: int,
+    kept: str,
+    pictures: Pictures,
+    cache: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    predict = TransferClassifier.predict
+
+    def planted(self: TransferClassifier, X: Any) -> Any:
+        """The baseline is wrong on the first three pictures, what was tuned on fewer of them."""
+        found = np.array(X.labels)
+        is_tuned = hasattr(self.codes_, "tensors_")
+        found[: 3 - (n_more if is_tuned else 0)] = "wrong"
+        return found if len(X) < len(pictures) else predict(self, X)
+
+    monkeypatch.setattr(TransferClassifier, "predict", planted)
+    model = tuner(cache, epochs=1, recipe="head", valid=0.4).fit(pictures)
+    assert model.kept_ == kept

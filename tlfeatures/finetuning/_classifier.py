@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import ExtractionError, LabelsError, UsageError
-from tlfeatures.evaluation import make_split
+from tlfeatures.evaluation import make_split, paired_difference
 from tlfeatures.extraction import CNNCodes, Progress, has_bf16, resolve_device
 from tlfeatures.finetuning._augment import (
     NONE,
@@ -41,6 +41,7 @@ from tlfeatures.pictures import Pictures
 
 _log = logging.getLogger(__name__)
 LINEAR = ("logistic", "svm")
+EQUAL = 1e-9  # of floating-point numbers: one picture is exactly one standard error
 Watch = Callable[[TrainingPlan | EpochRow | Progress], None]
 
 
@@ -68,7 +69,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     The linear head fitted on cached codes becomes the network's last layer (linear probe, then
     fine-tune: Kumar et al. 2022), so that before the first step the decisions are the baseline's.
     A split carved out of the training data stops the training, chooses the epoch, and decides
-    whether the fine-tuned network is kept or the baseline.
+    whether the fine-tuned network is kept or the baseline, which stays within one standard error.
 
     Parameters
     ----------
@@ -437,16 +438,22 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return model
 
     def _keep(self, task: _Task, pictures: Pictures) -> None:
-        """The fine-tuned network if it wins on the carved split, else the baseline."""
-        labels = np.asarray(task.valid.labels)
-        accuracy = float(np.mean(task.baseline.predict(task.valid) == labels))
-        tuned = self.history_[self.best_epoch_].valid_accuracy
-        self.valid_accuracy_ = {BASELINE: accuracy, FINE_TUNED: tuned}
-        self.kept_ = FINE_TUNED if tuned > accuracy else BASELINE
-        if self.kept_ == FINE_TUNED:
-            self.model_ = self.tuned_
-        else:
-            self.model_ = clone(task.baseline).fit(pictures)
+        """The fine-tuned network if it wins on the carved split, else the baseline.
+
+        Within one standard error of the paired difference the simpler one stays: on a few dozen
+        pictures one more that is right means nothing.
+        """
+        labels = labels_of(task.valid)
+        codes_alone = task.baseline.predict(task.valid) == labels
+        tuned = self.tuned_.predict(task.valid) == labels
+        self.valid_accuracy_ = {
+            BASELINE: float(codes_alone.mean()),
+            FINE_TUNED: float(tuned.mean()),
+        }
+        gain = paired_difference(tuned, codes_alone)
+        is_better = gain.difference > gain.standard_error * (1 + EQUAL)
+        self.kept_ = FINE_TUNED if is_better else BASELINE
+        self.model_ = self.tuned_ if is_better else clone(task.baseline).fit(pictures)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

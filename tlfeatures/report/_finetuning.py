@@ -198,9 +198,11 @@ def _verdict(result: FineTuning) -> list[str]:
     if codes_alone is not None:
         parts.append(f"the baseline reached {_shown(codes_alone)}")
     chosen = (
-        "The fine-tuned network replaces the baseline."
+        "The fine-tuned network replaces the baseline: on the pictures carved out it was ahead by "
+        "more than one standard error."
         if result.kept == "fine-tuned"
-        else "The baseline is kept."
+        else "The baseline is kept: to replace it, fine-tuning must be ahead by more than one "
+        "standard error on the pictures carved out."
     )
     why = f" The choice was made {where}: {'; '.join(parts)}." if parts else ""
     return [chosen + why, *_sureness(result)]
