@@ -19,7 +19,8 @@ The rule is the same for all networks. Its thresholds are first guesses with the
   average (0.65-0.75 on photographs, 0.2-0.45 on thumbnails, drawings, and of a network trained on
   drawings), and where it calls more than `MONOTONOUS` of them the same, as it does with noise.
 - Size: the published one is taken to be right unless another is asked for that differs by more than
-  `SIZE_FACTOR` (larger by a seventh is known to do no harm); then the two are compared.
+  `SIZE_FACTOR` (larger by a seventh is known to do no harm); then the two are compared. Batch norms
+  veto a size at which they fit badly, and `SIZE_NORMS` times worse than at the other.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ SURE = 3.0
 SAME_SCALE = 1.1
 ENLARGED = 1.5
 SIZE_FACTOR = 1.25
-SIZE_NORMS = 1.5  # of the batch norms' distance at the other size
+SIZE_NORMS = 1.5
 
 BY_NORMS, BY_FLAT, BY_SATURATED = "batch norms", "head unsure of everything", "head too sure"
 BY_VIEWS, BY_CUSTOM = "head less consistent", "nobody trains so"
@@ -195,7 +196,8 @@ class Examination:
         """Look at the published size, if the network takes it and the pictures are large enough."""
         if self.is_other_size:
             self.working = at_size(self.asked, self.published_side)
-            if not self._runs() or self.is_enlarged:
+            is_smaller = self.asked.input_size < self.published_side
+            if not self._runs() or (self.is_enlarged and is_smaller):
                 self.working = self.asked
         self._squares(FOR_NORMS)
         check_count(len(self.sample.short_sides))
@@ -344,17 +346,17 @@ class Examination:
         if self.working.input_size == side:
             self.reasons.append("the network or the pictures do not allow to compare sizes")
             return CANNOT_TELL
-        name, other, ratio = f"{self.of_asked.name} at {side}", at_size(fed, side), 1.0
+        name, other = f"{self.of_asked.name} at {side}", at_size(fed, side)
         self.findings[name] = found = Finding(name, side)
         if self.patient.norms:
             squares = self.sample.squares(other, 0, FOR_NORMS)[0]
             found.batch_norm_distance = self.patient.norm_distance(squares, other)
-            here = self.findings[self.of_asked.name].batch_norm_distance
-            ratio = (found.batch_norm_distance or 1.0) / (here or 1.0)
+        here = self.findings[self.of_asked.name].batch_norm_distance or 0.0
+        there = found.batch_norm_distance or 0.0
         better = self._compare_sizes(fed, other, name) if self.is_head_heard else 0.0
-        if better > 0 and ratio > 1 / SIZE_NORMS:
+        if better > 0 and here <= max(POOR_FIT, SIZE_NORMS * there):
             return SIZE
-        if better < 0 and ratio < SIZE_NORMS:
+        if better < 0 and there <= max(POOR_FIT, SIZE_NORMS * here):
             return RIGHT
         self.reasons.append("neither size does clearly better")
         return CANNOT_TELL
