@@ -31,8 +31,8 @@ def test_it_says_the_plan_trains_and_leaves_a_model(
     said = capsys.readouterr()
     lines = said.err.splitlines()
     plan = next(i for i, line in enumerate(lines) if line.startswith("recipe full"))
-    assert "1 epoch, cosine; trains" in lines[plan + 1]
-    assert any(line.strip().startswith("head") and "rate 0.001" in line for line in lines)
+    assert "1 epoch, one-cycle; trains" in lines[plan + 1]
+    assert any(line.strip().startswith("head") and "rate 0.0003" in line for line in lines)
     assert any("expected time: about" in line for line in lines)
     assert any(line.startswith("epoch 0: carved split") for line in lines)
     assert "fine-tuned network" in said.out

@@ -52,7 +52,7 @@ EXPECTED: dict[str, tuple[str, int, list[tuple[dict[str, float], float]]]] = {
         (dict.fromkeys(RESNET[2:], 1e-4), 1e-3),
         (ALL, 1e-3),
     ]),
-    "full": ("resnet18", 1, [(ALL, 1e-3)]),
+    "full": ("resnet18", 1, [(dict.fromkeys(RESNET, 3e-5), 3e-4)]),
     "scratch": ("resnet18", 1, [(dict.fromkeys(RESNET, 0.05), 0.05)]),
     "teh-A": ("resnet18", 1, [(dict.fromkeys(RESNET, 1e-1), 1e-1)]),
     "teh-B": ("resnet18", 1, [(dict.fromkeys(RESNET, 1e-1), 1e-1)]),
@@ -79,7 +79,7 @@ EXPECTED: dict[str, tuple[str, int, list[tuple[dict[str, float], float]]]] = {
         *[(rates, 1e-3) for rates in ULMFIT], (ULMFIT[-1] | STEM_TOO, 1e-3)
     ]),
     "l2sp": ("resnet18", 1, [(dict.fromkeys(RESNET, 5e-3), 5e-3)]),
-    "hard-sharing": ("resnet18", 1, [(ALL, 1e-3)]),
+    "hard-sharing": ("resnet18", 1, [(dict.fromkeys(RESNET, 3e-5), 3e-4)]),
 }  # fmt: skip
 # the documents' words on the rest: optimiser, momentum, Nesterov, weight decay, start, epochs
 SETTINGS = {

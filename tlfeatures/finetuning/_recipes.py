@@ -17,6 +17,8 @@ from tlfeatures.errors import UsageError
 from tlfeatures.finetuning._parts import HEAD, Stage, Structure, Unit
 
 RATE, HEAD_RATE = 1e-4, 1e-3  # of Adam, for given weights and for the new layer
+# of everything at once: three times as high, 24 steps on 40 pictures cost 6 points of accuracy
+ALL_RATE, ALL_HEAD_RATE = 3e-5, 3e-4
 ORIGINAL_RATE = 0.1  # with which torchvision's networks were trained on ImageNet (SGD)
 CS231N_TOP, CS231N_MIDDLE = 1 / 10, 1 / 100
 GUIDE_HEAD_EPOCHS, GUIDE_ALL_EPOCHS = 16, 8
@@ -216,7 +218,8 @@ def _backwards(structure: Structure, n_blocks: int) -> list[Phase]:
 
 
 def _full(structure: Structure, n_blocks: int) -> list[Phase]:
-    return [Phase("all", 20, _of(structure.parts, RATE) | {HEAD: HEAD_RATE})]
+    rates = _of(structure.parts, ALL_RATE) | {HEAD: ALL_HEAD_RATE}
+    return [Phase("all", 20, rates, "one-cycle")]
 
 
 def _l2sp(structure: Structure, n_blocks: int) -> list[Phase]:
