@@ -18,7 +18,7 @@ from torchvision.models.vgg import make_layers
 
 from tlfeatures.backbones import Backbone, BackboneRequest, load_backbone
 from tlfeatures.errors import UsageError
-from tlfeatures.finetuning import RECIPES
+from tlfeatures.finetuning import RECIPES, EpochRow
 from tlfeatures.finetuning._data import LabelledPictures
 from tlfeatures.finetuning._net import TuningNet, make_net
 from tlfeatures.finetuning._network import FineTuneNet
@@ -112,6 +112,8 @@ class Recorder:
     before: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def __call__(self, row: object) -> None:
+        if not isinstance(row, EpochRow):
+            return
         assert self.net is not None
         module = self.net.module_
         state = {k: v.detach().clone() for k, v in module.state_dict().items()}
