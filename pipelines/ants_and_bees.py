@@ -26,8 +26,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seeds", type=int, default=5)
     args = parser.parse_args(arguments)
     pictures, codes = load_pictures(args.images), make_codes(args)
-    kept = codes.extract(pictures).pictures  # without the placeholder that is no picture of either
-    pictures = Pictures(kept.items, kept.labels, names=kept.paths)
+    kept = codes.extract(pictures).pictures  # bad ones left out
+    pictures = Pictures(kept.items, kept.labels, names=kept.paths)  # the folders are no split here
     runs = []
     for seed in range(args.seeds):
         key = {"experiment": "ants and bees", "recipe": args.recipe, "epochs": args.epochs,
