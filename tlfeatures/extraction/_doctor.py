@@ -212,14 +212,14 @@ def _words(verdict: str, found: Examination) -> str:
         why = "; ".join(dict.fromkeys(found.reasons)) or "these pictures tell too little"
         return f"cannot tell: {why}. What remains possible: {names or 'nothing'}."
     what = WORDS.get(verdict, f"values as for {verdict}")
-    cure = _cure(found.possible[0])
+    cure = _cure(found.possible[0], "use" if len(found.possible) == 1 else "try")
     return f"these weights look as if they expect {names}, but are fed {what}; {cure}"
 
 
-def _cure(expected: Candidate) -> str:
+def _cure(expected: Candidate, verb: str) -> str:
     """What to type."""
     if expected.name in PRESETS:
-        return f"use --preprocess {expected.name}."
+        return f"{verb} --preprocess {expected.name}."
     if expected.name == "published":
         return "leave --preprocess out."
     p = expected.preprocessing
