@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from _machine import describe_machine, list_versions
+from joblib import Parallel, delayed
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 from sklearn.preprocessing import normalize
@@ -76,13 +77,17 @@ def plain_codes(pictures: Pictures, request: BackboneRequest) -> Any:
 
 def score(codes: Any, labels: Any, n_splits: int) -> float:
     """Mean accuracy of a linear SVM over splits in which half of each class is for training."""
-    X, accuracies = normalize(codes), []
-    for seed in range(n_splits):
-        train = draw_half(labels, seed)
-        test = np.setdiff1d(np.arange(len(labels)), train)
-        head = LinearSVC(C=C, max_iter=5000).fit(X[train], labels[train])
-        accuracies.append(head.score(X[test], labels[test]))
-    return float(np.mean(accuracies))
+    X = normalize(codes)
+    splits = (delayed(score_split)(X, labels, seed) for seed in range(n_splits))
+    return float(np.mean(Parallel(n_jobs=-1)(splits)))
+
+
+def score_split(X: Any, labels: Any, seed: int) -> float:
+    """Accuracy of one split."""
+    train = draw_half(labels, seed)
+    test = np.setdiff1d(np.arange(len(labels)), train)
+    head = LinearSVC(C=C, dual=False).fit(X[train], labels[train])
+    return float(head.score(X[test], labels[test]))
 
 
 def draw_half(labels: Any, seed: int) -> Any:
@@ -101,19 +106,35 @@ def neighbours(codes: Any, k: int = 10) -> Any:
     return NearestNeighbors(n_neighbors=k + 1).fit(X).kneighbors(X, return_distance=False)[:, 1:]
 
 
-def compare(found: Any, wanted: Any, labels: Any, n_splits: int, **names: str) -> Row:
+@dataclass(frozen=True)
+class Reference:
+    """Codes (n, d) to compare with, and what the head makes of them."""
+
+    codes: Any
+    labels: Any
+    n_splits: int
+    neighbours: Any
+    accuracy: float
+
+
+def refer(codes: Any, labels: Any, n_splits: int) -> Reference:
+    """Neighbours and accuracy, found once for all ways."""
+    return Reference(codes, labels, n_splits, neighbours(codes), score(codes, labels, n_splits))
+
+
+def compare(found: Any, wanted: Reference, **names: str) -> Row:
     """One line of the table."""
-    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    a, b = found.astype(np.float64), wanted.codes.astype(np.float64)
     cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
-    pairs = zip(neighbours(found), neighbours(wanted), strict=True)
+    pairs = zip(neighbours(found), wanted.neighbours, strict=True)
     shared = np.mean([len(set(mine) & set(theirs)) / len(mine) for mine, theirs in pairs])
     return Row(
         **names,
         least_cosine=float(cosines.min()),
         median_cosine=float(np.median(cosines)),
         neighbours=float(shared),
-        accuracy=score(found, labels, n_splits),
-        reference=score(wanted, labels, n_splits),
+        accuracy=score(found, wanted.labels, wanted.n_splits),
+        reference=wanted.accuracy,
     )
 
 
@@ -125,14 +146,14 @@ def compare_ways(
     for stem, (network, preprocess, side) in NETWORKS.items():
         words = {"weights": str(weights / f"{stem}.safetensors"), "preprocess": preprocess}
         request = BackboneRequest(network, input_size=side, **words)
-        wanted = plain_codes(pictures, request)
+        wanted = refer(plain_codes(pictures, request), labels, n_splits)
         for way, options in WAYS.items():
             # A cache a way: compiled or not share a key, and stored rows would be served.
             codes = CNNCodes(
                 network, input_size=side, cache=cache / f"{data}-{way}", **words, **options
             )
             found = codes.transform(pictures)
-            yield compare(found, wanted, labels, n_splits, data=data, network=network, way=way)
+            yield compare(found, wanted, data=data, network=network, way=way)
 
 
 def compare_decoders(pictures: Pictures, weights: Path, cache: Path) -> Iterator[Row]:
@@ -148,7 +169,7 @@ def compare_decoders(pictures: Pictures, weights: Path, cache: Path) -> Iterator
     }
     data = f"hymenoptera enlarged to {LARGE_SIDE} px"
     names = {"data": data, "network": "resnet18", "way": "decode fast"}
-    yield compare(codes["fast"], codes["exact"], labels, 10, **names)
+    yield compare(codes["fast"], refer(codes["exact"], labels, 10), **names)
 
 
 def enlarge(pictures: Pictures, folder: Path) -> Pictures:

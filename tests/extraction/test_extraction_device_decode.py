@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from tlfeatures.backbones import Backbone, BackboneRequest, Preprocessing, load_network
-from tlfeatures.extraction import extract_codes
+from tlfeatures.extraction import _device_decode, extract_codes
 from tlfeatures.extraction._device_decode import prepare_on_device
 from tlfeatures.extraction._engine import Means, TorchEngine
 from tlfeatures.pictures import DecodeOptions, Pictures, decode
@@ -83,6 +84,26 @@ def test_what_is_not_for_the_device_is_left_to_pillow() -> None:
     assert on_cpu(whole, max_pixels=100) is None
     assert on_cpu(as_jpeg(photograph(1600, 6))) is None
     assert on_cpu(whole, Preprocessing(80, 64, interpolation="lanczos")) is None
+
+
+def test_short_memory_of_the_device_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow's numbers must not stand under this key; a second try may find memory."""
+    wanted, resize, left = on_cpu(as_jpeg(photograph())), _device_decode.functional.resize, [1]
+
+    def short(*given: Any, **more: Any) -> Any:
+        if left and left.pop():
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return resize(*given, **more)
+
+    monkeypatch.setattr(_device_decode.functional, "resize", short)
+    assert torch.equal(on_cpu(as_jpeg(photograph())), wanted)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(_device_decode, "decode_jpeg", never)
+    with pytest.raises(MemoryError, match="CUDA out of memory"):
+        on_cpu(as_jpeg(photograph()))
 
 
 def test_a_run_takes_both_kinds_and_names_bad_pictures(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from tlfeatures import CNNCodes, TransferClassifier, load_pictures
 from tlfeatures.backbones import Backbone, BackboneRequest
 from tlfeatures.cli._app import run
-from tlfeatures.extraction import RunOptions, _compile, _engine, extract, open_engine
+from tlfeatures.extraction import RunOptions, _compile, _engine, _machine, extract, open_engine
 from tlfeatures.extraction._settings import computing, single_threaded
 from tlfeatures.store import list_compiled, relative_difference
 
@@ -53,6 +53,22 @@ def test_half_precision_is_stored_as_float16_unless_asked(folder: Path, tmp_path
         (shard,) = cache.glob("embedded-*/*.h5")
         with h5py.File(shard) as file:
             assert file["codes"].dtype == expected
+
+
+def test_threads_are_as_before_when_a_compiled_network_was_made_for_workers(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def note_threads(*_: object) -> None:
+        seen.append(torch.get_num_threads())
+        raise RuntimeError("no compiler")
+
+    monkeypatch.setattr(_compile, "_compile", note_threads)
+    torch.set_num_threads(2)
+    done = extract(load_pictures(folder), EMBEDDED, RunOptions(tmp_path, compile="on", n_jobs=2))
+    assert (seen, torch.get_num_threads(), done.n_jobs) == ([1], 2, 2)
+    assert done.chosen[-1] == "not compiled: it could not be"
 
 
 def test_the_callers_settings_are_as_before(folder: Path, tmp_path: Path) -> None:
@@ -184,6 +200,69 @@ def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
     assert (done.computed, done.is_compiled) == (36, False)
     said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert said == ["embedded is not compiled: No working C++ compiler found"]
+
+
+def stretched(factor: float) -> Any:
+    """Stands for the compiler: loads what gives codes that are so many times as long."""
+
+    def load(cut: torch.nn.Module, batch: Any, precision: str, path: Path, name: str) -> Any:
+        return lambda batch: [codes * factor for codes in cut(batch)]
+
+    return load
+
+
+def kept_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = root / "compiled" / "kept.pt2"
+    path.parent.mkdir()
+    path.touch()
+    monkeypatch.setattr(_engine, "path_of", lambda *_: path)
+    monkeypatch.setattr(_engine, "_open", {})
+    return path
+
+
+def test_a_compiled_network_of_other_codes_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = kept_package(tmp_path, monkeypatch)
+    monkeypatch.setattr(_engine, "compile_cut", stretched(1.1))
+    run = RunOptions(tmp_path, precision="float32")
+    wanted = open_engine(EMBEDDED, run).codes(pixels(16))[0]
+    engine = open_engine(EMBEDDED, run, is_compiled=True)
+    assert not engine.is_compiled
+    assert not path.exists()
+    assert "embedded is not compiled: the compiled network gives other codes" in caplog.text
+    np.testing.assert_array_equal(engine.codes(pixels(16))[0], wanted)
+
+
+def test_a_kept_package_of_another_forward_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = kept_package(tmp_path, monkeypatch)
+    monkeypatch.setattr(
+        _engine,
+        "compile_cut",
+        lambda *given: stretched(1.1 if path.exists() else 1.0)(*given),
+    )
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"), is_compiled=True)
+    assert engine.is_compiled
+    assert not caplog.records
+
+
+def test_a_compiled_network_gets_its_batch_in_the_layout_it_was_compiled_for() -> None:
+    cut = _compile.CompiledCut(
+        lambda batch: [torch.tensor(batch.stride())], torch.nn.Identity(), torch.zeros(2, 3, 4, 4),
+        "float32",
+    )  # fmt: skip
+    assert cut(torch.zeros(2, 3, 4, 4))[0].tolist() == [48, 1, 12, 3]
+
+
+def test_compiled_networks_are_kept_for_this_kind_of_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = _compile.path_of(tmp_path, ["key"], "cpu", 16)
+    assert here == _compile.path_of(tmp_path, ["key"], "cpu", 16)
+    monkeypatch.setattr(_machine, "_cpu_flags", lambda: {"avx2"})
+    assert here != _compile.path_of(tmp_path, ["key"], "cpu", 16)
 
 
 def test_a_compiled_network_that_is_used_again_is_not_old(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -18,6 +19,7 @@ import cloudpickle
 import joblib
 import numpy as np
 import pytest
+from joblib.externals.loky.process_executor import BrokenProcessPool
 from PIL import Image
 
 from tlfeatures import CNNCodes, load_pictures
@@ -39,6 +41,7 @@ class Mean:
 
     def __init__(self, marks: Path | None = None, deadly: int = -1, times: int = 1) -> None:
         self.batch_size, self.device, self.made_with = 4, "cpu", {"fake": "1"}
+        self.is_compiled = False
         self.marks, self.deadly, self.times = marks, deadly, times
 
     def prepare(self, picture: Image.Image) -> Any:
@@ -124,6 +127,41 @@ def test_workers_killed_again_and_again_end_the_run_and_keep_its_rows(
     done = extract_codes(greys, [SPEC], Maker(), cache=tmp_path / "c")[0]
     assert done.cached >= 24
     assert np.asarray(done.codes)[:, 0].tolist() == [*(i for i in range(40) if i != 7), 3]
+
+
+class Dying:
+    """Does one thing, then says what a pool says whose worker was killed."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, jobs: Any) -> Any:
+        (i, _, _) = next(iter(jobs))[1]
+        yield i, i
+        raise self.error
+
+
+def test_workers_killed_now_and_then_do_not_end_a_long_run(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = contextlib.nullcontext(Dying(BrokenProcessPool()))
+    monkeypatch.setattr(_map, "_workers", lambda n: pool)
+    waiting: Any = dict.fromkeys(range(9))
+    errand: Any = None
+    assert list(_map._map_again(errand, waiting, 2)) == list(range(9))
+    assert len(caplog.records) == 9
+
+
+def test_what_dask_says_of_killed_workers_is_said_in_our_words(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    KilledWorker = type("KilledWorker", (Exception,), {})
+    pool = contextlib.nullcontext(Dying(KilledWorker()))
+    monkeypatch.setattr(_map, "_workers", lambda n: pool)
+    waiting: Any = dict.fromkeys(range(9))
+    errand: Any = None
+    with pytest.raises(ExtractionError, match=r"were killed.*--jobs 1"):
+        list(_map._map_again(errand, waiting, 2))
 
 
 def test_what_a_worker_refuses_is_refused_here(greys: Pictures, tmp_path: Path) -> None:
@@ -299,14 +337,16 @@ def test_a_dask_cluster_runs_the_same_function_and_a_killed_worker_loses_nothing
 ) -> None:
     (tmp_path / "marks").mkdir()
     maker = Maker(marks=tmp_path / "marks", deadly=20)
+    pids = set(client.run(os.getpid).values())
     with joblib.parallel_config(backend="dask"):
         assert cluster_size() == 2
         done = extract_codes(greys, [SPEC], maker, cache=tmp_path / "c", plan_for=two_workers)[0]
     assert len(list((tmp_path / "marks").iterdir())) == 1
     assert np.asarray(done.codes)[:, 0].tolist() == [*(i for i in range(40) if i != 7), 3]
     assert not verify_cache(tmp_path / "c").problems
-    pids = set(client.run(os.getpid).values())
-    assert os.getpid() not in pids
+    pid = int(next((tmp_path / "marks").iterdir()).name.partition("-")[2])
+    assert pid in pids
+    assert pid not in client.run(os.getpid).values()
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")

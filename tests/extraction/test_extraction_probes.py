@@ -118,6 +118,15 @@ def test_a_new_contract_starts_a_folder_of_its_own_that_is_used_from_then_on(
     assert len(cache_info(changed_network)) == 2
 
 
+def test_a_query_is_not_compared_with_codes_of_other_numbers(
+    folder: Path, changed_network: Path
+) -> None:
+    codes = CNNCodes("embedded", cache=changed_network)
+    with pytest.raises(CodesMismatchError, match=r"torch .* -> 99\.0.*--new-contract"):
+        codes.query(load_pictures(folder)[18:22])
+    assert codes.query(load_pictures(folder)[:4]).shape == (4, 256)  # all are stored
+
+
 def test_differences_below_the_tolerance_are_no_change(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -351,3 +351,11 @@ def test_real_pictures_turned_or_deep_agree_with_their_plain_form() -> None:
     plain = pixels(folder / "rgb8.ppm").astype(int)
     assert np.abs(pixels(folder / "lab.tif") - plain).mean() < 6
     assert decode(folder / "orientation_6_portrait.jpg").size == (480, 360)
+
+
+def test_phones_jpegs_with_more_pictures_behind_are_decoded_small_too() -> None:
+    picture = Image.radial_gradient("L").resize((1600, 1200)).convert("RGB")
+    data = io.BytesIO()
+    picture.save(data, "MPO", save_all=True, append_images=[picture])
+    made = decode(data.getvalue(), DecodeOptions(least_side=512))
+    assert made.size == (800, 600)

@@ -16,6 +16,7 @@ from tlfeatures.backbones._listing import (
     is_depthwise,
     licence_note,
     list_backbones,
+    stands_bf16,
 )
 from tlfeatures.backbones._preprocessing import (
     CROPS,
@@ -68,6 +69,7 @@ __all__ = [
     "normalise",
     "pool_codes",
     "random_seed",
+    "stands_bf16",
     "weights_file",
 ]
 

@@ -97,12 +97,19 @@ def facts_from_json(row: dict[str, Any]) -> BackboneFacts:
 
 def is_depthwise(backbone: Any) -> bool:
     """Whether a known network has depthwise convolutions."""
-    return any(facts.is_depthwise for facts in list_backbones() if facts.name == backbone)
+    facts = _facts_of(backbone)
+    return facts is not None and facts.is_depthwise
+
+
+def stands_bf16(backbone: Any) -> bool:
+    """Whether codes in bf16 keep the promised cosine; of unknown networks nobody can say."""
+    facts = _facts_of(backbone)
+    return facts is not None and not facts.is_depthwise
 
 
 def gflop_of(backbone: Any) -> float | None:
     """Multiply-adds for a picture, in 1e9, of a known network; None of others."""
-    facts = next((facts for facts in list_backbones() if facts.name == backbone), None)
+    facts = _facts_of(backbone)
     return None if facts is None else facts.entries[0].gflop
 
 
@@ -115,12 +122,16 @@ def licence_note(backbone: Any, weights: str | None) -> str | None:
     weights : str or None
         As in `BackboneRequest`; of a file or of another library's weights nothing is known.
     """
-    facts = next((facts for facts in list_backbones() if facts.name == backbone), None)
+    facts = _facts_of(backbone)
     if facts is None:
         return None
     wanted = weights or facts.entries[0].name
     licence = next((e.licence for e in facts.entries if e.name == wanted), "own")
     return None if licence == "own" else f"weights {wanted} of {facts.name}: {LICENCES[licence]}"
+
+
+def _facts_of(backbone: Any) -> BackboneFacts | None:
+    return next((facts for facts in list_backbones() if facts.name == backbone), None)
 
 
 def weights_place(url: str) -> Path:

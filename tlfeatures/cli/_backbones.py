@@ -16,7 +16,7 @@ from tlfeatures.cli._options import (
     options,
     take_both,
 )
-from tlfeatures.cli._output import doctor_table, exit_code, print_json, say_bad
+from tlfeatures.cli._output import counted, doctor_table, exit_code, print_json, say_bad
 
 if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneFacts, Description, WeightsFacts
@@ -97,7 +97,7 @@ def doctor(images: str, **given: Any) -> int:
     from tlfeatures.extraction import diagnose
 
     words, pictures = take_both(given, images)
-    words.progress.say(f"{len(pictures)} pictures; looking at some of them")
+    words.progress.say(f"{counted(len(pictures), 'picture')}; looking at some of them")
     made = diagnose(pictures, words.request, words.run)
     if given["as_json"]:
         print_json(made.to_json())

@@ -14,7 +14,7 @@ from tlfeatures.cli._options import (
     options,
     take_words,
 )
-from tlfeatures.cli._output import exit_code, interval, percent, print_json, say_bad
+from tlfeatures.cli._output import counted, exit_code, interval, percent, print_json, say_bad
 
 
 @click.command("evaluate")
@@ -41,7 +41,7 @@ def command(model: str, images: str, report: str | None, **given: Any) -> int:
         click.echo(
             f"accuracy {percent(result.accuracy)} % {interval(result.ci95)}, mean recall "
             f"{percent(result.mean_recall)} % {interval(result.mean_recall_ci95)}, "
-            f"{result.n_test} pictures"
+            f"{counted(result.n_test, 'picture')}"
         )
     for warning in result.warnings:
         words.progress.say(f"note: {warning}")

@@ -18,7 +18,15 @@ from tlfeatures.cli._options import (
     options,
     take_both,
 )
-from tlfeatures.cli._output import as_bad, exit_code, print_json, say_bad, say_cache, say_plan
+from tlfeatures.cli._output import (
+    as_bad,
+    counted,
+    exit_code,
+    print_json,
+    say_bad,
+    say_cache,
+    say_plan,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +132,7 @@ def _say_how(done: Extraction, line: ProgressLine) -> None:
 def _line(done: Extraction) -> str:
     spec = done.codes.spec
     return (
-        f"{done.given} pictures = {done.computed} computed + {done.cached} cached + "
+        f"{counted(done.given, 'picture')} = {done.computed} computed + {done.cached} cached + "
         f"{len(done.bad)} bad; {spec.backbone} {spec.layer}, {spec.dim}-D, "
         f"{done.seconds['total']:.1f} s"
     )

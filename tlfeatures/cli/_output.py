@@ -47,6 +47,13 @@ def _plain(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
+def counted(n: int, noun: str) -> str:
+    """A number with its noun: "1 picture", "2 pictures", "2 classes"."""
+    if n == 1:
+        return f"1 {noun}"
+    return f"{n} {noun}{'es' if noun.endswith('s') else 's'}"
+
+
 def as_bad(bad: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """Bad pictures as JSON has them."""
     return [{"path": path, "reason": reason} for path, reason in bad]
@@ -57,14 +64,17 @@ def say_bad(bad: Sequence[tuple[str, str]], line: ProgressLine) -> None:
     for path, reason in bad[:BAD_SHOWN]:
         line.say(f"bad picture: {path}: {reason}")
     if len(bad) > BAD_SHOWN:
-        line.say(f"... and {len(bad) - BAD_SHOWN} more bad pictures; --json lists all.")
+        line.say(f"... and {counted(len(bad) - BAD_SHOWN, 'more bad picture')}; --json lists all.")
 
 
 def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()) -> None:
     """What was found, what its codes take on the disk and the licence, before long work."""
-    classes = f" in {len(pictures.classes)} classes" if pictures.labels is not None else ""
-    left_out = f"; {pictures.left_out} other files left out" if pictures.left_out else ""
-    words.progress.say(f"{len(pictures)} pictures{classes}{left_out}")
+    line = counted(len(pictures), "picture")
+    if pictures.labels is not None:
+        line += f" in {counted(len(pictures.classes), 'class')}"
+    if pictures.left_out:
+        line += f"; {counted(pictures.left_out, 'other file')} left out"
+    words.progress.say(line)
     layers = layers or (words.request.layer,)
     for spec in specs_of(words.request, layers, words.run, n=len(pictures)):
         is_half = spec.precision != "float32" and words.run.store_dtype != "float32"

@@ -50,6 +50,7 @@ class Engine(Protocol):
 
     batch_size: int
     device: str
+    is_compiled: bool
     made_with: dict[str, str]
 
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
@@ -126,10 +127,12 @@ class Done:
         How many pictures, and the first path.
     wait : dict of str to float
         Seconds spent decoding (or waiting for it), in the network, writing.
-    began, ended : float
-        Seconds since the epoch; opening the engine comes before.
+    seconds : float
+        From the first picture to the last row written; opening the engine comes before.
     device : str
     batch_size : int
+    is_compiled : bool
+        To the end: where memory is short, the compiled network is let go of.
     said : tuple of Said
         What was logged meanwhile in another process, to be logged in the caller's.
     """
@@ -141,10 +144,10 @@ class Done:
     wait: dict[str, float] = field(
         default_factory=lambda: {"decode": 0.0, "network": 0.0, "write": 0.0}
     )
-    began: float = 0.0
-    ended: float = 0.0
+    seconds: float = 0.0
     device: str = ""
     batch_size: int = 0
+    is_compiled: bool = False
     said: tuple[Said, ...] = ()
 
 
@@ -228,7 +231,7 @@ class _Chunk:
         tell: Callable[[int], None] | None,
     ) -> None:
         """Compute and store what `prepare` gives of the rows, in their order."""
-        self.done.began = time.time()
+        began = time.perf_counter()
         kept: list[Row] = []
         batch: list[Any] = []
         told, remembered_at = 0, time.perf_counter()
@@ -256,7 +259,8 @@ class _Chunk:
         if tell is not None and told < len(rows):  # the last ones were bad
             tell(len(rows))
         self.done.batch_size = self._engine.batch_size
-        self.done.ended = time.time()
+        self.done.is_compiled = self._engine.is_compiled
+        self.done.seconds = time.perf_counter() - began
 
     def prepare(self, row: Row) -> _Prepared:
         """Decode one picture, resize and crop it."""

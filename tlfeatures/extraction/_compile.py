@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tlfeatures.extraction._machine import processor_signs
 from tlfeatures.extraction._settings import DTYPES
 from tlfeatures.store import compiled_path, mark_compiled
 
@@ -53,7 +54,8 @@ class CompiledCut(nn.Module):
         """What the cut network gives."""
         is_half = torch.is_autocast_enabled(self._device)  # float32 where fp16 has overflowed
         if len(batch) == self._batch_size and is_half == self._is_half:
-            return list(self._compiled(batch))
+            # The compiled code takes the example's strides for granted.
+            return list(self._compiled(batch.contiguous(memory_format=torch.channels_last)))
         codes: list[torch.Tensor] = self.uncompiled(batch)
         return codes
 
@@ -64,7 +66,7 @@ def path_of(root: Path, keys: Sequence[str], device: str, batch_size: int) -> Pa
     if device == "cuda":
         words += [torch.cuda.get_device_name(), torch.version.cuda]
     else:
-        words += [torch.backends.cpu.get_cpu_capability(), torch.get_num_threads()]
+        words += [processor_signs(), torch.get_num_threads()]
     digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
     return compiled_path(root, digest)
 

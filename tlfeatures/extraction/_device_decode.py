@@ -48,13 +48,33 @@ def prepare_on_device(
     -------
     Tensor of shape (input_size, input_size, 3), uint8, RGB, on the device; or None
         None if the file is not for this way; Pillow's is the way for it then.
+
+    Raises
+    ------
+    MemoryError
+        If the device's memory does not hold it, other batches' leavings given back.
     """
+    try:
+        return _prepare(data, preprocessing, options, device)
+    except torch.OutOfMemoryError:
+        torch.cuda.empty_cache()
+    try:
+        return _prepare(data, preprocessing, options, device)
+    except torch.OutOfMemoryError as error:
+        raise MemoryError(str(error)) from error
+
+
+def _prepare(
+    data: bytes, preprocessing: Preprocessing, options: DecodeOptions, device: str
+) -> torch.Tensor | None:
     orientation = _plain_jpeg(data, options)
     if orientation is None or preprocessing.interpolation not in INTERPOLATIONS:
         return None
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
     try:
         picture = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
+    except torch.OutOfMemoryError:
+        raise
     except RuntimeError:  # damaged
         return None
     picture = _upright(picture, orientation)

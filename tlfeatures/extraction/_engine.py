@@ -180,16 +180,24 @@ class TorchEngine:
         return batch_size_for(torch.cuda.mem_get_info()[0], taken // TRIED)
 
     def _compile(self, whole: nn.Module, means: Means, root: Path) -> None:
-        shape = (self.batch_size, *self.backbone.input_shape[1:])
-        batch = torch.zeros(shape, dtype=torch.float32, device=means.device).to(
-            memory_format=torch.channels_last
-        )
+        """Compile, or take what is kept, if it says the same as the uncompiled network.
+
+        What is kept may be of an earlier `forward` of the user's own; then it is made anew.
+        """
+        name, plain = self.backbone.name, self.backbone.cut
+        batch = _noise((self.batch_size, *self.backbone.input_shape[1:]), means.device)
         keys = [spec.key for spec in self.specs]
         path = path_of(root, keys, means.device, self.batch_size)
-        made = compile_cut(whole, batch, means.precision, path, self.backbone.name)
-        if made is not None:
-            self.backbone.cut = CompiledCut(made, self.backbone.cut, batch, means.precision)
-            self.is_compiled = True
+        for _ in range(2 if path.exists() else 1):
+            made = compile_cut(whole, batch, means.precision, path, name)
+            if made is None:
+                return
+            compiled = CompiledCut(made, plain, batch, means.precision)
+            if _agree(compiled, plain, batch, means):
+                self.backbone.cut, self.is_compiled = compiled, True
+                return
+            path.unlink(missing_ok=True)
+        _log.warning("%s is not compiled: the compiled network gives other codes", name)
 
 
 def batch_size_for(free: int, a_picture: int) -> int:
@@ -215,26 +223,46 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
         return cut
     exact = _exact_enough(cut, means.precision)
     try:
-        generator = torch.Generator("cpu").manual_seed(0)
-        noise = torch.rand(
-            backbone.input_shape, generator=generator, dtype=torch.float32, device="cpu"
-        )
-        batch = noise.to(means.device, memory_format=torch.channels_last)
+        batch = _noise(backbone.input_shape, means.device)
         made: nn.Module
         if means.device == "cpu":
             made = fuse(cut, DTYPES[means.precision], batch, means.batch_size or CPU_BATCH)
         else:
             made = _exact_enough(fold_batch_norms(cut), means.precision)
         with computing(means.device, "float32"):
-            wanted = [codes.numpy(force=True) for codes in cut(batch)]
+            wanted = cut(batch)
         with computing(means.device, means.precision):
-            found = [codes.float().numpy(force=True) for codes in made(batch)]
+            found = made(batch)
     except Exception as error:  # an operation that this torch or this processor has not
         _log.debug("%s runs as it is: %s", backbone.name, error)
         return exact
-    allowed = tolerance(means.precision)
-    is_same = all(relative_difference(a, b) <= allowed for a, b in zip(found, wanted, strict=True))
-    return made if is_same else exact
+    return made if _is_same(found, wanted, means.precision) else exact
+
+
+def _noise(shape: tuple[int, ...], device: str) -> torch.Tensor:
+    """A batch to compare networks on, channels last, the same each time."""
+    generator = torch.Generator("cpu").manual_seed(0)
+    noise = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
+    return noise.to(device, memory_format=torch.channels_last)
+
+
+def _agree(made: nn.Module, plain: nn.Module, batch: torch.Tensor, means: Means) -> bool:
+    """Whether a compiled network gives the codes of the uncompiled one, and gives any at all."""
+    try:
+        with computing(means.device, means.precision):
+            return _is_same(made(batch), plain(batch), means.precision)
+    except Exception as error:  # compiled code raises whatever it runs into
+        _log.debug("the compiled network fails: %s", error)
+        return False
+
+
+def _is_same(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], precision: str) -> bool:
+    """Whether codes of some layers lie within the tolerance of a precision."""
+    return all(
+        relative_difference(a.float().numpy(force=True), b.float().numpy(force=True))
+        <= tolerance(precision)
+        for a, b in zip(found, wanted, strict=True)
+    )
 
 
 def _exact_enough(cut: nn.Module, precision: str) -> nn.Module:

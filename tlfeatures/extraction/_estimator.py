@@ -24,6 +24,7 @@ from tlfeatures.extraction._open import (
     settle,
     spec_of,
 )
+from tlfeatures.extraction._probes import check_probes_once
 from tlfeatures.pictures import (
     DecodeOptions,
     Pictures,
@@ -248,6 +249,13 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         Returns
         -------
         ndarray of shape (n_images, n_features), float32
+
+        Raises
+        ------
+        ImageReadError
+            Naming every bad picture, if `on_bad` is "raise".
+        CodesMismatchError
+            If the network gives other codes now than when the cache was filled.
         """
         pictures = Pictures.of(X)
         run = self.run_options()
@@ -267,6 +275,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         engine = open_engine(self.request(), run, tensors=self._tensors())
         if (~present).sum() >= engine.batch_size:
             return self.transform(pictures)
+        check_probes_once(engine, store)
         codes = np.full((len(pictures), store.spec.dim), np.nan, np.float32)
         if present.any():
             codes[present] = store.read(

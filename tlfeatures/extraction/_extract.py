@@ -104,6 +104,7 @@ class Extraction:
         Seconds spent decoding (or waiting for it), in the network, and writing, all processes
         together.
     is_compiled : bool
+        To the end: where memory is short, the compiled network is let go of.
     chosen : tuple of str
         What was chosen for this machine and why, in sentences.
     """
@@ -176,7 +177,7 @@ def extract_codes(
     ExtractionError
         If worker processes are killed again and again.
     """
-    began, options = time.time(), options or DecodeOptions()
+    began, options = time.perf_counter(), options or DecodeOptions()
     stores = [CodeCache(cache, spec) for spec in specs]
     keys, reasons = _make_keys(pictures.items, options, FileMemo(cache))
     remembered = {} if retry_bad else remembered_bad(stores, keys, options)
@@ -207,7 +208,8 @@ def extract_codes(
     rows_kept = np.array([i for i in range(len(pictures)) if i not in reasons], dtype=np.intp)
     kept: Pictures = pictures[rows_kept]
     labels = None if kept.labels is None else kept.labels.tolist()
-    seconds = {"total": time.time() - began, **total.seconds(began), "compile": plan.compile_s}
+    spent = time.perf_counter() - began
+    seconds = {"total": spent, **total.seconds(began), "compile": plan.compile_s}
     return [
         Extraction(
             pictures=kept,
@@ -225,7 +227,7 @@ def extract_codes(
             seconds=seconds,
             images_per_s=total.n_rows / max(seconds["extract"], 1e-9) if total.n_rows else 0.0,
             wait=total.wait,
-            is_compiled=plan.is_compiled,
+            is_compiled=total.is_compiled,
             chosen=plan.chosen if lacking else (),
         )
         for i, store in enumerate(stores)
@@ -276,6 +278,7 @@ class _Total:
     def __init__(self, n_specs: int) -> None:
         self.computed = [0] * n_specs
         self.n_rows, self.batch_size, self.device = 0, 0, "cached"
+        self.is_compiled = False
         self.bad: dict[bytes, str] = {}
         self.wait = {"decode": 0.0, "network": 0.0, "write": 0.0}
         self._notes: dict[str, tuple[int, str]] = {}
@@ -291,8 +294,9 @@ class _Total:
         for words, (count, first) in done.notes.items():
             before, earlier = self._notes.get(words, (0, first))
             self._notes[words] = (before + count, earlier)
-        self._began = min(self._began, done.began)
-        self._ended = max(self._ended, done.ended)
+        self.is_compiled = done.is_compiled
+        self._ended = time.perf_counter()  # by this machine's clock, wherever the chunk was done
+        self._began = min(self._began, self._ended - done.seconds)
 
     def notes(self) -> list[Note]:
         return [Note(words, count, first) for words, (count, first) in self._notes.items()]
@@ -308,15 +312,16 @@ class _Teller:
 
     def __init__(self, progress: Callable[[Progress], None] | None, total: int) -> None:
         self._progress, self._total = progress, total
-        self._done, self._began = 0, time.time()
+        self._done, self._began = 0, time.perf_counter()
 
     def __call__(self, done: int) -> None:
         if self._progress is not None:
-            rate = done / max(time.time() - self._began, 1e-9)
+            rate = done / max(time.perf_counter() - self._began, 1e-9)
             self._progress(Progress(done, self._total, rate, (self._total - done) / rate))
 
     def add(self, done: Done) -> None:
-        self._began = self._began if self._done else done.began  # starting up is no rate
+        if not self._done:  # starting up is no rate
+            self._began = time.perf_counter() - done.seconds
         self._done += done.n_rows
         self(self._done)
 

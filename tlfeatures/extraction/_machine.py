@@ -129,6 +129,11 @@ def has_bf16() -> bool:
     return any(getattr(torch.cpu, name)() for name in names if hasattr(torch.cpu, name))
 
 
+def processor_signs() -> list[str]:
+    """What code that was compiled for this CPU may take for granted: its kind, its operations."""
+    return [platform.machine(), platform.processor(), *sorted(_cpu_flags())]
+
+
 def n_cores() -> int:
     """Physical cores that this process may use, at least 1."""
     import joblib

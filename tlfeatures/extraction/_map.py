@@ -18,10 +18,14 @@ from tlfeatures.extraction._worker import Errand, answer, do_chunk, errand_of
 
 A = TypeVar("A")
 _log = logging.getLogger(__name__)
-TIMES = 3  # that killed workers are replaced
+TIMES = 3  # that workers may be killed with nothing done in between
 KILLED = (
-    f"worker processes were killed, {TIMES} times at most, likely for lack of memory; what was "
-    "computed is kept: run again with fewer, such as --jobs 1."
+    "worker processes were killed again and again, likely for lack of memory; what was computed is "
+    "kept: run again with fewer, such as --jobs 1."
+)
+KILLED_AT_ONCE = (
+    "a worker process was killed as it read the network, likely for lack of memory; run again with "
+    "fewer, such as --jobs 1."
 )
 SHARE = 3  # a chunk is at most this part of what a process has left to do
 LEAST = 8  # nor less than this part of the longest: each costs a file
@@ -112,19 +116,29 @@ def map_chunks(run: Run, rows: Sequence[Row], n_workers: int, sizes: list[int]) 
 
 def _map_again(errand: Errand, waiting: dict[int, Sequence[Row]], n_workers: int) -> Iterator[Done]:
     """Take from what waits until nothing does, though workers are killed."""
-    for _ in range(TIMES):
+    n_killed = 0
+    while waiting:
         try:
             with _workers(n_workers) as parallel:
                 jobs = (delayed(do_chunk)(i, errand, rows) for i, rows in list(waiting.items()))
                 for i, done in parallel(jobs):
                     del waiting[i]
+                    n_killed = 0
                     yield done
-            return
-        except BrokenProcessPool:
+        except Exception as error:
+            n_killed += 1
+            if not _is_killed(error):
+                raise
+            if n_killed == TIMES or not isinstance(error, BrokenProcessPool):
+                raise ExtractionError(KILLED) from error
             _log.warning(
                 "a worker process was killed, perhaps for memory; its pictures are done again"
             )
-    raise ExtractionError(KILLED)
+
+
+def _is_killed(error: Exception) -> bool:
+    """Whether that is what joblib, or Dask after tries of its own, says of killed workers."""
+    return isinstance(error, BrokenProcessPool) or type(error).__name__ == "KilledWorker"
 
 
 def ask_workers(n_workers: int, question: Callable[[], A]) -> list[A]:
@@ -139,7 +153,7 @@ def ask_workers(n_workers: int, question: Callable[[], A]) -> list[A]:
         with _workers(n_workers) as parallel:
             answers = list(parallel(delayed(answer)(question) for _ in range(n_workers)))
     except BrokenProcessPool as error:
-        raise ExtractionError(KILLED) from error
+        raise ExtractionError(KILLED_AT_ONCE) from error
     heard: set[Said] = set()
     for _, said in answers:
         say(said, heard)

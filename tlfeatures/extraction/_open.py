@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlfeatures.backbones import BackboneRequest, is_depthwise, weights_file
+from tlfeatures.backbones import BackboneRequest, stands_bf16, weights_file
 from tlfeatures.errors import CodesMismatchError, UsageError
 from tlfeatures.extraction._chunk import Engine
 from tlfeatures.extraction._extract import Extraction, Progress, extract_codes
@@ -50,7 +50,7 @@ PACKAGES = ("tlfeatures", "torch", "torchvision", "timm", "numpy", "pillow")
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How a run is done; only `precision` and `decode` change the numbers beyond 1e-5.
+    """How a run is done; precision, decoding and `store_dtype` change the numbers beyond 1e-5.
 
     Attributes
     ----------
@@ -117,7 +117,7 @@ class RunOptions:
         return default_cache_dir() if self.cache is None else Path(self.cache)
 
     def settled(self, devices: Sequence[str] | None = None) -> RunOptions:
-        """The same with device and precision as they are here.
+        """The same with device, precision and cache folder as they are here.
 
         Parameters
         ----------
@@ -138,7 +138,8 @@ class RunOptions:
                 "store_dtype float16 is for codes of half precision; those of float32 would lose "
                 "more than their tolerance."
             )
-        return replace(self, device=device, precision=precision)
+        cache = self.cache_dir.absolute()  # a worker may stand in another folder
+        return replace(self, device=device, precision=precision, cache=cache)
 
 
 @dataclass(frozen=True)
@@ -291,7 +292,8 @@ def _extract(
 def settle(run: RunOptions, request: BackboneRequest) -> RunOptions:
     """Device and precision for this network, as they are here.
 
-    One of the user's own may know float32 only; bf16 is too coarse for depthwise convolutions.
+    One of the user's own may know float32 only; bf16 is too coarse for depthwise convolutions, and
+    which of timm's networks have them, or look at pixels with what, no table says.
     """
     if not needs_torch(run.device):
         return _settle(run, request, None)
@@ -321,7 +323,8 @@ def _settle(run: RunOptions, request: BackboneRequest, devices: Sequence[str] | 
     if run.precision == "auto" and request.is_own:
         return replace(run, precision="float32").settled(devices)
     settled = run.settled(devices)
-    if run.precision == "auto" and settled.precision == "bf16" and is_depthwise(request.backbone):
+    is_half = run.precision == "auto" and settled.precision == "bf16"
+    if is_half and not stands_bf16(request.backbone):
         return replace(settled, precision="float32")
     return settled
 
@@ -347,9 +350,10 @@ def plan_of(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Plan:
     started, maker = time.perf_counter(), replace(maker, is_compiled=True)
     with single_threaded() if plan.n_workers > 1 else contextlib.nullcontext():
         engine = maker(specs)
-    seconds, is_compiled = time.perf_counter() - started, bool(getattr(engine, "is_compiled", 0))
-    if not is_compiled:
-        return replace(plan, is_compiled=False, compile_s=seconds)
+    seconds = time.perf_counter() - started
+    if not engine.is_compiled:
+        said = (*plan.chosen[:-1], "not compiled: it could not be")
+        return replace(plan, is_compiled=False, compile_s=seconds, chosen=said)
     return replace(plan, make_engine=maker, compile_s=seconds)
 
 

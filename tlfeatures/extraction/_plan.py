@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from joblib import effective_n_jobs
 
-from tlfeatures.backbones import gflop_of, is_depthwise
+from tlfeatures.backbones import gflop_of, is_depthwise, stands_bf16
 from tlfeatures.extraction._chunk import MakeEngine
 from tlfeatures.extraction._machine import has_bf16, is_worker, n_cores
 from tlfeatures.extraction._map import cluster_size, local_jobs
@@ -93,8 +93,10 @@ def make_plan(
 
 
 def _say_precision(precision: str, device: str, backbone: str | None) -> str:
-    if precision == "float32" and device == "cpu" and has_bf16() and is_depthwise(backbone):
-        return "float32 on cpu: bf16 is too coarse for this network's depthwise convolutions"
+    if precision == "float32" and device == "cpu" and has_bf16() and not stands_bf16(backbone):
+        if is_depthwise(backbone):
+            return "float32 on cpu: bf16 is too coarse for this network's depthwise convolutions"
+        return "float32 on cpu: whether bf16 is fine enough for this network is not known"
     if precision == "float32":
         return f"float32 on {device}"
     if device == "cpu" and not has_bf16():
@@ -115,7 +117,7 @@ def weigh_compiling(word: str, seconds: float, device: str) -> tuple[bool, str]:
     if word != "auto":
         return word == "on", f"compile {word}, as asked"
     if device == "cpu":
-        return False, "not compiled: fused operations are as fast on a CPU"
+        return False, "not compiled: on a CPU only if asked, as fused operations are about as fast"
     saved = seconds * (1 - 1 / COMPILED_GAIN)
     words = f"compiling takes about {COMPILE_S:.0f} s and would save about {saved:.0f} s"
     return saved > COMPILE_S, words if saved > COMPILE_S else f"not compiled: {words}"

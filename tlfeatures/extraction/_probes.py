@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from tlfeatures.errors import CodesMismatchError
 from tlfeatures.extraction._batch import prepare_item, stack
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from tlfeatures.extraction._chunk import Engine
 
 _log = logging.getLogger(__name__)
+_checked: WeakKeyDictionary[Engine, set[Path]] = WeakKeyDictionary()
 BLIND = "it cannot be told whether the numbers are still the same"
 NAMES = ("0.jpg", "1.jpg", "2.jpg")  # waves of all directions over a grid of edges, in colour
 
@@ -58,6 +61,22 @@ def check_probes(engine: Engine, caches: Sequence[CodeCache]) -> None:
         difference = relative_difference(codes, stored.codes)
         if difference > tolerance(cache.spec.precision):
             raise CodesMismatchError(_mismatch(cache, difference, stored, made_with))
+
+
+def check_probes_once(engine: Engine, cache: CodeCache) -> None:
+    """Compare an engine that stays open with a cache that is there, the first time they meet.
+
+    Raises
+    ------
+    CodesMismatchError
+        As `check_probes`.
+    StoreError
+        If the cache cannot be read.
+    """
+    checked = _checked.setdefault(engine, set())
+    if cache.folder not in checked and cache.read_probes() is not None:
+        check_probes(engine, [cache])
+        checked.add(cache.folder)
 
 
 def _mismatch(

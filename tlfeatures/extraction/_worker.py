@@ -22,6 +22,7 @@ from joblib.externals.loky import process_executor
 
 from tlfeatures.errors import StoreError
 from tlfeatures.extraction._chunk import Done, Row, Run, extract_chunk, forget_engines
+from tlfeatures.extraction._machine import is_worker
 from tlfeatures.extraction._said import Said, listening
 from tlfeatures.store import scratch_file
 
@@ -165,10 +166,11 @@ def _settle_in() -> None:
     """Make this process a worker, if it was started for it; once."""
     from tlfeatures.extraction._settings import keep_memory
 
+    if is_worker():
+        keep_memory()
     is_loky = type(multiprocessing.current_process()).__name__ == "LokyProcess"
     if not is_loky or threading.current_thread() is not threading.main_thread():
         return
-    keep_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
     # A network takes more than the 300 MB of growth that loky calls a leak, and ends workers for.
     process_executor._MAX_MEMORY_LEAK_SIZE = math.inf

@@ -31,6 +31,7 @@ from tlfeatures.pictures._depth import deep_values, has_sixteen_bits, to_eight
 from tlfeatures.pictures._quiet import quiet_pillow
 
 ORIENTATION = 0x0112  # EXIF
+JPEGS = ("JPEG", "MPO")  # MPO: a JPEG file with more pictures behind the first, as phones make
 RULES = 1  # raised when the same bytes come out as other pixels
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -179,7 +180,8 @@ def open_picture(
                 f"too large: {picture.width} x {picture.height}, the limit is {max_pixels} pixels; "
                 "see max_pixels"
             )
-        if least_side is not None and picture.format == "JPEG" and picture.mode in ("RGB", "L"):
+        can_shrink = picture.format in JPEGS and picture.mode in ("RGB", "L")
+        if least_side is not None and can_shrink:
             picture.draft(None, (least_side, least_side))
         picture.load()
         if 0 in picture.size:
