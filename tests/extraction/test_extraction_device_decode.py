@@ -109,7 +109,7 @@ def test_short_memory_of_the_device_is_no_damage(monkeypatch: pytest.MonkeyPatch
 def test_a_run_takes_both_kinds_and_names_bad_pictures(tmp_path: Path) -> None:
     network = load_network(BackboneRequest("embedded"))
     exact, device = (
-        TorchEngine(Backbone(network), Means(decoder=decoder)) for decoder in ("exact", "gpu")
+        TorchEngine(Backbone(network), Means(decode=decode)) for decode in ("exact", "gpu")
     )
     for i in range(5):
         (tmp_path / f"{i}.jpg").write_bytes(as_jpeg(photograph(160 + 9 * i)))

@@ -13,7 +13,7 @@ import pytest
 
 from tlfeatures import CNNCodes, load_pictures
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.extraction import RunOptions, _machine, _open, extract, spec_of
+from tlfeatures.extraction import RunOptions, _machine, _options, _specs, extract, spec_of
 from tlfeatures.extraction._machine import device_signs
 from tlfeatures.store import DeviceMemo, SpecMemo, cache_info
 
@@ -32,7 +32,7 @@ def mistaken(folder: Path, tmp_path: Path) -> Path:
     here = extract(load_pictures(folder)[:4], EMBEDDED, RunOptions(tmp_path, device="cpu"))
     there = replace(here.codes.spec, precision="fp16")
     words = RunOptions(tmp_path, device="cuda", precision="fp16")
-    SpecMemo(tmp_path).put(_open._words(EMBEDDED, words), there)
+    SpecMemo(tmp_path).put(_specs._words(EMBEDDED, words), there)
     DeviceMemo(tmp_path).put(device_signs(), ("cuda", "cpu"))
     return tmp_path
 
@@ -93,9 +93,9 @@ def test_a_fitted_extractor_says_which_codes_it_gave(folder: Path, mistaken: Pat
 
 def test_a_device_that_was_not_here_is_looked_for_again(tmp_path: Path) -> None:
     DeviceMemo(tmp_path).put(device_signs(), ("cpu",))
-    assert _open.recall(RunOptions(tmp_path, device="cuda"), EMBEDDED) is None
-    assert _open.recall(RunOptions(tmp_path, decoder="gpu"), EMBEDDED) is None
-    assert _open.recall(RunOptions(tmp_path), EMBEDDED).device == "cpu"
+    assert _options.recall(RunOptions(tmp_path, device="cuda"), EMBEDDED) is None
+    assert _options.recall(RunOptions(tmp_path, decode="gpu"), EMBEDDED) is None
+    assert _options.recall(RunOptions(tmp_path), EMBEDDED).device == "cpu"
 
 
 def test_other_signs_are_another_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ from tlfeatures.errors import UsageError
 from tlfeatures.extraction import RunOptions, _machine, _plan
 from tlfeatures.extraction._engine import batch_size_for
 from tlfeatures.extraction._machine import resolve_precision
-from tlfeatures.extraction._open import settle
+from tlfeatures.extraction._options import settle
 from tlfeatures.extraction._plan import make_plan, pays_off, weigh_compiling
 
 INTEL = "flags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n"
@@ -149,7 +149,7 @@ def test_impossible_words_are_refused() -> None:
     with pytest.raises(UsageError, match="store_dtype float16 is for codes of half precision"):
         RunOptions(precision="float32", store_dtype="float16").settled()
     with pytest.raises(UsageError, match="decode gpu needs a CUDA GPU, the device is cpu"):
-        RunOptions(device="cpu", decoder="gpu").settled()
+        RunOptions(device="cpu", decode="gpu").settled()
 
 
 def test_auto_finds_the_cpu_without_torch_where_nothing_looks_like_a_gpu() -> None:

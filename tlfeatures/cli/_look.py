@@ -66,7 +66,7 @@ def augment(
         n_rows=rows,
         n_columns=columns,
         random_state=seed,
-        decode_options=words.run.decode,
+        decode_options=words.run.decode_options,
     )
     save_png(sheet.picture, out)
     if given["as_json"]:

@@ -105,7 +105,6 @@ RUN_OPTIONS = [
     ),
     click.option(
         "--decode",
-        "decoder",
         type=click.Choice(DECODERS),
         default="exact",
         show_default=True,
@@ -173,7 +172,7 @@ class Words:
         """A `CNNCodes` of these words."""
         from tlfeatures.extraction import CNNCodes
 
-        decode = self.run.decode
+        decode = self.run.decode_options
         return CNNCodes(
             **vars(self.request),
             **self.code_options(),
@@ -188,12 +187,12 @@ class Words:
             "cache": run.cache_dir,
             "device": run.device,
             "precision": run.precision,
-            "decode": run.decoder,
+            "decode": run.decode,
             "compile": run.compile,
             "batch_size": run.batch_size,
             "n_jobs": run.n_jobs,
             "store_dtype": run.store_dtype,
-            "max_pixels": run.decode.max_pixels,
+            "max_pixels": run.decode_options.max_pixels,
             "progress": self.progress,
         }
 
@@ -210,12 +209,12 @@ def take_words(given: dict[str, Any]) -> Words:
         cache=given.get("cache"),
         device=given.get("device", "auto"),
         precision=given.get("precision", "auto"),
-        decoder=given.get("decoder", "exact"),
+        decode=given.get("decode", "exact"),
         compile=given.get("compile", "auto"),
         batch_size=_number("--batch-size", given.get("batch_size", "auto")),
         n_jobs=_number("--jobs", given.get("jobs", "auto")),
         store_dtype=given.get("store_dtype"),
-        decode=DecodeOptions(
+        decode_options=DecodeOptions(
             exif=given.get("exif", "on") == "on",
             range=parse_range(given.get("range_", "full")),
             max_pixels=given.get("max_pixels"),
@@ -246,8 +245,8 @@ def take_both(given: dict[str, Any], source: str) -> tuple[Words, Pictures]:
         return words, pictures
     memo.put(source, *found)
     words.progress.say(f"range of this folder: --range {found[0]:g},{found[1]:g}")
-    decode = replace(words.run.decode, range=found)
-    return replace(words, run=replace(words.run, decode=decode)), pictures
+    decode = replace(words.run.decode_options, range=found)
+    return replace(words, run=replace(words.run, decode_options=decode)), pictures
 
 
 def take_some(pictures: Pictures, limit: int | None) -> Pictures:

@@ -21,15 +21,10 @@ from tlfeatures.extraction._machine import (
     has_bf16,
     resolve_device,
 )
-from tlfeatures.extraction._open import (
-    RunOptions,
-    extract,
-    extract_layers,
-    next_contract,
-    open_engine,
-    spec_of,
-    specs_of,
-)
+from tlfeatures.extraction._open import open_engine
+from tlfeatures.extraction._options import RunOptions
+from tlfeatures.extraction._run import extract, extract_layers
+from tlfeatures.extraction._specs import next_contract, spec_of, specs_of
 
 if TYPE_CHECKING:
     from tlfeatures.extraction._doctor import Diagnosis, diagnose

@@ -29,7 +29,7 @@ from tlfeatures.extraction._doctor_candidates import (
 )
 from tlfeatures.extraction._doctor_evidence import Patient, Sample
 from tlfeatures.extraction._doctor_examination import Examination, Finding, check_count
-from tlfeatures.extraction._open import RunOptions, settle
+from tlfeatures.extraction._options import RunOptions, settle
 from tlfeatures.extraction._settings import computing
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def diagnose(
             f"{network.name} prepares pictures in a way of its own, which cannot be compared."
         )
     network.module.to(settle(run, request).device)
-    patient, sample = Patient(network.module), Sample(pictures, run.decode, limit)
+    patient, sample = Patient(network.module), Sample(pictures, run.decode_options, limit)
     try:
         with computing(str(patient.device.type), "float32"):
             return make_diagnosis(Examination(patient, sample, asked, published))

@@ -9,7 +9,7 @@ from pathlib import Path
 from tlfeatures.backbones import BackboneRequest, is_file_name
 from tlfeatures.errors import TlfeaturesError
 from tlfeatures.extraction._extract import Extraction
-from tlfeatures.extraction._open import RunOptions
+from tlfeatures.extraction._options import RunOptions
 from tlfeatures.store import AnswerMemo
 
 CHECK_LIMIT = 64  # pictures: a few seconds

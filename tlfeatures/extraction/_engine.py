@@ -51,7 +51,7 @@ class Means:
     precision : {"float32", "bf16", "fp16"}
     batch_size : int or None
         None: 16 on a CPU, what the memory holds on a GPU.
-    decoder : {"exact", "fast", "gpu"}
+    decode : {"exact", "fast", "gpu"}
     compiled_in : Path or None
         The cache folder, where compiled networks are kept; None: not compiled.
     """
@@ -59,7 +59,7 @@ class Means:
     device: str = "cpu"
     precision: str = "float32"
     batch_size: int | None = None
-    decoder: str = "exact"
+    decode: str = "exact"
     compiled_in: Path | None = None
 
 
@@ -75,7 +75,7 @@ class TorchEngine:
 
     def __init__(self, backbone: Backbone, means: Means) -> None:
         self.backbone, self.precision = backbone, means.precision
-        self.device, self._decoder = means.device, means.decoder
+        self.device, self._decoder = means.device, means.decode
         self.batch_size = means.batch_size or CPU_BATCH
         self.made_with = made_with(means.device)
         self.specs = tuple(
@@ -87,7 +87,7 @@ class TorchEngine:
                 dim=dim,
                 preprocessing=backbone.preprocessing.to_json(),
                 precision=means.precision,
-                decode=means.decoder,
+                decode=means.decode,
             )
             for layer, dim in zip(backbone.layers, backbone.dims, strict=True)
         )

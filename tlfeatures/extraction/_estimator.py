@@ -15,16 +15,11 @@ from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import ImageReadError, UsageError
 from tlfeatures.extraction._batch import prepare_item, stack
 from tlfeatures.extraction._extract import Extraction, Progress
-from tlfeatures.extraction._open import (
-    RunOptions,
-    decoding_of,
-    extract,
-    extract_layers,
-    open_engine,
-    settle,
-    spec_of,
-)
+from tlfeatures.extraction._open import open_engine
+from tlfeatures.extraction._options import RunOptions, decoding_of, settle
 from tlfeatures.extraction._probes import check_probes_once
+from tlfeatures.extraction._run import extract, extract_layers
+from tlfeatures.extraction._specs import spec_of
 from tlfeatures.pictures import (
     DecodeOptions,
     Pictures,
@@ -335,11 +330,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             cache=self.cache,
             device=self.device,
             precision=self.precision,
-            decoder=self.decode,
+            decode=self.decode,
             compile=self.compile,
             batch_size=self.batch_size,
             n_jobs=self.n_jobs,
-            decode=self.decode_options(),
+            decode_options=self.decode_options(),
             store_dtype=self.store_dtype,
         )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from joblib import effective_n_jobs
 
@@ -10,6 +11,10 @@ from tlfeatures.backbones import gflop_of, is_depthwise, stands_bf16
 from tlfeatures.extraction._chunk import MakeEngine
 from tlfeatures.extraction._machine import has_bf16, is_worker, n_cores
 from tlfeatures.extraction._map import cluster_size, local_jobs
+
+if TYPE_CHECKING:
+    from tlfeatures.backbones import BackboneRequest
+    from tlfeatures.extraction._options import RunOptions
 
 CPU_BATCH = 16
 MOST_THREADS = 16
@@ -57,6 +62,27 @@ class Plan:
     compile_s: float = 0.0
     make_engine: MakeEngine | None = None
     chosen: tuple[str, ...] = ()
+
+
+def plan_run(n: int, request: BackboneRequest, run: RunOptions) -> Plan:
+    """The plan for `n` pictures that lack codes, asked for by words.
+
+    Parameters
+    ----------
+    n : int
+    request : BackboneRequest
+    run : RunOptions
+        Settled.
+    """
+    return make_plan(
+        n,
+        None if request.needs_probes else request.backbone,
+        run.device,
+        run.precision,
+        batch_size=run.batch_size or CPU_BATCH,
+        n_jobs=run.n_jobs,
+        compile=run.compile,
+    )
 
 
 def make_plan(

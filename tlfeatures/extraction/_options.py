@@ -1,0 +1,178 @@
+"""How a run is done, in words, and what the words come to on this machine."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from tlfeatures.backbones import BackboneRequest, stands_bf16
+from tlfeatures.errors import UsageError
+from tlfeatures.extraction._machine import (
+    COMPILES,
+    DECODERS,
+    DEVICES,
+    PRECISIONS,
+    device_signs,
+    find_devices,
+    needs_torch,
+    resolve_device,
+    resolve_precision,
+)
+from tlfeatures.pictures import DecodeOptions
+from tlfeatures.store import CodeSpec, DeviceMemo, default_cache_dir
+
+FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is done; precision, decoding and `store_dtype` change the numbers beyond 1e-5.
+
+    Attributes
+    ----------
+    cache : path or None
+        None: $TLFEATURES_CACHE, else the user's cache folder.
+    device : {"auto", "cpu", "cuda", "mps"}
+    precision : {"auto", "float32", "bf16", "fp16"}
+        "auto": half precision where the processor multiplies in it and codes stay within a
+        cosine of 0.9995, else float32.
+    batch_size : int or None
+        None: 16 on a CPU, as the free memory allows on a GPU.
+    decode : {"exact", "fast", "gpu"}
+        "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
+        resizing on the GPU. Codes of each are kept apart.
+    compile : {"auto", "on", "off"}
+        "auto": if it saves more time than it takes.
+    n_jobs : int or None
+        On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
+        as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.
+    decode_options : DecodeOptions
+    store_dtype : {"float32", "float16"} or None
+        How new rows are stored; None: half precision as float16, float32 as it is.
+    retry_bad : bool
+        Decode pictures again that the cache remembers as bad.
+    contract : int or None
+        Which of the cache's contracts is extended; None: the newest; see `next_contract`.
+
+    Raises
+    ------
+    UsageError
+        If one of them is impossible.
+    """
+
+    cache: str | os.PathLike[str] | None = None
+    device: str = "auto"
+    precision: str = "auto"
+    batch_size: int | None = None
+    decode: str = "exact"
+    compile: str = "auto"
+    n_jobs: int | None = None
+    decode_options: DecodeOptions = field(default_factory=DecodeOptions)
+    store_dtype: str | None = None
+    retry_bad: bool = False
+    contract: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, known in (
+            ("device", DEVICES),
+            ("precision", PRECISIONS),
+            ("decode", DECODERS),
+            ("compile", COMPILES),
+        ):
+            value = getattr(self, name)
+            if value not in known:
+                raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}.")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise UsageError(f"batch_size is {self.batch_size}; it must be at least 1.")
+        if self.n_jobs == 0:
+            raise UsageError("n_jobs is 0; give a number of processes, -1 for all cores, or None.")
+
+    @property
+    def cache_dir(self) -> Path:
+        """The cache folder."""
+        return default_cache_dir() if self.cache is None else Path(self.cache)
+
+    def settled(self, devices: Sequence[str] | None = None) -> RunOptions:
+        """The same with device, precision and cache folder as they are here.
+
+        Parameters
+        ----------
+        devices : sequence of str, optional
+            Those that are here, the best first; None: they are looked for.
+
+        Raises
+        ------
+        UsageError
+            If the device is not there, or has no such precision.
+        """
+        device = resolve_device(self.device, devices)
+        precision = resolve_precision(self.precision, device)
+        if self.decode == "gpu" and device != "cuda":
+            raise UsageError(f"decode gpu needs a CUDA GPU, the device is {device}; try fast.")
+        if precision == "float32" and self.store_dtype == "float16":
+            raise UsageError(
+                "store_dtype float16 is for codes of half precision; those of float32 would lose "
+                "more than their tolerance."
+            )
+        cache = self.cache_dir.absolute()  # a worker may stand in another folder
+        return replace(self, device=device, precision=precision, cache=cache)
+
+
+def settle(run: RunOptions, request: BackboneRequest) -> RunOptions:
+    """Device and precision for this network, as they are here.
+
+    One of the user's own may know float32 only; bf16 is too coarse for depthwise convolutions, and
+    which of timm's networks have them, or look at pixels with what, no table says.
+    """
+    if not needs_torch(run.device):
+        return _settle(run, request, None)
+    devices, signs, memo = find_devices(), device_signs(), DeviceMemo(run.cache_dir)
+    if memo.get(signs) != devices:
+        memo.put(signs, devices)
+    return _settle(run, request, devices)
+
+
+def recall(run: RunOptions, request: BackboneRequest) -> RunOptions | None:
+    """The same by what an earlier run found here, without torch; None if that does not say it.
+
+    It tells which codes to look for. Before any are computed, `settle` must say the same.
+    """
+    if not needs_torch(run.device):
+        return None
+    devices = DeviceMemo(run.cache_dir).get(device_signs())
+    if devices is None:
+        return None
+    try:
+        return _settle(run, request, devices)
+    except UsageError:  # it may be wrong by now
+        return None
+
+
+def _settle(run: RunOptions, request: BackboneRequest, devices: Sequence[str] | None) -> RunOptions:
+    if run.precision == "auto" and request.is_own:
+        return replace(run, precision="float32").settled(devices)
+    settled = run.settled(devices)
+    is_half = run.precision == "auto" and settled.precision == "bf16"
+    if is_half and not stands_bf16(request.backbone):
+        return replace(settled, precision="float32")
+    return settled
+
+
+def decoding_of(run: RunOptions, spec: CodeSpec) -> DecodeOptions:
+    """How pictures are decoded for codes of that spec.
+
+    Raises
+    ------
+    UsageError
+        For fast decoding with a preprocess function of one's own: nothing says how large it looks.
+    """
+    if spec.decode != "fast":
+        return run.decode_options
+    sides: list[int] = [
+        spec.preprocessing[name] for name in ("resize", "input_size") if name in spec.preprocessing
+    ]
+    if not sides:
+        raise UsageError("decode fast does not go with an own preprocess function; use exact.")
+    return replace(run.decode_options, least_side=FAST_SIDES * max(sides))
