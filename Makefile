@@ -45,6 +45,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/embedded.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/agreement.py
+	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/depths.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/extract.py --compilation --cached

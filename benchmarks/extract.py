@@ -5,10 +5,11 @@
 
 All contenders have the same networks, the same seeded random weights and the same pictures, and a
 process of their own each time. They take turns, round by round, slow ones on a slice of the
-pictures that moves with the round. Rates are steady ones, from the first batch's or chunk's end to
-the last one's; the seconds of the whole process, start-up included, stand beside them. Ratios are
-those within a round; shown is the median over the rounds. In the same rounds the parts are
-measured alone: the network in several ways, decoding, both together as one worker does them.
+pictures that moves with the round. Rates are steady ones: from the first batch's end to the last
+one's, of tlfeatures from the first picture's decoding to the last batch's end; the seconds of the
+whole process, start-up included, stand beside them. Ratios are those within a round; shown is the
+median over the rounds. In the same rounds the parts are measured alone: the network in several
+ways, decoding, both together as one worker does them.
 
 The pictures are seeded crops of the photographs in --data, written to build/ once, and the peers
 live in an environment of their own, made there too. Writes a table to --out, anew after each round.
@@ -105,7 +106,6 @@ def read_options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--pictures", type=int, default=2000, help="that tlfeatures takes a round")
-    parser.add_argument("--vgg-pictures", type=int, default=600, help="the same, for VGG16")
     parser.add_argument("--slice", type=int, default=300, help="pictures of the others a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=4.0, help="for each part alone")
@@ -167,26 +167,27 @@ def tlfeatures(
     bench: Bench, network: str, precision: str, compilation: str = "auto", kept: Path | None = None
 ) -> dict[str, Any]:
     """`tlfeatures extract` into a new cache; its compiled networks are in `kept`, or new too."""
-    wanted = pictures_of(bench, network)
+    wanted = bench.given.pictures
     with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
         cache = Path(scratch) / "cache"
         if kept is not None:
             cache.mkdir()
             (cache / "compiled").symlink_to(kept)
         command = [sys.executable, "-m", "tlfeatures", "extract", bench.folder]
-        command += ["--backbone", network, "--weights", weights_of(network), "--limit", wanted]
+        command += [
+            "--backbone",
+            network,
+            "--weights",
+            weights_of(network),
+            "--limit",
+            bench.given.pictures,
+        ]
         command += ["--precision", precision, "--compile", compilation]
         command += ["--cache", cache, "--json"]
         found = run_child(command, TORCHINDUCTOR_CACHE_DIR=f"{scratch}/inductor")
     if found.get("computed", wanted) != wanted:
         return {"failed": f"{found['computed']} of {wanted} pictures computed"}
     return found
-
-
-def pictures_of(bench: Bench, network: str) -> int:
-    """How many pictures tlfeatures takes a round."""
-    given = bench.given
-    return min(given.pictures, given.vgg_pictures) if network == "vgg16" else given.pictures
 
 
 def run_compilation(bench: Bench, network: str, turn: int) -> None:

@@ -25,6 +25,7 @@ from tlfeatures.backbones._preprocessing import (
     PREPROCESS_NAMES,
     OwnPreprocessing,
     Preprocessing,
+    is_thin,
     make_preprocessing,
 )
 from tlfeatures.backbones._request import BackboneRequest
@@ -60,6 +61,7 @@ __all__ = [
     "gflop_of",
     "is_depthwise",
     "is_file_name",
+    "is_thin",
     "licence_note",
     "list_backbones",
     "load_backbone",

@@ -100,23 +100,18 @@ class Preprocessing:
         PIL.Image.Image
             Its short side is `resize`; of a very thin picture only the middle.
         """
-        if self.crop == "none":
-            size = (self.input_size, self.input_size)
-        elif self.crop == "squash":
-            size = (self.resize, self.resize)
-        else:
+        if self.crop == "center":
             picture = self._middle_of_thin(picture)
-            size = self.resized_size(picture.size)
-        return picture.resize(size, INTERPOLATIONS[self.interpolation])
+        return picture.resize(self.resized_size(picture.size), INTERPOLATIONS[self.interpolation])
 
     def _middle_of_thin(self, picture: Image.Image) -> Image.Image:
         """The middle of a picture so thin that all of it resized would not fit into the memory.
 
         Far more of it is kept than the crop and the filter look at.
         """
-        short, long = sorted(picture.size)
-        if long <= LONGEST_SIDES * short:
+        if not is_thin(picture.size):
             return picture
+        short, long = sorted(picture.size)
         sides = -(-self.input_size // self.resize) + 1
         kept = min(long, sides * short + FILTER_MARGIN)
         kept += (long - kept) % 2  # the middle stays the middle
@@ -126,7 +121,11 @@ class Preprocessing:
         return picture.crop((start, 0, start + kept, picture.height))
 
     def resized_size(self, size: tuple[int, int]) -> tuple[int, int]:
-        """Width and height after resizing the short side."""
+        """Width and height of a picture of that width and height after resizing."""
+        if self.crop == "none":
+            return self.input_size, self.input_size
+        if self.crop == "squash":
+            return self.resize, self.resize
         # int(), not round(): torchvision truncates the long side.
         width, height = size
         if width <= height:
@@ -143,6 +142,11 @@ class Preprocessing:
         left = round((picture.width - side) / 2.0)
         top = round((picture.height - side) / 2.0)
         return picture.crop((left, top, left + side, top + side))
+
+
+def is_thin(size: tuple[int, int]) -> bool:
+    """Whether a picture of that width and height is so thin that only its middle is resized."""
+    return max(size) > LONGEST_SIDES * min(size)
 
 
 class OwnPreprocessing:

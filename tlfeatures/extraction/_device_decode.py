@@ -14,6 +14,7 @@ from PIL import Image
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional
 
+from tlfeatures.backbones import is_thin
 from tlfeatures.pictures import orientation_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ INTERPOLATIONS = {
     "bilinear": functional.InterpolationMode.BILINEAR,
     "bicubic": functional.InterpolationMode.BICUBIC,
 }
-THIN = 200  # times as long as wide: only the middle is resized, see `Preprocessing`
 QUARTERS = {3: 2, 4: 2, 6: 3, 7: 2, 8: 1}  # by EXIF orientation, counter-clockwise
 
 
@@ -79,14 +79,10 @@ def _prepare(
         return None
     picture = _upright(picture, orientation)
     height, width = picture.shape[1:]
-    if max(height, width) > THIN * min(height, width):
+    if is_thin((width, height)):
         return None
-    side = preprocessing.input_size
-    width, height = {
-        "none": (side, side),
-        "squash": (preprocessing.resize, preprocessing.resize),
-    }.get(preprocessing.crop) or preprocessing.resized_size((width, height))
-    way = INTERPOLATIONS[preprocessing.interpolation]
+    side, way = preprocessing.input_size, INTERPOLATIONS[preprocessing.interpolation]
+    width, height = preprocessing.resized_size((width, height))
     picture = functional.resize(picture, [height, width], interpolation=way, antialias=True)
     if preprocessing.crop != "none":
         picture = functional.center_crop(picture, [side, side])

@@ -24,6 +24,7 @@ from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._device_decode import prepare_on_device
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
+from tlfeatures.extraction._plan import CPU_BATCH
 from tlfeatures.extraction._settings import DTYPES, computing
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from tlfeatures.pictures import DecodeOptions
 
 _log = logging.getLogger(__name__)
-CPU_BATCH, MOST_BATCH = 16, 512
+MOST_BATCH = 512
 TRIED = 8  # pictures that tell how much memory one takes
 KEPT_CUTS = 4
 KEPT_OPEN = 2  # a network and its random control

@@ -155,33 +155,31 @@ def _share_out(
     if n_jobs is not None and n_jobs < 0:
         n_jobs = effective_n_jobs(n_jobs)
     threads = min(MOST_THREADS, n_cores())
+
+    def here(n_threads: int, reason: str) -> Plan:
+        return Plan(n_threads=n_threads, batch_size=batch_size, most=n, chosen=(reason,))
+
     if device != "cpu":
-        reason = f"one process on {device}, {n_jobs or threads} threads decode"
-        return Plan(1, False, n_jobs or threads, batch_size, n, chosen=(reason,))
+        decoders = n_jobs or threads
+        return here(decoders, f"one process on {device}, {decoders} threads decode")
     seconds = DECODE_S + seconds_of(backbone, precision)
     most = max(batch_size, min(MOST_CHUNK, int(CHUNK_S / seconds)))
-    n_cluster, wanted = cluster_size(), n_jobs or local_jobs()
-    if n_cluster:
-        return Plan(
-            n_cluster,
-            True,
-            1,
-            batch_size,
-            most,
-            chosen=(f"{n_cluster} workers of joblib's backend",),
-        )
+
+    def apart(n_workers: int, reason: str) -> Plan:
+        return Plan(n_workers, is_mapped=True, batch_size=batch_size, most=most, chosen=(reason,))
+
+    if n_cluster := cluster_size():
+        return apart(n_cluster, f"{n_cluster} workers of joblib's backend")
+    wanted = n_jobs or local_jobs()
     cores = wanted or (1 if is_worker() else n_cores())
     n_workers = min(cores, -(-n // batch_size))
-    if n_workers > 1 and wanted is None and not isinstance(backbone, str):
-        words = "in this process, for code of your own; give n_jobs to send it to others"
-        return Plan(1, False, threads, batch_size, n, chosen=(words,))
-    if n_workers > 1 and wanted is None and not pays_off(n * seconds, n_workers):
-        words = "in this process: starting others would take longer than it saves"
-        return Plan(1, False, threads, batch_size, n, chosen=(words,))
-    if n_workers > 1:
-        words = f"{n_workers} processes of one thread each, one a core"
-        return Plan(n_workers, True, 1, batch_size, most, chosen=(words,))
-    return Plan(1, False, threads, batch_size, n, chosen=("in this process",))
+    if n_workers <= 1:
+        return here(threads, "in this process")
+    if wanted is None and not isinstance(backbone, str):
+        return here(threads, "in this process, for code of your own; n_jobs sends it to others")
+    if wanted is None and not pays_off(n * seconds, n_workers):
+        return here(threads, "in this process: starting others would take longer than it saves")
+    return apart(n_workers, f"{n_workers} processes of one thread each, one a core")
 
 
 def pays_off(seconds: float, n_workers: int) -> bool:

@@ -429,18 +429,19 @@ class _Index:
 
     tables: dict[str, ShardTable]
     keys: Keys
-    shards: npt.NDArray[np.intp]
-    rows: npt.NDArray[np.intp]
+    shards: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int32]
 
     @classmethod
     def over(cls, tables: dict[str, ShardTable]) -> _Index:
         ordered = list(tables.values())
         counts = np.array([len(table.keys) for table in ordered], dtype=np.intp)
         every = np.concatenate([np.empty(0, f"S{KEY_BYTES}"), *(t.keys for t in ordered)])
-        shards = np.repeat(np.arange(len(ordered)), counts)
-        rows = np.arange(len(every)) - np.repeat(np.cumsum(counts) - counts, counts)
         keys, first = np.unique(every, return_index=True)
-        return cls(tables, keys, shards[first], rows[first])
+        starts = np.cumsum(counts) - counts
+        shards = np.searchsorted(starts, first, side="right") - 1
+        rows = first - starts[shards]
+        return cls(tables, keys, shards.astype(np.int32), rows.astype(np.int32))
 
     def locate(self, keys: Keys) -> npt.NDArray[np.intp]:
         """Return the place of each key in the index, -1 where it is missing."""
