@@ -18,8 +18,9 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/tlfeatures demo --cache cache
 
+# A process a core, of one thread each; the files of tests stay together for their fixtures.
 test: $(READY)
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
 # The pixel checks on the oldest Pillow that pyproject.toml allows; `make test` has the newest.
 OLDEST := $(shell sed -n 's/.*"pillow>=\([0-9.]*\)".*/\1/p' pyproject.toml)
