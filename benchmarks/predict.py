@@ -5,8 +5,9 @@
 
 A model is fitted on a few crops of the photographs in --data with random weights from a file, which
 rates do not depend on. Cold: the whole command in a process of its own, files in the page cache.
-Warm: `predict` of a model that has predicted before. Each time another picture, so that no code is
-in the cache. The bars: cold with ResNet-18 at most 4 s; warm well under a second.
+In the same turns a process that does nothing but import torch, torchvision and scikit-learn. Warm:
+`predict` of a model that has predicted before. Each time another picture, so that no code is in
+the cache. The bars: cold with ResNet-18 at most 4 s; warm well under a second.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from tlfeatures import CNNCodes, TransferClassifier
 HERE = Path(__file__).parent
 WIDTH = 500
 N_TRAINING = 20
+IMPORTS = "import torch, torchvision, sklearn.linear_model, sklearn.svm"
 COLD_BAR_S, WARM_BAR_S = 4.0, 1.0
 
 
@@ -38,6 +40,7 @@ class Row:
 
     network: str
     cold: tuple[float, float, float]
+    imports: tuple[float, float, float]
     warm: tuple[float, float, float]
 
 
@@ -71,19 +74,23 @@ def measure(network: str, pictures: list[Path], rounds: int) -> Row:
         classifier = TransferClassifier(codes, head="logistic")
         classifier.fit([str(path) for path in training], ["a", "b"] * (N_TRAINING // 2))
         classifier.save(model)
-        cold, warm = [], []
+        cold, imports, warm = [], [], []
         for _ in range(1 + rounds):
             words = ["predict", str(model), str(next(queries)), "--cache", scratch]
-            started = time.perf_counter()
-            subprocess.run(
-                [sys.executable, "-m", "tlfeatures", *words], check=True, capture_output=True
-            )
-            cold.append(time.perf_counter() - started)
+            cold.append(timed("-m", "tlfeatures", *words))
+            imports.append(timed("-c", IMPORTS))
             query = [str(next(queries))]
             started = time.perf_counter()
             classifier.predict(query)
             warm.append(time.perf_counter() - started)
-    return Row(network, spread(cold[1:]), spread(warm[1:]))
+    return Row(network, spread(cold[1:]), spread(imports[1:]), spread(warm[1:]))
+
+
+def timed(*words: str) -> float:
+    """Seconds of a process of Python."""
+    started = time.perf_counter()
+    subprocess.run([sys.executable, *words], check=True, capture_output=True)
+    return time.perf_counter() - started
 
 
 def spread(seconds: list[float]) -> tuple[float, float, float]:
@@ -95,11 +102,12 @@ def as_markdown(rows: list[Row]) -> str:
     """The table."""
     return "\n".join(
         [
-            "| network | cold, s | least to most | warm, s | least to most |",
-            "|---|---|---|---|---|",
+            "| network | cold, s | least to most | imports alone, s | warm, s | least to most |",
+            "|---|---|---|---|---|---|",
             *(
-                f"| {row.network} | {row.cold[0]:.2f} | {row.cold[1]:.2f} to {row.cold[2]:.2f} | "
-                f"{row.warm[0]:.3f} | {row.warm[1]:.3f} to {row.warm[2]:.3f} |"
+                f"| {row.network} | {row.cold[0]:.2f} | {row.cold[1]:.2f} to {row.cold[2]:.2f} "
+                f"| {row.imports[0]:.2f} "
+                f"| {row.warm[0]:.3f} | {row.warm[1]:.3f} to {row.warm[2]:.3f} |"
                 for row in rows
             ),
         ]
@@ -113,8 +121,9 @@ def write(rows: list[Row], given: argparse.Namespace) -> None:
         "# One picture",
         "",
         f"`python benchmarks/predict.py`: {given.rounds} turns, medians. Cold: the command "
-        "`tlfeatures predict`, files in the page cache. Warm: `predict` in a process whose network "
-        "is open. No code of the picture is in the cache.",
+        "`tlfeatures predict`, files in the page cache; beside it what the imports of torch, "
+        "torchvision and scikit-learn take alone. Warm: `predict` in a process whose network is "
+        "open. No code of the picture is in the cache.",
         "",
         f"- Machine: {describe_machine()}",
         f"- Versions: {versions}",

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from tlfeatures.backbones._aliases import Call
 from tlfeatures.backbones._layers import PRE_LOGITS, Layers, Step
@@ -108,6 +107,8 @@ class HookedLayers(Layers):
                 steps.append(Step(path, kind, shape, 0, count, 0))
 
         root = type(self.network).__name__
+        from torch.utils.flop_counter import FlopCounterMode  # brings triton with it
+
         counter = FlopCounterMode(display=False)
         hooks = [m.register_forward_hook(note) for m, path in paths.items() if path]
         holders = (m for m, path in paths.items() if path and any(True for _ in m.children()))

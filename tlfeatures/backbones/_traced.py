@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import torchvision
 from torch import fx, nn
-from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.feature_extraction import NodePathTracer
 
 from tlfeatures.backbones._aliases import Call
@@ -145,6 +144,8 @@ class _Recorder(fx.Interpreter):
     def run_node(self, n: fx.Node) -> Any:
         if n.op not in ("call_module", "call_function", "call_method"):
             return super().run_node(n)
+        from torch.utils.flop_counter import FlopCounterMode  # brings triton with it
+
         with FlopCounterMode(display=False) as counter:
             answer = super().run_node(n)
         first = answer[0] if isinstance(answer, tuple) and answer else answer
