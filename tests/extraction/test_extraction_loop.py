@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tlfeatures.errors import StoreError
 from tlfeatures.extraction import Progress, extract_codes
 from tlfeatures.extraction._chunk import iter_ahead
+from tlfeatures.extraction._plan import Plan
 from tlfeatures.pictures import Pictures
-from tlfeatures.store import CodeSpec
+from tlfeatures.store import CodeSpec, ShardWriter
 
 
 class FakeEngine:
@@ -141,6 +144,48 @@ def test_progress_ends_at_the_total_though_the_last_pictures_are_bad(
     done = [p.done for p in heard]
     assert done == sorted(set(done))
     assert done[-1] == heard[-1].total == 10
+
+
+def in_threads(n: int, specs: Any) -> Plan:
+    """This process, with threads that decode and write."""
+    return Plan(n_threads=2, batch_size=4, most=n)
+
+
+def test_the_network_goes_on_while_rows_are_written(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But for the last ones no rows are written before the network has been asked again."""
+    asked_again = threading.Semaphore(0)
+    written: list[int] = []
+    append = ShardWriter.append
+
+    class Asked(FakeEngine):
+        def codes(self, batch: Any) -> Any:
+            if len(self.shapes) >= 2:  # the probes and the first batch
+                asked_again.release()
+            return super().codes(batch)
+
+    def wait_and_append(self: ShardWriter, keys: Any, codes: Any) -> None:
+        is_last = sum(written) + len(keys) == len(paths)
+        assert is_last or asked_again.acquire(timeout=10)
+        written.append(len(keys))
+        append(self, keys, codes)
+
+    monkeypatch.setattr(ShardWriter, "append", wait_and_append)
+    done = run(Pictures(paths), tmp_path / "c", Asked(), plan_for=in_threads)
+    assert (done.computed, written) == (10, [4, 4, 2])
+    np.testing.assert_array_equal(np.asarray(done.codes)[:, 0], np.arange(10) * 10)
+
+
+def test_what_fails_in_writing_ends_the_run(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise StoreError("the disk is full")
+
+    monkeypatch.setattr(ShardWriter, "append", fail)
+    with pytest.raises(StoreError, match="the disk is full"):
+        run(Pictures(paths), tmp_path / "c", plan_for=in_threads)
 
 
 def test_work_never_runs_further_ahead_than_allowed() -> None:

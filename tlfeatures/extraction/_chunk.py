@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 import numpy as np
 
@@ -215,6 +215,47 @@ class _Prepared:
     is_lasting: bool = False
 
 
+@dataclass
+class _Batch:
+    """Prepared pictures; n_through: how many rows are through with them, bad ones included."""
+
+    rows: list[Row] = field(default_factory=list)
+    pixels: list[Any] = field(default_factory=list)
+    n_through: int = 0
+
+
+class _Behind:
+    """Calls of one function, in order; apart: in a thread, one behind, while the caller goes on.
+
+    What a call raises is raised by the next one, or by `wait`.
+    """
+
+    def __init__(self, call: Callable[..., None], *, is_apart: bool) -> None:
+        self._call = call
+        self._pool = ThreadPoolExecutor(1) if is_apart else None
+        self._last: Future[None] | None = None
+
+    def __call__(self, *arguments: Any) -> None:
+        if self._pool is None:
+            self._call(*arguments)
+            return
+        self.wait()
+        self._last = self._pool.submit(self._call, *arguments)
+
+    def wait(self) -> None:
+        """Until the last call is done."""
+        last, self._last = self._last, None
+        if last is not None:
+            last.result()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown()
+
+
 class _Chunk:
     def __init__(self, run: Run, stores: Sequence[CodeCache], engine: Engine, n_rows: int) -> None:
         self._run, self._stores, self._engine = run, stores, engine
@@ -231,29 +272,22 @@ class _Chunk:
         tell: Callable[[int], None] | None,
     ) -> None:
         """Compute and store what `prepare` gives of the rows, in their order."""
-        began = time.perf_counter()
-        kept: list[Row] = []
-        batch: list[Any] = []
-        told, remembered_at = 0, time.perf_counter()
+        began = remembered_at = time.perf_counter()
+        told = 0
         with ExitStack() as stack:
             stack.callback(self._remember)
             writers = [stack.enter_context(store.writer()) for store in self._stores]
-            for n_through, row in enumerate(rows, 1):
-                answer = self._timed("decode", next, prepared)
-                self._take_notes(row, answer)
-                if not isinstance(answer.pixels, str):
-                    kept.append(row)
-                    batch.append(answer.pixels)
-                if len(batch) >= self._engine.batch_size or (batch and n_through == len(rows)):
-                    codes = self._timed("network", run_padded, self._engine, batch)
-                    self._timed("write", self._write, writers, kept, codes)
-                    kept, batch = [], []
-                    told = n_through
-                    if tell is not None:
-                        tell(n_through)
-                    if time.perf_counter() - remembered_at > REMEMBER_EVERY_S:
-                        self._remember()
-                        remembered_at = time.perf_counter()
+            write = stack.enter_context(_Behind(self._write, is_apart=self._run.n_threads > 1))
+            for batch in self._batches(rows, prepared):
+                codes = self._timed("network", run_padded, self._engine, batch.pixels)
+                self._timed("write", write, writers, batch.rows, codes)
+                told = batch.n_through
+                if tell is not None:
+                    tell(told)
+                if time.perf_counter() - remembered_at > REMEMBER_EVERY_S:
+                    self._remember()
+                    remembered_at = time.perf_counter()
+            self._timed("write", write.wait)
             for writer in writers:
                 self._timed("write", writer.flush)
         if tell is not None and told < len(rows):  # the last ones were bad
@@ -261,6 +295,21 @@ class _Chunk:
         self.done.batch_size = self._engine.batch_size
         self.done.is_compiled = self._engine.is_compiled
         self.done.seconds = time.perf_counter() - began
+
+    def _batches(self, rows: Sequence[Row], prepared: Iterator[_Prepared]) -> Iterator[_Batch]:
+        """What can be computed, as many at once as the engine takes by then; bad ones are noted."""
+        batch = _Batch()
+        for n_through, row in enumerate(rows, 1):
+            answer = self._timed("decode", next, prepared)
+            self._take_notes(row, answer)
+            if not isinstance(answer.pixels, str):
+                batch.rows.append(row)
+                batch.pixels.append(answer.pixels)
+            is_full = len(batch.rows) >= self._engine.batch_size
+            if is_full or (batch.rows and n_through == len(rows)):
+                batch.n_through = n_through
+                yield batch
+                batch = _Batch()
 
     def prepare(self, row: Row) -> _Prepared:
         """Decode one picture, resize and crop it."""
