@@ -68,13 +68,35 @@ def test_a_stopped_run_goes_on(
     with monkeypatch.context() as patch:
         patch.setattr(EpochLines, "__call__", stop)
         assert run(words) == 1
-    assert "the same command goes on from there" in capsys.readouterr().err
+    assert "the same command goes on after the last epoch" in capsys.readouterr().err
     assert run(words) == 0
     said = capsys.readouterr().err
     assert "going on from" in said
     assert [line.split(":")[0] for line in said.splitlines() if line.startswith("epoch ")] == [
         "epoch 2 (all)", "epoch 3 (all)"
     ]  # fmt: skip
+
+
+def test_a_stopped_run_that_keeps_nothing_says_so(
+    words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: EpochLines, what: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(EpochLines, "__call__", stop)
+    assert run(words[: words.index("--out")]) == 1
+    assert "the training is lost: with --out or --checkpoint" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_does_not_cost_the_result(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder").mkdir()
+    assert run([*words, "--report", str(tmp_path / "folder")]) == 1
+    said = capsys.readouterr()
+    assert "fine-tuned network" in said.out
+    assert "error: " in said.err
+    assert (tmp_path / "m.safetensors").exists()
 
 
 def test_the_rate_is_searched(

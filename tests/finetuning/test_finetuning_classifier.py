@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,26 +10,33 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import binomtest
 from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from torch.utils.data import DataLoader
 
 from tlfeatures import CNNCodes, Pictures, TransferClassifier, load_pictures
+from tlfeatures.backbones import BackboneRequest, load_network
 from tlfeatures.classification import evaluate_model, predict_pictures
 from tlfeatures.errors import ExtractionError, LabelsError, ModelFileError, UsageError
 from tlfeatures.extraction import Progress
 from tlfeatures.finetuning import (
     EpochRow,
     FineTunedClassifier,
+    RateSearch,
     TrainingPlan,
     evaluate_finetuning,
     find_rate,
 )
+from tlfeatures.finetuning import _classifier as classifier_module
 from tlfeatures.finetuning import _net as net_module
 from tlfeatures.finetuning import _train as train_module
 from tlfeatures.finetuning._classifier import as_head, as_layer
 from tlfeatures.finetuning._data import LabelledPictures
 from tlfeatures.finetuning._net import TaskLoss, task_hits
+from tlfeatures.finetuning._parts import HEAD
+from tlfeatures.finetuning._rates import search_rate
+from tlfeatures.finetuning._recipes import Phase
 from tlfeatures.heads import make_head
 from tlfeatures.pictures import DecodeOptions
 
@@ -50,7 +58,7 @@ def pictures(folder: Path) -> Pictures:
 def decisions_at_start(model: FineTunedClassifier, X: Pictures) -> tuple[Any, Any]:
     """What the network says before the first step, beside the baseline."""
     recipe, tasks, _ = model._begin(X, None, None, None)
-    net, training = model._prepare(recipe, tasks)
+    net, training = model._prepare(recipe, tasks, None)
     net._set_training(False)
     with torch.no_grad(), net._computing():
         scores = torch.cat(
@@ -93,11 +101,13 @@ def test_training_improves_and_the_model_is_served_as_any_other(
     assert [row.epoch for row in model.history_] == [0, 1, 2, 3, 4]
     assert model.history_[-1].train_loss < model.history_[1].train_loss
     assert model.n_trained_on_ + len(model.baseline_.classes_) * 2 == len(pictures)
-    path = model.save(tmp_path / "m.safetensors")
+    kept = TransferClassifier.load(model.save(tmp_path / "kept.safetensors"), cache=cache)
+    np.testing.assert_array_equal(kept.predict(pictures), model.predict(pictures))
+    path = model.tuned_.save(tmp_path / "m.safetensors", with_weights=True)
     loaded = TransferClassifier.load(path, cache=cache)
-    np.testing.assert_array_equal(loaded.predict(pictures), model.predict(pictures))
+    np.testing.assert_array_equal(loaded.predict(pictures), model.tuned_.predict(pictures))
     np.testing.assert_allclose(
-        loaded.predict_proba(pictures), model.predict_proba(pictures), atol=1e-5
+        loaded.predict_proba(pictures), model.tuned_.predict_proba(pictures), atol=1e-5
     )
     assert evaluate_model(loaded, pictures).accuracy > 0.9
     assert len(predict_pictures(loaded, pictures, top=2).predictions) == len(pictures)
@@ -128,6 +138,26 @@ def test_where_fine_tuning_does_not_win_the_baseline_is_kept(
     np.testing.assert_allclose(wrecked.model_.head_.coef_, whole.head_.coef_)
 
 
+def test_a_training_that_diverges_keeps_the_baseline_and_says_so(
+    pictures: Pictures, cache: Path, tmp_path: Path
+) -> None:
+    words = {"epochs": 2, "lr": 1e30, "recipe": "teh-B", "checkpoint": tmp_path / "state"}
+    for _ in range(2):  # and again, from the checkpoint
+        with pytest.warns(UserWarning, match="the training diverged.*try a lower lr"):
+            model = tuner(cache, **words).fit(pictures)
+        assert (model.kept_, model.best_epoch_) == ("baseline", 0)
+        assert not np.isfinite([row.valid_loss for row in model.history_[1:]]).any()
+    assert (model.predict(pictures) == pictures.labels).mean() > 0.9
+
+
+def test_an_epoch_without_a_finite_loss_is_never_the_best() -> None:
+    def row(epoch: int, accuracy: float, loss: float) -> EpochRow:
+        return EpochRow(epoch, "all", 1.0, 0.5, loss, accuracy, {}, 0.0)
+
+    rows = [row(1, 0.9, np.nan), row(2, 0.2, 5.0), row(3, 0.2, 4.0), row(4, 1.0, np.inf)]
+    assert [each.epoch for each in sorted(rows, key=train_module._rank)][-2:] == [2, 3]
+
+
 class Killed(BaseException):
     """As a process that is ended in the middle."""
 
@@ -154,7 +184,21 @@ def test_killed_and_resumed_training_ends_with_the_same_weights(
     for name, tensor in whole.tuned_.codes_.tensors_.items():
         np.testing.assert_array_equal(resumed.tuned_.codes_.tensors_[name], tensor, err_msg=name)
     np.testing.assert_array_equal(resumed.tuned_.head_.coef_, whole.tuned_.head_.coef_)
+    assert (tmp_path / "state").exists()  # until the model is on the disk
+    resumed.save(tmp_path / "m")
     assert not (tmp_path / "state").exists()
+
+
+def test_a_checkpoint_that_is_done_saves_the_training_or_gives_way_to_another(
+    pictures: Pictures, cache: Path, tmp_path: Path
+) -> None:
+    words = {"checkpoint": tmp_path / "state", "recipe": "head", "lr": 1e-2}
+    first, told = tuner(cache, **words).fit(pictures), []
+    again = tuner(cache, watch=told.append, **words).fit(pictures)
+    assert not [what for what in told if isinstance(what, EpochRow | Progress)]
+    np.testing.assert_array_equal(again.tuned_.head_.coef_, first.tuned_.head_.coef_)
+    other = tuner(cache, **words | {"lr": 1e-3}).fit(pictures)
+    assert not np.array_equal(other.tuned_.head_.coef_, first.tuned_.head_.coef_)
 
 
 def test_a_checkpoint_of_another_training_is_refused(
@@ -175,6 +219,11 @@ def test_a_checkpoint_of_another_training_is_refused(
     )  # fmt: skip
     with pytest.raises(ModelFileError, match="other network"):
         other.fit(pictures)
+    pooled = FineTunedClassifier(
+        codes(cache, pooling="max"), epochs=2, batch_size=8, precision="float32", checkpoint=state
+    )
+    with pytest.raises(ModelFileError, match="other pooling"):
+        pooled.fit(pictures)
     state.write_bytes(b"no checkpoint")
     with pytest.raises(ModelFileError, match="is not a tlfeatures model"):
         tuner(cache, checkpoint=state).fit(pictures)
@@ -186,7 +235,8 @@ def test_a_checkpoint_of_another_training_is_refused(
 def test_short_memory_takes_the_batch_in_parts_with_the_same_gradients(
     pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = tuner(cache, batch_norms="frozen", epochs=1, augment="none").fit(pictures)
+    words = {"batch_norms": "frozen", "epochs": 1, "augment": "none", "recipe": "teh-B", "lr": 1e-2}
+    whole = tuner(cache, **words).fit(pictures)
     infer, sizes = net_module.TuningNet.infer, []
 
     def short(self: Any, X: torch.Tensor, **more: Any) -> Any:
@@ -196,12 +246,16 @@ def test_short_memory_takes_the_batch_in_parts_with_the_same_gradients(
         return infer(self, X, **more)
 
     monkeypatch.setattr(net_module.TuningNet, "infer", short)
-    parts = tuner(cache, batch_norms="frozen", epochs=1, augment="none").fit(pictures)
+    parts = tuner(cache, **words).fit(pictures)
     assert {1, 2} & set(sizes)
+    given = load_network(BackboneRequest("embedded")).module.state_dict()
+    moved = 0.0
     for name, tensor in whole.tuned_.codes_.tensors_.items():
         np.testing.assert_allclose(
             parts.tuned_.codes_.tensors_[name], tensor, atol=2e-4, err_msg=name
         )
+        moved = max(moved, float(np.abs(tensor - given[name].numpy()).max()))
+    assert moved > 50 * 2e-4  # other gradients would have gone elsewhere
 
 
 def test_memory_too_short_for_one_picture_is_one_line(
@@ -236,7 +290,7 @@ def test_two_tasks_share_one_network(pictures: Pictures, cache: Path) -> None:
     model = tuner(cache, recipe="hard-sharing", epochs=2, lr=1e-3)
     model.fit(pictures, shared_with=other)
     assert list(model.classes_) == sorted(set(pictures.labels))
-    assert (model.predict(pictures) == pictures.labels).mean() > 0.9
+    assert (model.tuned_.predict(pictures) == pictures.labels).mean() > 0.9
     with pytest.raises(UsageError, match="needs shared_with"):
         tuner(cache, recipe="hard-sharing").fit(pictures)
     with pytest.raises(UsageError, match="no other recipe takes it"):
@@ -256,7 +310,7 @@ def test_staying_near_the_given_weights(pictures: Pictures, cache: Path) -> None
     """The penalty is alpha/2 |w - w0|^2 + beta/2 |head|^2, and its pull shows."""
     model = tuner(cache, recipe="l2sp")
     recipe, tasks, _ = model._begin(pictures, None, None, None)
-    net, training = model._prepare(recipe, tasks)
+    net, training = model._prepare(recipe, tasks, None)
     net.begin(training.phases[0], 1)
     head = float((net.module_.head.weight.detach() ** 2).sum())
     assert float(net._penalty(0.1, 0.01).detach()) == pytest.approx(0.005 * head)
@@ -281,27 +335,147 @@ def test_labels_may_be_numbers_and_pictures_in_memory(cache: Path) -> None:
     X += [Image.fromarray(rng.integers(160, 255, (40, 40, 3), dtype=np.uint8)) for _ in range(8)]
     y = np.repeat([3, 7], 8)
     model = tuner(cache, epochs=1).fit(X, y)
-    assert model.score(X, y) == 1.0
+    assert model.score(X, y) == model.tuned_.score(X, y) == 1.0
     assert model.predict(X).dtype.kind == "i"
 
 
-def test_the_whole_protocol(pictures: Pictures, cache: Path) -> None:
-    result = evaluate_finetuning(pictures, tuner(cache, epochs=1))
-    assert result.n_train + result.n_valid + result.n_test == len(pictures)
-    assert result.final in (result.baseline, result.tuned) or result.kept == "baseline"
+@pytest.fixture
+def divided(pictures: Pictures) -> Pictures:
+    """Every third picture is held out, by a column of its own."""
+    split = ["test" if i % 3 == 0 else "train" for i in range(len(pictures))]
+    return Pictures(pictures.items, pictures.labels, split=split, names=pictures.paths)
+
+
+def test_the_whole_protocol(divided: Pictures, cache: Path) -> None:
+    result = evaluate_finetuning(divided, tuner(cache, epochs=1, recipe="teh-B", lr=1e-3))
+    assert result.n_train + result.n_valid + result.n_test == len(divided)
+    held_out, model = divided[divided.split == "test"], result.classifier
+    truth = held_out.labels
+    right = {
+        name: each.predict(held_out) == truth
+        for name, each in (("baseline", model.baseline_), ("tuned", model.tuned_))
+    }
+    assert result.n_test == len(truth)
+    assert result.baseline.accuracy == pytest.approx(right["baseline"].mean())
+    assert result.tuned.accuracy == pytest.approx(right["tuned"].mean())
+    assert result.final.accuracy == pytest.approx((model.predict(held_out) == truth).mean())
+    only = [int((right[a] & ~right[b]).sum()) for a, b in (("baseline", "tuned"),
+                                                           ("tuned", "baseline"))]  # fmt: skip
+    assert result.p_value == pytest.approx(binomtest(only[0], sum(only)).pvalue)
     data = result.to_json()
     assert data["plan"]["phases"][0]["groups"][-1]["name"] == "head"
     assert [row["epoch"] for row in data["epochs"]] == [0, 1]
-    assert 0 <= data["p_value"] <= 1
     assert "classifier" not in data
 
 
-def test_the_rate_finder_ends_where_the_loss_explodes(pictures: Pictures, cache: Path) -> None:
+def test_the_rate_finder_ends_where_the_loss_explodes(
+    pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    losses = iter([1.0, 1.0, 0.2, 0.2, 0.2, 30.0, 90.0, 0.0, 0.0])
+    monkeypatch.setattr(
+        net_module.TuningNet, "train_step", lambda self, batch: {"loss": next(losses)}
+    )
     found = find_rate(tuner(cache, recipe="teh-B"), pictures, n_steps=30)
-    assert len(found.rates) == len(found.losses) <= 30
+    assert len(found.rates) == len(found.losses) == 6  # the first above four times the lowest
+    np.testing.assert_allclose(found.rates, 10.0 ** (-6 + np.arange(6) / 5))
+    assert found.suggested == pytest.approx(found.rates[4] / 10)
+
+
+def test_the_rate_finder_learns_and_ends_by_itself(pictures: Pictures, cache: Path) -> None:
+    found = find_rate(tuner(cache, recipe="head"), pictures, n_steps=30)
     assert found.rates[0] == pytest.approx(1e-6)
+    assert min(found.losses) < found.losses[0]
     assert 1e-7 < found.suggested < 0.1
-    assert found.suggested == pytest.approx(found.rates[int(np.nanargmin(found.losses))] / 10)
+
+
+def test_where_no_rate_will_do_a_line_says_so(
+    pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        net_module.TuningNet, "train_step", lambda self, batch: {"loss": float("nan")}
+    )
+    assert np.isnan(find_rate(tuner(cache), pictures).suggested)
+    with pytest.raises(UsageError, match="no learning rate can be found"):
+        tuner(cache, lr="find").fit(pictures)
+
+
+def test_a_rate_is_found_without_a_look_at_what_is_held_out(
+    divided: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def look(net: Any, training: Any, plan: TrainingPlan) -> RateSearch:
+        seen.extend([*training.train.items, *training.valid.items])
+        return RateSearch((1e-4,), (1.0,), 2e-4, plan)
+
+    monkeypatch.setattr(classifier_module, "search_rate", look)
+    told: list[object] = []
+    model = tuner(cache, lr="find", epochs=1, watch=told.append)
+    result = evaluate_finetuning(divided, model)
+    known = divided[divided.split == "train"]
+    assert sorted(seen) == sorted(known.items)
+    assert max(group.rate for group in result.plan.phases[0].groups) == pytest.approx(2e-4)
+    assert isinstance(told[0], RateSearch)
+
+
+def test_the_rate_that_is_found_means_the_recipes_highest(
+    pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last phase is tried; here its own highest rate is a tenth of the first one's."""
+    model = tuner(cache, recipe="head")
+    recipe, tasks, _ = model._begin(pictures, None, None, None)
+    net, training = model._prepare(recipe, tasks, None)
+    phases = [Phase("a", 1, {HEAD: 1e-2}), Phase("b", 1, {HEAD: 1e-3})]
+    used: list[float] = []
+
+    def note(self: Any, batch: Any) -> dict[str, float]:
+        used.append(phases[1].rates[HEAD] * self.factor_(len(used) / 5))
+        return {"loss": 1.0}
+
+    monkeypatch.setattr(net_module.TuningNet, "train_step", note)
+    plan: Any = None
+    found = search_rate(net, replace(training, phases=phases), plan, n_steps=5)
+    np.testing.assert_allclose(found.rates, np.multiply(used, 10))
+
+
+def test_bad_pictures_of_the_second_task_are_listed(
+    pictures: Pictures, cache: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    items, labels = [*pictures.items, str(bad)], [*(str(x)[:1] for x in pictures.labels), "b"]
+    model = tuner(cache, recipe="hard-sharing", epochs=1, lr="find")
+    result = evaluate_finetuning(pictures, model, shared_with=Pictures(items, labels))
+    assert [path for path, _ in result.bad] == [str(bad)]
+    assert model.rate_search_ is not None
+
+
+def test_the_range_of_deep_pictures_is_estimated_once(pictures: Pictures, cache: Path) -> None:
+    deep = [np.asarray(Image.open(p).convert("L")).astype(np.uint16) * 8 for p in pictures.items]
+    files = [Image.fromarray(each) for each in deep]
+    model = FineTunedClassifier(
+        codes(cache, range="auto"), recipe="head", epochs=1, precision="float32"
+    ).fit(files, pictures.labels)
+    assert model.codes_.range not in ("auto", "full")
+    assert model.model_.codes_.range == model.codes_.range
+
+
+def test_weights_that_a_model_carries_are_where_the_next_training_starts(
+    pictures: Pictures, cache: Path
+) -> None:
+    first = tuner(cache, epochs=1, recipe="teh-B", lr=1e-3).fit(pictures)
+    second = FineTunedClassifier(
+        first.tuned_.codes_, recipe="head", epochs=1, precision="float32"
+    ).fit(pictures)
+    for model in (second.baseline_, second.model_, second.tuned_):
+        np.testing.assert_array_equal(
+            model.codes_.tensors_["conv1.weight"], first.tuned_.codes_.tensors_["conv1.weight"]
+        )
+    np.testing.assert_allclose(
+        second.baseline_.codes_.transform(pictures[:3]),
+        first.tuned_.codes_.transform(pictures[:3]),
+        rtol=1e-5,
+    )
 
 
 @pytest.mark.parametrize(
@@ -359,7 +533,7 @@ def test_real_networks_begin_with_the_baselines_decisions(
     known = load_pictures(shared / "data/hymenoptera/train")[10:240:3]
     model = FineTunedClassifier(codes_of, head=head, precision="float32")
     recipe, tasks, _ = model._begin(known, None, None, None)
-    net, training = model._prepare(recipe, tasks)
+    net, training = model._prepare(recipe, tasks, None)
     judged = load_pictures(shared / "data/hymenoptera/val")
     prepared = LabelledPictures(
         judged.items, tasks[0].encode(judged.labels), net.module_.preprocessing, DecodeOptions()

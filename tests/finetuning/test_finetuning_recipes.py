@@ -23,6 +23,7 @@ from tlfeatures.finetuning._data import LabelledPictures
 from tlfeatures.finetuning._net import TuningNet, make_net
 from tlfeatures.finetuning._network import FineTuneNet
 from tlfeatures.finetuning._parts import HEAD
+from tlfeatures.finetuning._plan import group_rates, make_plan
 from tlfeatures.finetuning._recipes import make_recipe
 from tlfeatures.finetuning._schedules import SCHEDULES
 from tlfeatures.finetuning._structure import find_structure
@@ -215,6 +216,29 @@ def test_what_each_epoch_trains_is_what_the_documents_say(name: str) -> None:
         assert {k.removeprefix("network.").rpartition(".")[0] for k in found.statistics_moved} == (
             moving
         )
+
+
+def test_what_is_shown_of_an_epoch_are_the_groups_of_the_plan() -> None:
+    structure = find_structure(open_network("resnet18", "teh-D"), 2)
+    (phase,) = make_recipe("teh-D").phases(structure)
+    low, high = 1e-4, 1e-3
+    assert group_rates(phase, structure) == pytest.approx(
+        {"conv1": low, "bn1": 0, "layer1": low, "layer2": low, "layer3": high, "layer4": high,
+         HEAD: 1e-1}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("batch_norms", ["moving", "frozen"])
+def test_the_plan_says_of_what_is_left_out_whether_its_statistics_move(batch_norms: str) -> None:
+    recipe = make_recipe("teh-D")
+    structure = find_structure(open_network("resnet18", "teh-D"), 2)
+    plan = make_plan(
+        recipe, recipe.phases(structure), structure, batch_norms=batch_norms, augmentation="none"
+    )
+    (group,) = [each for each in plan.phases[0].groups if each.name == "bn1"]
+    assert group.batch_norms == batch_norms
+    assert group.note.startswith("not trained")
+    assert ("statistics" in group.note) == (batch_norms == "moving")
 
 
 @pytest.mark.parametrize("name", sorted(SETTINGS))

@@ -25,6 +25,7 @@ VERBS = {
     "backbones": "List, describe and examine the networks.",
     "cache": "Where the cache is and what is in it.",
 }
+STOPPED = "stopped; what was computed is in the cache, the same command goes on from there."
 
 
 class Verbs(click.Group):
@@ -73,10 +74,9 @@ def run(arguments: list[str]) -> int:
     except click.ClickException as error:
         error.show()
         return error.exit_code
-    except (click.Abort, KeyboardInterrupt):
-        _complain(
-            "stopped; what was computed is in the cache, the same command goes on from there."
-        )
+    except (click.Abort, KeyboardInterrupt) as stop:
+        words = stop.__cause__ or stop  # click has made an Abort of the interrupt
+        _complain(str(words) or STOPPED)
         return 1
     except (TlfeaturesError, OSError, MemoryError) as error:
         if "--debug" in arguments:

@@ -25,9 +25,15 @@ from tlfeatures.finetuning import RECIPES
 
 if TYPE_CHECKING:
     from tlfeatures.cli._options import Words
-    from tlfeatures.finetuning import FineTunedClassifier
+    from tlfeatures.finetuning import FineTunedClassifier, FineTuning
 
 NAMES = ", ".join(RECIPES)
+FIND = "find"
+STOPPED = "stopped; the same command goes on after the last epoch that was done."
+STOPPED_UNKEPT = (
+    "stopped; the codes are in the cache, the training is lost: with --out or --checkpoint the "
+    "same command would go on."
+)
 
 
 @click.command("finetune")
@@ -53,7 +59,8 @@ NAMES = ", ".join(RECIPES)
               show_default=True)  # fmt: skip
 @click.option("--test", type=float, metavar="FRACTION", help="Share to hold out for the report.")
 @click.option("--shared-with", metavar="FOLDER", help="A second task, for hard-sharing.")
-@click.option("--checkpoint", metavar="FILE", help="Default: MODEL.checkpoint; gone at the end.")
+@click.option("--checkpoint", metavar="FILE", help="Default: MODEL.checkpoint; gone once the "
+              "model is saved.")  # fmt: skip
 @click.option("--report", metavar="FILE", help="Write the course of the training as a page.")
 @options(
     LIMIT_OPTION,
@@ -71,20 +78,18 @@ def command(images: str, **given: Any) -> int:
     """
     from tlfeatures.finetuning import evaluate_finetuning
     from tlfeatures.pictures import load_pictures
-    from tlfeatures.report import make_finetuning_page, save_page
 
     words, pictures = take_both(given, images)
     say_plan(pictures, words)
     classifier = _classifier(words, given)
-    if given["lr"] == "find":
-        classifier.set_params(lr=_search(classifier, pictures, words, given["report"]))
     other = load_pictures(given["shared_with"]) if given["shared_with"] else None
-    result = evaluate_finetuning(pictures, classifier, test=given["test"], shared_with=other)
+    try:
+        result = evaluate_finetuning(pictures, classifier, test=given["test"], shared_with=other)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(STOPPED if classifier.checkpoint else STOPPED_UNKEPT) from None
     model = given["out"]
     if model:
         classifier.save(model)
-    if given["report"]:
-        save_page(make_finetuning_page(result), given["report"])
     if given["as_json"]:
         print_json({**result.to_json(), "model": model})
     else:
@@ -93,6 +98,8 @@ def command(images: str, **given: Any) -> int:
         words.progress.say(f"note: {warning}")
     say_bad(result.bad, words.progress)
     say_cache(words.run.cache_dir, words.progress)
+    if given["report"]:  # last: a page that cannot be written must not cost the result
+        _save_pages(result, given["report"], words)
     return exit_code(result.bad, given["strict"])
 
 
@@ -106,7 +113,7 @@ def _classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
     return FineTunedClassifier(
         words.make_codes(),
         **{name: given[name] for name in names},
-        lr=None if given["lr"] in (None, "find") else _positive("--lr", given["lr"]),
+        lr=given["lr"] if given["lr"] in (None, FIND) else _positive("--lr", given["lr"]),
         batch_size=given["train_batch"],
         patience=_patience(given["patience"]),
         precision=given["train_precision"],
@@ -116,19 +123,17 @@ def _classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
     )
 
 
-def _search(classifier: Any, pictures: Any, words: Words, report: str | None) -> float:
-    """The suggested rate; its plot stands beside the report."""
-    from tlfeatures.finetuning import find_rate
-    from tlfeatures.report import make_rates_page, save_page
+def _save_pages(result: FineTuning, report: str, words: Words) -> None:
+    """The course of the training; beside it that of the search for a rate, if there was one."""
+    from tlfeatures.report import make_finetuning_page, make_rates_page, save_page
 
-    found = find_rate(classifier, pictures)
-    words.progress.say(f"learning-rate search: --lr {found.suggested:.1e}")
-    if report:
+    save_page(make_finetuning_page(result), report)
+    search = result.classifier.rate_search_
+    if search is not None:
         path = Path(report)
         beside = path.with_name(f"{path.stem}-rates{path.suffix or '.html'}")
-        save_page(make_rates_page(found), beside)
-        words.progress.say(f"its plot: {beside}")
-    return found.suggested
+        save_page(make_rates_page(search), beside)
+        words.progress.say(f"the search for a rate: {beside}")
 
 
 def _patience(word: str | None) -> int | str | None:

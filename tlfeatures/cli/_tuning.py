@@ -7,13 +7,20 @@ from collections.abc import Sequence
 from tlfeatures.cli._output import interval, percent
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.extraction import Progress
-from tlfeatures.finetuning import EpochRow, FineTuning, GroupPlan, PhasePlan, TrainingPlan
+from tlfeatures.finetuning import (
+    EpochRow,
+    FineTuning,
+    GroupPlan,
+    PhasePlan,
+    RateSearch,
+    TrainingPlan,
+)
 
 STARTS = {"probe": "the baseline's linear head", "random": "random numbers"}
 
 
 class EpochLines:
-    """Says the plan, how far an epoch is, and each epoch as it is done.
+    """Says the rate that was found, the plan, how far an epoch is, and each epoch as it is done.
 
     Parameters
     ----------
@@ -23,13 +30,16 @@ class EpochLines:
     def __init__(self, line: ProgressLine) -> None:
         self._line = line
 
-    def __call__(self, what: TrainingPlan | EpochRow | Progress) -> None:
+    def __call__(self, what: RateSearch | TrainingPlan | EpochRow | Progress) -> None:
         if isinstance(what, Progress):
             self._line(what)
-            return
-        lines = plan_lines(what) if isinstance(what, TrainingPlan) else [epoch_line(what)]
-        for words in lines:
-            self._line.say(words)
+        elif isinstance(what, TrainingPlan):
+            for words in plan_lines(what):
+                self._line.say(words)
+        elif isinstance(what, RateSearch):
+            self._line.say(f"learning-rate search: --lr {what.suggested:.1e}")
+        else:
+            self._line.say(epoch_line(what))
 
     def __repr__(self) -> str:
         return type(self).__name__
@@ -85,7 +95,7 @@ def finetuning_table(result: FineTuning) -> str:
     )
     lines.append(
         f"difference on the held-out pictures: p = {result.p_value:.2g} (exact McNemar). "
-        f"{result.protocol}: trained on {result.n_train}, tested on {result.n_test}"
+        f"{result.protocol}, {result.n_valid} of the training pictures carved out"
     )
     return "\n".join(lines)
 

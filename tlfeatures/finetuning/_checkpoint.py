@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -64,8 +63,8 @@ class Checkpoint:
     def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
         self.path, self._identity = path, dict(identity)
 
-    def save(self, state: Progressed) -> None:
-        """Replace the file.
+    def save(self, state: Progressed, *, is_done: bool = False) -> None:
+        """Replace the file; one that is done gives way to another training.
 
         Raises
         ------
@@ -79,6 +78,7 @@ class Checkpoint:
                 tensors[f"{OPTIMIZER}{i}.{name}"] = torch.as_tensor(value)
         facts = {
             "kind": KIND,
+            "is_done": is_done,
             "identity": self._identity,
             "phase": state.phase,
             "epoch_in_phase": state.epoch_in_phase,
@@ -90,12 +90,12 @@ class Checkpoint:
         save_model(self.path, arrays, facts)
 
     def load(self) -> Progressed | None:
-        """The state that was saved; None if there is no file.
+        """The state that was saved; None if there is no file, or that of another that is done.
 
         Raises
         ------
         ModelFileError
-            If the file is damaged, no checkpoint, or of another training.
+            If the file is damaged, no checkpoint, or of another training that is not done.
         """
         if not self.path.exists():
             return None
@@ -106,6 +106,8 @@ class Checkpoint:
             )
         found = facts["identity"]
         differing = [name for name in self._identity if self._identity[name] != found.get(name)]
+        if differing and facts["is_done"]:
+            return None
         if differing:
             raise ModelFileError(
                 f"the checkpoint {self.path} is of another training (other "
@@ -126,11 +128,6 @@ class Checkpoint:
             optimizer,
             facts["n_steps"],
         )
-
-    def remove(self) -> None:
-        """Take the file away: the training is over."""
-        with contextlib.suppress(OSError):
-            self.path.unlink(missing_ok=True)
 
 
 def _to_json(row: EpochRow) -> dict[str, Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,21 +30,32 @@ from tlfeatures.finetuning._augment import (
     parse_augmentation,
 )
 from tlfeatures.finetuning._checkpoint import Checkpoint
-from tlfeatures.finetuning._data import LabelledPictures
+from tlfeatures.finetuning._data import LabelledPictures, seeded
 from tlfeatures.finetuning._net import TuningNet, is_memory, make_net
 from tlfeatures.finetuning._network import FineTuneNet, usual_length
 from tlfeatures.finetuning._plan import make_plan
+from tlfeatures.finetuning._rates import search_rate
 from tlfeatures.finetuning._recipes import Phase, Recipe, make_recipe
-from tlfeatures.finetuning._result import BASELINE, FINE_TUNED, EpochRow, TrainingPlan
+from tlfeatures.finetuning._result import (
+    BASELINE,
+    FINE_TUNED,
+    EpochRow,
+    RateSearch,
+    TrainingPlan,
+)
 from tlfeatures.finetuning._structure import find_structure
 from tlfeatures.finetuning._train import Training, estimate_seconds, train
 from tlfeatures.heads import head_from_arrays
-from tlfeatures.pictures import Pictures
+from tlfeatures.pictures import Pictures, estimate_range
 
 _log = logging.getLogger(__name__)
 LINEAR = ("logistic", "svm")
 EQUAL = 1e-9  # of floating-point numbers: one picture is exactly one standard error
-Watch = Callable[[TrainingPlan | EpochRow | Progress], None]
+FIND = "find"
+DIVERGED = (
+    "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower lr"
+)
+Watch = Callable[[RateSearch | TrainingPlan | EpochRow | Progress], None]
 
 
 @dataclass(frozen=True)
@@ -83,8 +96,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         Blocks that the recipe "last-blocks" trains.
     epochs : int or None
         In all; None: the recipe's.
-    lr : float or None
-        The highest rate, the others in proportion; None: the recipe's.
+    lr : float, "find" or None
+        The highest rate, the others in proportion; "find": by a short search on the pictures that
+        are trained on, see `find_rate`; None: the recipe's.
     batch_size : int, default=32
     augment : str or Augmentation, default="light"
         See `Augmentation`.
@@ -97,13 +111,14 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     precision : {"auto", "float32", "bf16"}, default="auto"
         Of the training's products; "auto": bf16 where the processor multiplies in it.
     checkpoint : path or None
-        A file that keeps the state after each epoch; a `fit` that finds it there goes on.
+        A file that keeps the state after each epoch; a `fit` that finds it there goes on. It stays
+        until `save` has put the model elsewhere, or another training takes its place.
     n_jobs : int, default=0
         Processes that decode; 0: this one, which keeps decoded pictures in memory.
     random_state : int, default=0
     watch : callable or None
-        Told the `TrainingPlan` before the training, the `Progress` within each epoch, and each
-        `EpochRow` as it is done.
+        Told the `RateSearch` if there is one, the `TrainingPlan` before the training, the
+        `Progress` within each epoch, and each `EpochRow` as it is done.
 
     Attributes
     ----------
@@ -118,6 +133,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     plan_ : TrainingPlan
     history_ : tuple of EpochRow
     best_epoch_ : int
+        0 if no other epoch has a finite loss; then `tuned_` is the network at its start.
+    rate_search_ : RateSearch or None
     n_trained_on_ : int
         Pictures that are not carved out.
     valid_accuracy_ : dict of str to float
@@ -138,7 +155,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         head: str = "logistic",
         n_blocks: int = 1,
         epochs: int | None = None,
-        lr: float | None = None,
+        lr: float | str | None = None,
         batch_size: int = 32,
         augment: Any = "light",
         batch_norms: str = "recipe",
@@ -187,7 +204,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         LabelsError
             If there are no labels, one class only, or too few pictures to carve out any.
         UsageError
-            If an option is impossible, or the recipe does not fit the network.
+            If an option is impossible, the recipe does not fit the network, or no rate is found.
         ImageReadError
             If a picture is bad.
         ModelFileError
@@ -224,13 +241,19 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Save what was kept as one file, the network inside; `TransferClassifier.load` loads it.
 
+        The checkpoint, which is no longer needed, is taken away.
+
         Raises
         ------
         ModelFileError
             If it cannot be written.
         """
         check_is_fitted(self)
-        return self.model_.save(path, with_weights=True)
+        saved = self.model_.save(path, with_weights=True)
+        if self.checkpoint is not None:
+            with contextlib.suppress(OSError):
+                Path(self.checkpoint).unlink(missing_ok=True)
+        return saved
 
     def _begin(
         self, X: Any, y: Any, groups: Any, shared_with: Any
@@ -242,8 +265,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                 "recipe 'hard-sharing' needs shared_with, a second task's pictures, and no other "
                 f"recipe takes it; the recipe is {self.recipe!r}."
             )
-        self.codes_ = as_codes_of(self)
         pictures = _labelled(X, y, groups)
+        self.codes_ = as_codes_of(self, pictures)
         others = [] if shared_with is None else [_labelled(shared_with)]
         return recipe, [self._carve(each) for each in (pictures, *others)], pictures
 
@@ -260,6 +283,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                 raise UsageError(
                     f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}."
                 )
+        if isinstance(self.lr, str) and self.lr != FIND:
+            raise UsageError(f"lr {self.lr!r} is unknown; give a number, 'find', or None.")
         if not 0 < self.valid < 1:
             raise UsageError(f"valid is {self.valid}; give a share between 0 and 1.")
         for name, least in (("batch_size", 2), ("n_blocks", 1), ("epochs", 1)):
@@ -279,15 +304,34 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         return _Task(training, carved, baseline.fit(training))
 
     def _train(self, recipe: Recipe, tasks: list[_Task]) -> None:
-        net, training = self._prepare(recipe, tasks)
+        lr = self._find_lr(recipe, tasks)
+        net, training = self._prepare(recipe, tasks, lr)
         self.plan_ = self._plan(net, training, estimate_seconds(net, training))
-        if self.watch is not None:
-            self.watch(self.plan_)
+        self._tell(self.plan_)
         done = train(net, training)
         self.history_, self.best_epoch_ = tuple(done.rows), done.best_epoch
+        if not self.best_epoch_:
+            warnings.warn(DIVERGED, UserWarning, stacklevel=3)
         self.tuned_ = self._as_transfer(net, tasks[0])
-        if training.checkpoint is not None:
-            training.checkpoint.remove()
+
+    def _find_lr(self, recipe: Recipe, tasks: list[_Task]) -> float | None:
+        """The highest rate; None: the recipe's. A search learns from what will be trained on."""
+        self.rate_search_: RateSearch | None = None
+        if not isinstance(self.lr, str):
+            return self.lr
+        net, training = self._prepare(recipe, tasks, None)
+        self.rate_search_ = search_rate(net, training, self._plan(net, training))
+        self._tell(self.rate_search_)
+        if not np.isfinite(self.rate_search_.suggested):
+            raise UsageError(
+                "no learning rate can be found: the loss is no number even at the lowest one; give "
+                "lr a number, or use another recipe."
+            )
+        return self.rate_search_.suggested
+
+    def _tell(self, what: RateSearch | TrainingPlan | EpochRow | Progress) -> None:
+        if self.watch is not None:
+            self.watch(what)
 
     def _plan(
         self, net: TuningNet, training: Training, seconds: float | None = None
@@ -301,14 +345,16 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             seconds=seconds,
         )
 
-    def _prepare(self, recipe: Recipe, tasks: list[_Task]) -> tuple[TuningNet, Training]:
+    def _prepare(
+        self, recipe: Recipe, tasks: list[_Task], lr: float | None
+    ) -> tuple[TuningNet, Training]:
         """The network at its start, and what the training needs beside it."""
         backbone = self._load(recipe)
         sizes = tuple(len(task.classes) for task in tasks)
         structure = find_structure(backbone, sum(sizes))
-        phases = recipe.phases(structure, n_blocks=self.n_blocks, epochs=self.epochs, lr=self.lr)
+        phases = recipe.phases(structure, n_blocks=self.n_blocks, epochs=self.epochs, lr=lr)
         module = self._start(recipe, backbone, tasks, sizes)
-        training = self._training(recipe, phases, backbone, tasks, sizes)
+        training = self._training(recipe, phases, backbone, tasks, self._checkpoint(tasks, lr))
         n_over = len(training.train) % self.batch_size
         net = make_net(
             module,
@@ -347,8 +393,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         if recipe.is_scratch:
             codes = clone(codes).set_params(weights=f"random:{self.random_state}")
         some: Pictures = tasks[0].train[:64]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.random_state)
+        with seeded(self.random_state):
             module = FineTuneNet(backbone, sizes, usual_length(codes.query(some)))
         if recipe.head_start == "probe":
             first = 0
@@ -363,7 +408,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         phases: list[Phase],
         backbone: Backbone,
         tasks: list[_Task],
-        sizes: tuple[int, ...],
+        checkpoint: Checkpoint | None,
     ) -> Training:
         options, preprocessing = self.codes_.decode_options(), backbone.preprocessing
         augmentation, transform = self._augmentation(), None
@@ -372,7 +417,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         elif augmentation != NONE:
             _log.info("an own preprocess function leaves no room for augmentation: none is done")
         items = [item for task in tasks for item in task.train.items]
-        firsts = np.cumsum([0, *sizes])
+        firsts = np.cumsum([0, *(len(task.classes) for task in tasks)])
         y = np.concatenate(
             [
                 task.encode(task.train.labels, first)
@@ -388,11 +433,11 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             recipe.patience if self.patience == "recipe" else self.patience,  # type: ignore[arg-type]
             recipe.stops_unfreezing,
             self.random_state,
-            self._checkpoint(tasks),
-            self.watch if self.watch is not None else lambda row: None,
+            checkpoint,
+            self._tell,
         )
 
-    def _checkpoint(self, tasks: list[_Task]) -> Checkpoint | None:
+    def _checkpoint(self, tasks: list[_Task], lr: float | None) -> Checkpoint | None:
         if self.checkpoint is None:
             return None
         spec = tasks[0].baseline.spec_
@@ -402,9 +447,12 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             "network": spec.backbone,
             "weights": spec.weights_id,
             "layer": spec.layer,
+            "pooling": spec.pooling,
+            "decoding": self.codes_.decode_options().to_json(),
             "preprocessing": spec.to_json()["preprocessing"],
             "pictures": _digest(tasks),
             **{name: _plain(value) for name, value in words.items() if name not in hidden},
+            "lr": lr,
         }
         return Checkpoint(Path(self.checkpoint), identity)
 
@@ -484,14 +532,17 @@ def as_head(
     return {"coef": weights, "intercept": biases}
 
 
-def as_codes_of(classifier: FineTunedClassifier) -> CNNCodes:
-    """The extractor that its `backbone` parameter means; a given one is copied."""
+def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures) -> CNNCodes:
+    """The extractor that its `backbone` parameter means; a given one is copied.
+
+    The range "auto" becomes that of the pictures; labels play no part.
+    """
     backbone = classifier.backbone
     if isinstance(backbone, str):
         return CNNCodes(backbone)
     codes: CNNCodes = clone(backbone)
-    if hasattr(backbone, "tensors_"):
-        codes.tensors_ = backbone.tensors_
+    if codes.range == "auto":
+        codes.set_params(range=estimate_range(pictures) or "full")
     return codes
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,15 @@ if TYPE_CHECKING:
 MEMORY = 2 << 30  # bytes of decoded pictures that are kept; the rest is decoded each epoch
 LONGEST_SIDES = 2  # of a kept picture, in short sides
 Transform = Callable[[torch.Tensor], torch.Tensor]
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's random numbers from this seed on, on every device; the caller's come back."""
+    n_gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    with torch.random.fork_rng(devices=range(n_gpus)):
+        torch.manual_seed(seed)
+        yield
 
 
 class LabelledPictures(Dataset[tuple[torch.Tensor, int]]):

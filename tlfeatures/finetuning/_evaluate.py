@@ -51,7 +51,11 @@ def evaluate_finetuning(
             "the pictures have no labels; use a folder of class folders or a manifest."
         )
     began = time.perf_counter()
-    extraction = as_codes_of(classifier).extract(pictures)
+    codes_of = as_codes_of(classifier, pictures)
+    extraction, bad = codes_of.extract(pictures), []
+    if shared_with is not None:
+        shared = codes_of.extract(shared_with)
+        shared_with, bad = shared.pictures, shared.bad
     kept, labels = extraction.pictures, extraction.pictures.labels
     if labels is None or not len(labels):
         raise PicturesError(
@@ -76,7 +80,7 @@ def evaluate_finetuning(
         n_train=classifier.n_trained_on_,
         n_valid=n_valid,
         n_test=len(held_out),
-        bad=extraction.bad,
+        bad=[*extraction.bad, *bad],
         backbone=spec.backbone,
         weights_id=spec.weights_id,
         layer=spec.layer,

@@ -9,7 +9,8 @@ from tlfeatures.finetuning._parts import HEAD, Stage, Structure, Unit
 from tlfeatures.finetuning._recipes import Phase, Recipe
 from tlfeatures.finetuning._result import GroupPlan, PhasePlan, TrainingPlan
 
-LEFT_OUT = "not trained, while the statistics of its batch norms move"
+NOT_TRAINED = "not trained"
+LEFT_OUT = f"{NOT_TRAINED}, while the statistics of its batch norms move"
 
 
 def make_plan(
@@ -53,6 +54,11 @@ def make_plan(
     )
 
 
+def group_rates(phase: Phase, structure: Structure) -> dict[str, float]:
+    """The peak rate of each group of a phase, by its name in the plan."""
+    return {group.name: group.rate for group in _phase(phase, structure, "frozen").groups}
+
+
 def _phase(phase: Phase, structure: Structure, batch_norms: str) -> PhasePlan:
     groups = [group for part in structure.parts for group in _groups(phase, part, batch_norms)]
     rate = phase.rates.get(HEAD, 0.0)
@@ -82,11 +88,12 @@ def _group(phase: Phase, name: str, units: list[Unit], batch_norms: str) -> Grou
     is_left_out = units[0].name in phase.left_out
     moves = batch_norms == "moving" and (rates[-1] > 0 or is_left_out)
     state = "moving" if moves else "frozen"
+    note = LEFT_OUT if moves else NOT_TRAINED
     return GroupPlan(
         name,
         sum(unit.n_parameters for unit in units),
         rates[-1],
         rates[0],
         state if any(unit.batch_norms for unit in units) else "none",
-        LEFT_OUT if is_left_out else "",
+        note if is_left_out else "",
     )

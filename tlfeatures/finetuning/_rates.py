@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch.utils.data import DataLoader
 
-from tlfeatures.finetuning._classifier import FineTunedClassifier
-from tlfeatures.finetuning._result import RateSearch
+from tlfeatures.finetuning._data import seeded
+from tlfeatures.finetuning._net import TuningNet
+from tlfeatures.finetuning._result import RateSearch, TrainingPlan
+from tlfeatures.finetuning._train import Training
 from tlfeatures.pictures import Pictures
 
-LOWEST, HIGHEST = 1e-6, 1.0
+if TYPE_CHECKING:
+    from tlfeatures.finetuning._classifier import FineTunedClassifier
+
+LOWEST, HIGHEST = 1e-6, 1.0  # of the phase that is tried
 N_STEPS = 60
 SMOOTHING = 0.9
 EXPLODED = 4.0  # times the lowest loss so far
@@ -22,19 +26,24 @@ BELOW_LOWEST = 10.0
 
 
 def find_rate(
-    classifier: FineTunedClassifier, pictures: Pictures, *, n_steps: int = N_STEPS
+    classifier: FineTunedClassifier,
+    pictures: Pictures,
+    *,
+    shared_with: Pictures | None = None,
+    n_steps: int = N_STEPS,
 ) -> RateSearch:
     """Raise the rate from 1e-6 to 1 over a few batches and see where the loss goes (Smith 2017).
 
-    The groups of the recipe's last phase keep their proportions; shown is the highest rate. The
-    suggested one is a tenth of that at which the smoothed loss is lowest: there it still falls.
+    `FineTunedClassifier(lr="find")` does this before it trains, on what it trains on.
 
     Parameters
     ----------
     classifier : FineTunedClassifier
         Its settings are used; it is not fitted by this.
     pictures : Pictures
-        With labels; only what `fit` would train on is looked at.
+        With labels. All that `fit` would train on is learned from: leave out what is held out.
+    shared_with : Pictures, optional
+        See `FineTunedClassifier.fit`.
     n_steps : int, default=60
 
     Raises
@@ -42,29 +51,47 @@ def find_rate(
     LabelsError, UsageError, ImageReadError
         As `FineTunedClassifier.fit`.
     """
-    recipe, tasks, _ = classifier._begin(pictures, None, None, None)
-    net, training = classifier._prepare(recipe, tasks)
+    recipe, tasks, _ = classifier._begin(pictures, None, None, shared_with)
+    net, training = classifier._prepare(recipe, tasks, None)
+    return search_rate(net, training, classifier._plan(net, training), n_steps)
+
+
+def search_rate(
+    net: TuningNet, training: Training, plan: TrainingPlan, n_steps: int = N_STEPS
+) -> RateSearch:
+    """The search for one net, whose weights are used up by it.
+
+    The last phase is tried, whose groups keep their proportions. Rates are given as `lr` takes
+    them, as the highest one of all phases. The suggested one is a tenth of that at which the
+    smoothed loss is lowest: there it still falls.
+    """
     phase = training.phases[-1]
     net.begin(phase, n_steps)
-    top = max(phase.rates.values())
+    own = max(phase.rates.values())
+    as_lr = max(rate for each in training.phases for rate in each.rates.values()) / own
     ratio = HIGHEST / LOWEST
-    net.factor_ = lambda t: LOWEST * ratio**t / top
+    net.factor_ = lambda t: LOWEST * ratio**t / own
     rates, losses, smoothed = [], [], 0.0
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(classifier.random_state)
-        for step, batch in enumerate(islice(_endless(training, classifier.batch_size), n_steps)):
+    with seeded(training.random_state):
+        for step, batch in enumerate(islice(_endless(training), n_steps)):
             net.history.new_epoch()
             net.history.new_batch()
             loss = float(net.train_step(batch)["loss"])
             smoothed = SMOOTHING * smoothed + (1 - SMOOTHING) * loss
-            rates.append(LOWEST * ratio ** (step / n_steps))
+            rates.append(as_lr * LOWEST * ratio ** (step / n_steps))
             losses.append(smoothed / (1 - SMOOTHING ** (step + 1)))
             if not np.isfinite(loss) or losses[-1] > EXPLODED * min(losses):
                 break
-    suggested = rates[int(np.nanargmin(losses))] / BELOW_LOWEST
-    return RateSearch(tuple(rates), tuple(losses), suggested, classifier._plan(net, training))
+    net.history.clear()
+    return RateSearch(tuple(rates), tuple(losses), _suggest(rates, losses), plan)
 
 
-def _endless(training: Any, batch_size: int) -> Iterator[Any]:
+def _suggest(rates: list[float], losses: list[float]) -> float:
+    finite = np.where(np.isfinite(losses), losses, np.inf)
+    best = int(finite.argmin())
+    return rates[best] / BELOW_LOWEST if np.isfinite(finite[best]) else float("nan")
+
+
+def _endless(training: Training) -> Iterator[Any]:
     while True:
-        yield from DataLoader(training.train, batch_size, shuffle=True)
+        yield from DataLoader(training.train, training.batch_size, shuffle=True)

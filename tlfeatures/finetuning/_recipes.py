@@ -66,7 +66,7 @@ class Recipe:
         Phases for a structure and a number of last blocks.
     optimizer : {"sgd", "adam", "adamw"}
     momentum : float
-        Of SGD; the first beta of Adam.
+        Of SGD; Adam and AdamW keep torch's betas.
     is_nesterov : bool
     weight_decay : float
     head_start : {"probe", "random"}

@@ -115,7 +115,7 @@ class EpochRow:
     valid_loss, valid_accuracy : float
         On the split carved out of the training data, without augmentation.
     rates : dict of str to float
-        Peak learning rate of the epoch for each group, 0 where it is frozen.
+        Peak learning rate of the epoch for each group of the plan's phase, 0 where it is frozen.
     seconds : float
     """
 
@@ -136,7 +136,8 @@ class RateSearch:
     Attributes
     ----------
     rates : tuple of float
-        Ascending, of the head; the other groups keep their distance to it.
+        Ascending; the highest rate of all phases, as `lr` takes it. All others keep their
+        proportions to it.
     losses : tuple of float
         At these rates, as smoothed by the finder; nan or inf where training diverged.
     suggested : float
@@ -179,7 +180,8 @@ class FineTuning:
     epochs : tuple of EpochRow
         Epoch 0 first.
     best_epoch : int
-        The one whose weights were kept, judged on the carved split.
+        The one whose weights were kept, judged on the carved split; 0 if no other has a finite
+        loss.
     baseline, tuned, final : HeldOut
         The baseline's score, that of the fine-tuned network, and that of what was kept.
     p_value : float

@@ -14,6 +14,7 @@ from PIL import Image
 from tlfeatures.backbones import OwnPreprocessing, Preprocessing
 from tlfeatures.errors import ImageReadError, PicturesError, UsageError
 from tlfeatures.finetuning._augment import PRESETS, Augmentation, make_transform
+from tlfeatures.finetuning._data import seeded
 from tlfeatures.finetuning._distort import Distort
 from tlfeatures.pictures import DecodeOptions, Pictures, contact_sheet, decode
 
@@ -99,8 +100,7 @@ def draw_augmentation(
         raise PicturesError(f"none of the {len(pictures)} pictures can be read.")
     side = preprocessing.input_size
     vary = make_transform(augmentation, side)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(random_state)
+    with seeded(random_state):
         rows = [_row(picture, preprocessing, vary, n_columns) for picture in read.values()]
     labels = pictures.labels
     shown = [(pictures.paths[i], None if labels is None else str(labels[i])) for i in read]

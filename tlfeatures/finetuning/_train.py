@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch.utils.data import DataLoader
 
 from tlfeatures.extraction import Progress
 from tlfeatures.finetuning._checkpoint import Checkpoint, Progressed, State
-from tlfeatures.finetuning._data import LabelledPictures
+from tlfeatures.finetuning._data import LabelledPictures, seeded
 from tlfeatures.finetuning._net import TuningNet
-from tlfeatures.finetuning._parts import HEAD
+from tlfeatures.finetuning._plan import group_rates
 from tlfeatures.finetuning._recipes import Phase
 from tlfeatures.finetuning._result import EpochRow
 
@@ -57,7 +57,7 @@ def train(net: TuningNet, training: Training) -> Progressed:
     -------
     Progressed
         Its `best` is the state after the epoch with the highest accuracy on the carved split, of
-        equal ones that with the lowest loss; epoch 0 is not among them.
+        equal ones that with the lowest loss; epoch 0 only if no other one has a finite loss.
 
     Raises
     ------
@@ -68,14 +68,18 @@ def train(net: TuningNet, training: Training) -> Progressed:
     """
     state = training.checkpoint.load() if training.checkpoint else None
     if state is None:
-        state = Progressed(rows=[_judge_start(net, training.valid)])
-        training.watch(state.rows[0])
+        start = _judge_start(net, training)
+        state = Progressed(rows=[start], best=_copy(net.module_.state_dict()))
+        training.watch(start)
     else:
         net.module_.load_state_dict(state.network)
     for i in range(state.phase, len(training.phases)):
         is_better = _run_phase(net, training, state, i)
         if training.stops_unfreezing and i > 0 and not is_better:
             break
+    state.phase, state.epoch_in_phase = len(training.phases), 0
+    if training.checkpoint is not None:
+        training.checkpoint.save(state, is_done=True)
     net.module_.load_state_dict(state.best)
     return state
 
@@ -92,7 +96,8 @@ def _run_phase(net: TuningNet, training: Training, state: Progressed, i: int) ->
             break
         row = _run_epoch(net, training, phase, len(state.rows))
         state.rows.append(row)
-        if not state.best_epoch or _rank(row) > _rank(state.rows[state.best_epoch]):
+        is_first = math.isfinite(row.valid_loss) and not state.best_epoch
+        if is_first or _rank(row) > _rank(state.rows[state.best_epoch]):
             state.best_epoch, state.best = row.epoch, _copy(net.module_.state_dict())
         state.phase, state.epoch_in_phase = i, epoch + 1
         _save(net, training, state)
@@ -103,17 +108,14 @@ def _run_phase(net: TuningNet, training: Training, state: Progressed, i: int) ->
 
 def _run_epoch(net: TuningNet, training: Training, phase: Phase, epoch: int) -> EpochRow:
     started = time.perf_counter()
-    with torch.random.fork_rng(devices=_gpus()):
-        # one seed an epoch: a training that goes on sees the same order and the same augmentation
-        torch.manual_seed(training.random_state * 100_003 + epoch)
+    # one seed an epoch: a training that goes on sees the same order and the same augmentation
+    with seeded(training.random_state * 100_003 + epoch):
         net.tell_ = _Teller(training.watch, _pictures_an_epoch(training))
         net.fit_loop(training.train, epochs=1)
     loss, accuracy = _epoch_means(net, "train")
     valid_loss, valid_accuracy = _epoch_means(net, "valid")
     net.history.clear()  # the rows say it; batches of many epochs would only grow
-    rates = {unit.name: phase.rates.get(unit.name, 0.0) for unit in net.structure.units}
-    rates = {part.name: rates[part.units[-1].name] for part in net.structure.parts}
-    rates[HEAD] = phase.rates.get(HEAD, 0.0)
+    rates = group_rates(phase, net.structure)
     seconds = time.perf_counter() - started
     return EpochRow(
         epoch, phase.name, loss, accuracy, valid_loss, valid_accuracy, rates, round(seconds, 2)
@@ -140,19 +142,19 @@ def _pictures_an_epoch(training: Training) -> int:
     return n - 1 if n > training.batch_size and n % training.batch_size == 1 else n
 
 
-def _judge_start(net: TuningNet, valid: LabelledPictures) -> EpochRow:
+def _judge_start(net: TuningNet, training: Training) -> EpochRow:
     """Epoch 0: the carved split before the first step."""
     started = time.perf_counter()
     net.history.new_epoch()
     net.run_single_epoch(
-        net.get_iterator(valid, training=False),
+        net.get_iterator(training.valid, training=False),
         training=False,
         prefix="valid",
         step_fn=net.validation_step,
     )
     loss, accuracy = _epoch_means(net, "valid")
     net.history.clear()
-    rates = dict.fromkeys([part.name for part in net.structure.parts], 0.0) | {HEAD: 0.0}
+    rates = dict.fromkeys(group_rates(training.phases[0], net.structure), 0.0)
     seconds = round(time.perf_counter() - started, 2)
     return EpochRow(0, START, None, None, loss, accuracy, rates, seconds)
 
@@ -166,8 +168,10 @@ def _epoch_means(net: TuningNet, prefix: str) -> tuple[float, float]:
     return sum(losses) / sum(sizes), sum(hits) / sum(sizes)
 
 
-def _rank(row: EpochRow) -> tuple[float, float]:
-    return row.valid_accuracy, -row.valid_loss
+def _rank(row: EpochRow) -> tuple[bool, float, float]:
+    """Higher is better; where numbers have overflowed, the accuracy means nothing."""
+    is_finite = math.isfinite(row.valid_loss)
+    return is_finite, row.valid_accuracy, -row.valid_loss if is_finite else 0.0
 
 
 def _is_over(training: Training, state: Progressed, phase: Phase) -> bool:
@@ -207,7 +211,7 @@ def estimate_seconds(net: TuningNet, training: Training) -> float:
     """
     before = _copy(net.module_.state_dict())
     total = DECODE_S * (len(training.train) + len(training.valid))
-    with torch.random.fork_rng(devices=_gpus()):
+    with seeded(training.random_state):
         batch = next(iter(DataLoader(training.train, training.batch_size)))
         for phase in training.phases:
             net.begin(phase, 1)
@@ -231,7 +235,3 @@ def _seconds_of(net: TuningNet, step: Callable[[Any], Any], batch: Any) -> float
         seconds = time.perf_counter() - started
     net.history.clear()
     return seconds / len(batch[0])
-
-
-def _gpus() -> list[int]:
-    return list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []

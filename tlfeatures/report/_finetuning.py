@@ -288,7 +288,6 @@ def _rate_charts(result: FineTuning) -> Iterator[Chart]:
 def _rate_series(result: FineTuning) -> tuple[list[Series], list[str]]:
     """One line for all groups of equal rates, and the groups that are never trained."""
     names = dict.fromkeys(group.name for phase in result.plan.phases for group in phase.groups)
-    names |= dict.fromkeys(name for row in result.epochs for name in row.rates)
     paths: dict[tuple[tuple[float, float | None], ...], list[str]] = {}
     for name in names:
         path = tuple((row.epoch, row.rates.get(name) or None) for row in _trained(result))

@@ -462,8 +462,9 @@ class _Index:
         """
         gone = [np.empty(0, np.intp)]
         for table, chosen in self._by_shard(places):
+            rows = self.rows[places[chosen]].astype(np.intp)  # offsets in bytes do not fit int32
             try:
-                read_rows(table, self.rows[places[chosen]], out, targets[chosen])
+                read_rows(table, rows, out, targets[chosen])
             except FileNotFoundError:
                 gone.append(targets[chosen])
         return np.concatenate(gone)
