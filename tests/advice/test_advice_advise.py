@@ -11,12 +11,17 @@ from typing import Any
 
 import numpy as np
 import pytest
-from planted_evidence import make_size
+from planted_evidence import make_probes, make_size, plant
+from sklearn.base import clone
+from torch.nn import Identity
 
 from tlfeatures import CNNCodes, Pictures, load_pictures
-from tlfeatures.advice import Advice, Evidence, Similarity, advise, choose, verify
+from tlfeatures.advice import Advice, Evidence, Similarity, _verify, advise, choose, verify
+from tlfeatures.advice._advise import _extract_depths, _open
 from tlfeatures.advice._costs import experiment_of, minutes_of, minutes_words
 from tlfeatures.advice._verify import Attempt, judge
+from tlfeatures.backbones import BackboneRequest, load_network
+from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import LabelsError, PicturesError, UsageError
 
 KEYS = {"recommendation", "rule", "size", "similarity", "scores"}
@@ -32,8 +37,7 @@ def advice(codes: CNNCodes, folder: Path) -> Advice:
     return advise(folder, codes)
 
 
-def test_three_small_classes_that_codes_tell_apart_keep_to_codes(advice: Advice) -> None:
-    assert advice.choice.strategy in ("codes", "earlier-codes")
+def test_size_and_similarity_of_three_small_classes_are_measured(advice: Advice) -> None:
     assert (advice.size.n, advice.size.n_classes, advice.size.verdict) == (27, 3, "small")
     assert advice.similarity.confidence is None
     assert len(advice.similarity.probes) == 4
@@ -143,17 +147,83 @@ def test_minutes_in_words(minutes: float, words: str) -> None:
 
 
 def test_the_experiment_is_the_cheapest_that_compares_the_two() -> None:
+    codes = CNNCodes()
     minutes: dict[str, float | None] = {"codes": 1.0, "last-blocks": 4.0, "full": 9.0}
     alike = Similarity(confidence=0.7, published=0.7)
     small = choose(Evidence(make_size(400), alike))
-    assert experiment_of(small, minutes).startswith(
+    assert experiment_of(small, minutes, codes, 0).startswith(
         "tlfeatures finetune IMAGES --recipe last-blocks, about 4 min here"
     )
     large = choose(Evidence(make_size(30_000), alike))
-    said = experiment_of(large, minutes)
+    said = experiment_of(large, minutes, codes, 0)
     assert "--recipe full and --recipe last-blocks, about 13 min" in said
     assert "a first look" not in said
-    assert "a first look" in experiment_of(large, {**minutes, "full": 90.0})
+    assert "a first look" in experiment_of(large, {**minutes, "full": 90.0}, codes, 0)
+
+
+def test_the_experiment_is_about_the_same_codes_and_the_same_split() -> None:
+    words: dict[str, Any] = {"weights": "my file.pth", "layer": "layer4", "input_size": 96}
+    codes = CNNCodes("resnet18", **words, exif=False, range=(3, 900.5), precision="float32")
+    options = (
+        " --backbone resnet18 --weights 'my file.pth' --layer layer4 --input-size 96"
+        " --precision float32 --exif off --range 3.0,900.5 --seed 7"
+    )
+    large = choose(plant("large", "similar"))
+    said = experiment_of(large, {"full": 90.0, "last-blocks": 4.0}, codes, 7)
+    assert said.startswith(f"tlfeatures finetune IMAGES{options} --recipe full")
+    assert said.endswith(f"tlfeatures advise IMAGES{options} --verify --limit 1000")
+
+
+def test_earlier_codes_are_compared_pooled_as_they_were_probed() -> None:
+    early = Similarity(probes=make_probes(0.4))
+    codes = CNNCodes("resnet18", layer="layer4", pooling="flatten")
+    assert experiment_of(choose(Evidence(make_size(400), early)), {}, codes, 0) == (
+        "tlfeatures fit IMAGES --backbone resnet18 --layer layer0.4 --pooling avg, beside "
+        "tlfeatures fit IMAGES --backbone resnet18 --layer layer4 --pooling flatten"
+    )
+
+
+def test_a_network_that_no_option_names_is_to_be_given_in_python() -> None:
+    own = CNNCodes(Identity(), preprocess="imagenet")
+    said = experiment_of(choose(plant("medium", "similar")), {"last-blocks": 4.0}, own, 0)
+    assert said.startswith("tlfeatures finetune IMAGES --preprocess imagenet --recipe last-blocks")
+    assert "no option names it" in said
+
+
+def test_the_last_depth_is_that_of_the_codes_asked_for(codes: CNNCodes, folder: Path) -> None:
+    found = advise(folder, clone(codes).set_params(layer="layer3"))
+    assert found.layer == "layer3.relu2"
+    assert [probe.layer for probe in found.similarity.probes] == [
+        "layer1.relu2",
+        "layer2.relu2",
+        "layer3.relu2",
+    ]
+    assert found.similarity.probes[-1].depth < 1
+    last = next(line for line in found.to_text().splitlines() if "layer3.relu2" in line)
+    assert "+-" not in last, "nothing is compared with itself"
+
+
+def test_flattened_codes_are_compared_with_earlier_ones_that_are_averaged(
+    codes: CNNCodes, folder: Path
+) -> None:
+    flat = clone(codes).set_params(layer="layer3", pooling="flatten")
+    depths = _open(flat)[1]
+    probed = _extract_depths(load_pictures(folder), flat, depths)
+    assert [extraction.codes.spec.layer for extraction in probed] == list(depths.layers)
+    assert [extraction.codes.spec.pooling for extraction in probed] == ["avg", "avg", "flatten"]
+
+
+def test_weights_that_a_model_brings_along_are_those_measured(
+    codes: CNNCodes, folder: Path, advice: Advice
+) -> None:
+    state = load_network(BackboneRequest("embedded", weights="random")).module.state_dict()
+    carrying = clone(codes)
+    carrying.tensors_ = {name: tensor.numpy() for name, tensor in state.items()}
+    found = advise(folder, carrying)
+    assert found.key == carrying.fit([]).spec_.key != advice.key
+    assert found.similarity.batch_norms != advice.similarity.batch_norms
+    assert found.similarity.probes != advice.similarity.probes
+    assert "no option names it" in found.experiment
 
 
 def fake_training(
@@ -186,9 +256,24 @@ def test_verify_scores_all_candidates_on_one_held_out_side(codes: CNNCodes, fold
     assert rows["full"].p_value == pytest.approx(2 / 2**9)
     assert rows["codes"].p_value is None
     assert outcome.predicted == found.choice.strategy
-    assert "9 errors" not in found.to_text()
     assert "<- predicted" in found.to_text()
     assert json.loads(json.dumps(found.to_json()))["outcome"]["holds"] is True
+
+
+def test_verify_pools_earlier_codes_as_they_were_probed(
+    codes: CNNCodes, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = []
+
+    def noted(own: CNNCodes, **words: Any) -> TransferClassifier:
+        tried.append((own.layer, own.pooling))
+        return TransferClassifier(own, **words)
+
+    monkeypatch.setattr(_verify, "TransferClassifier", noted)
+    train = fake_training({"last-blocks": 0.0, "full": 0.0})
+    found = verify(folder, clone(codes).set_params(pooling="flatten"), train=train)
+    assert found.similarity.best_earlier is not None
+    assert tried == [(None, "flatten"), (found.similarity.best_earlier.layer, "avg")]
 
 
 def test_a_candidate_that_cannot_be_trained_is_noted(codes: CNNCodes, folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from planted_evidence import make_probes, make_similarity, make_size
@@ -55,6 +56,7 @@ def test_the_ends_of_the_scale_and_few_a_class_are_not_passed() -> None:
 def test_a_faultless_head_has_a_flat_curve_and_no_errors_to_win() -> None:
     size = make_size(400, accuracy=1.0, slope=0.0, error=0.0)
     assert (size.curve_says, size.errors_removed, size.errors_to_win) == ("is flat", None, 0.0)
+    assert replace(size, slope=1e-17).curve_says == "is flat", "the arithmetic is not exact"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +97,9 @@ def test_an_earlier_peak_within_the_doubt_counts_for_nothing() -> None:
         ("in between", "very different", "very different"),
     ],
 )
-def test_two_signals_meet_in_the_middle(confidence: str, peak: str, expected: str) -> None:
+def test_in_between_gives_way_and_opposites_make_it(
+    confidence: str, peak: str, expected: str
+) -> None:
     assert make_similarity(confidence, peak).verdict == expected
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from tlfeatures.advice import _network
 from tlfeatures.advice._network import (
     batch_norm_distance,
     find_depths,
@@ -36,6 +38,30 @@ def test_the_embedded_network_is_probed_at_its_blocks(embedded: Network) -> None
     assert list(depths.depths) == sorted(depths.depths)
     assert depths.output is None
     assert "confidence" in depths.missing
+
+
+@pytest.mark.parametrize(
+    ("asked", "layers"),
+    [
+        ("layer3", ("layer1.relu2", "layer2.relu2", "layer3.relu2")),
+        ("layer2.relu2", ("layer1.relu2", "layer2.relu2")),
+        ("fc", ("layer1.relu2", "layer2.relu2", "layer3.relu2", "fc")),
+    ],
+)
+def test_depths_end_at_the_layer_asked_for(
+    embedded: Network, asked: str, layers: tuple[str, ...]
+) -> None:
+    whole = find_depths(embedded, BackboneRequest("embedded"))
+    depths = find_depths(embedded, BackboneRequest("embedded", layer=asked))
+    assert depths.layers == layers
+    known = dict(zip(whole.layers, whole.depths, strict=True))
+    assert depths.depths == tuple(known.get(layer, 1.0) for layer in layers)
+
+
+def test_before_the_first_block_there_is_nothing_to_compare_with(embedded: Network) -> None:
+    depths = find_depths(embedded, BackboneRequest("embedded", layer="conv1"))
+    assert depths.layers == ("conv1",)
+    assert "before conv1" in depths.missing["depth"]
 
 
 @pytest.mark.parametrize(
@@ -107,3 +133,26 @@ def test_timing_a_step_leaves_the_network_as_it_was(folder: Any) -> None:
     after = network.module.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert not any(p.requires_grad or p.grad is not None for p in network.module.parameters())
+
+
+def test_weights_that_a_saved_model_brought_along_have_no_published_accuracy() -> None:
+    network, request = opened("squeezenet1_0")
+    depths = find_depths(network, replace(request, weights=None), is_carried=True)
+    assert (depths.output, depths.published) == (None, None)
+    assert "saved model" in depths.missing["confidence"]
+
+
+def test_the_clock_starts_when_a_gpu_has_done_what_it_was_given_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done: list[str] = []
+
+    def clock() -> float:
+        done.append("clock")
+        return 0.0
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: done.append("wait"))
+    monkeypatch.setattr(_network.time, "perf_counter", clock)
+    _network._timed(lambda: done.append("call"))
+    assert done == ["call", "wait", "clock", "call", "wait", "clock"]

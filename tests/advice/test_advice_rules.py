@@ -122,6 +122,12 @@ def test_where_nothing_is_left_to_win_the_codes_stay(accuracy: float) -> None:
     assert all("errors on the held-out side" in d.why for d in advice.disagreeing)
 
 
+def test_earlier_codes_that_the_probes_find_better_stay_where_few_errors_are_left() -> None:
+    strange = make_similarity(None, peak="very different")
+    advice = choose(Evidence(make_size(400, 0.999, slope=0.0), strange))
+    assert (advice.strategy, advice.rival) == ("earlier-codes", "codes")
+
+
 def test_size_alone_is_enough_for_an_advice() -> None:
     advice = choose(Evidence(Size(5000, 10, 500), Similarity()))
     assert advice.strategy == "last-blocks"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -30,6 +33,19 @@ def test_advise_gives_one_json_object(folder: Path, capsys: Capture) -> None:
     data = json.loads(capsys.readouterr().out)
     assert {"recommendation", "rule", "size", "similarity", "scores", "bad"} <= set(data)
     assert data["outcome"] is None
+
+
+def test_the_line_that_settles_it_is_about_the_network_of_the_advice(
+    folder: Path, capsys: Capture
+) -> None:
+    words = ["--backbone", "embedded", "--layer", "layer3", "--input-size", "48", "--seed", "3"]
+    assert run(["advise", str(folder), *words, "--json", "--quiet"]) == 0
+    line = json.loads(capsys.readouterr().out)["experiment"]
+    _, verb, *pasted = shlex.split(re.split("[,;]", line)[0])
+    command = import_module(f"tlfeatures.cli._{verb}").command
+    given = command.make_context(verb, pasted).params
+    assert (given["backbone"], given["input_size"], given["seed"]) == ("embedded", 48, 3)
+    assert given["layer"] is not None
 
 
 @pytest.mark.parametrize(

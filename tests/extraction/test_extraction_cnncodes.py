@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from copy import deepcopy
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
 from tlfeatures import CNNCodes, Pictures, load_pictures
+from tlfeatures.backbones import BackboneRequest, load_network
 from tlfeatures.errors import ImageReadError, UsageError
 
 
@@ -53,6 +55,40 @@ def test_a_pickle_works_and_carries_no_network(codes: CNNCodes, folder: Path) ->
     data = pickle.dumps(codes)
     assert len(data) < 10_000
     np.testing.assert_array_equal(pickle.loads(data).transform(pictures), codes.transform(pictures))
+
+
+def carry_random_weights(codes: CNNCodes) -> CNNCodes:
+    """A copy that has weights as a saved model brings them along: those of "random"."""
+    network = load_network(BackboneRequest("embedded", weights="random")).module
+    carrying = clone(codes)
+    carrying.tensors_ = {name: tensor.numpy() for name, tensor in network.state_dict().items()}
+    return carrying
+
+
+def test_a_clone_keeps_the_weights_that_a_model_brought_along(
+    codes: CNNCodes, folder: Path
+) -> None:
+    drawn = clone(codes).set_params(weights="random")
+    carrying = carry_random_weights(codes)
+    for copy in (clone(carrying), pickle.loads(pickle.dumps(carrying)), deepcopy(carrying)):
+        assert copy.fit([]).spec_ == drawn.fit([]).spec_
+        np.testing.assert_array_equal(copy.transform(folder), drawn.transform(folder))
+    earlier = [clone(each).set_params(layer="layer3") for each in (carrying, drawn)]
+    assert earlier[0].fit([]).spec_ == earlier[1].fit([]).spec_
+
+
+@pytest.mark.parametrize("words", [{"weights": "random:1"}, {"backbone": "squeezenet1_1"}])
+def test_the_weights_brought_along_stand_for_no_other_network(
+    words: dict[str, str], codes: CNNCodes
+) -> None:
+    carrying = carry_random_weights(codes)
+    changed, assigned = clone(carrying).set_params(**words), clone(carrying)
+    vars(assigned).update(words)
+    for other in (changed, assigned, clone(changed)):
+        assert not hasattr(other, "tensors_")
+    if "weights" in words:
+        assert changed.fit([]).spec_ == clone(codes).set_params(**words).fit([]).spec_
+    assert hasattr(carrying, "tensors_")
 
 
 def test_a_query_equals_its_stored_row(codes: CNNCodes, folder: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from tlfeatures.advice._costs import experiment_of, minutes_of
+from tlfeatures.advice._costs import experiment_of, minutes_of, pooling_of_earlier
 from tlfeatures.advice._evidence import Evidence, Similarity, Size
 from tlfeatures.advice._rules import Recommendation, choose
 from tlfeatures.advice._sample import LEAST_A_CLASS, rows_to_probe, usable_rows
@@ -37,7 +37,7 @@ LOOKED_AT = 64  # pictures whose batch-norm inputs are looked at
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do with these pictures, and everything it rests on; the keys of `advise --json`.
+    """What to do with these pictures, and everything it rests on; `to_json` is `advise --json`.
 
     Attributes
     ----------
@@ -193,7 +193,7 @@ def advise_on(
         size=size,
         similarity=similarity,
         minutes=minutes,
-        experiment=experiment_of(choice, minutes),
+        experiment=experiment_of(choice, minutes, codes, random_state),
         protocol=sides.protocol,
         backbone=spec.backbone,
         layer=spec.layer,
@@ -287,7 +287,7 @@ def _open(codes: CNNCodes) -> tuple[Network, Depths]:
     request, tensors = codes.request(), codes._tensors()
     as_torch = tensors and {k: torch.from_numpy(array.copy()) for k, array in tensors.items()}
     network = load_network(request, as_torch)
-    depths = find_depths(network, request)
+    depths = find_depths(network, request, is_carried=tensors is not None)
     network.module.to(codes.run_options().settled().device)
     return network, depths
 
@@ -298,10 +298,11 @@ def labels_of(pictures: Pictures) -> npt.NDArray[Any]:
 
 
 def _extract_depths(pictures: Pictures, codes: CNNCodes, depths: Depths) -> list[Extraction]:
-    request = codes.request()
-    if request.pooling == "flatten":  # of early layers that would be hundreds of thousands
-        request = replace(request, pooling="avg")
-    return _extract(pictures, codes, request, depths.layers)
+    """Codes of all depths; the last ones are those that the advice is about, and stored already."""
+    request, (*earlier, last) = codes.request(), depths.layers
+    pooled = replace(request, pooling=pooling_of_earlier(request.pooling))
+    found = _extract(pictures, codes, pooled, earlier) if earlier else []
+    return [*found, *_extract(pictures, codes, request, [last])]
 
 
 def _ask_head(

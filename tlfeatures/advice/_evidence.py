@@ -96,6 +96,7 @@ OTHER_THRESHOLDS = (ROOM, SCRATCH_FROM)
 STANDARD_ERRORS = 2  # that a difference must exceed to count as one: about 95 %
 HELD_OUT = 1 / 3  # as a share of the training side, where nothing else is said: a quarter of all
 FITTED = 3  # points at the upper end that give the slope: what counts is what comes next
+NOISE = 1e-12  # of the arithmetic: with no errors at all the slope may come out as 1e-17
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ class Size:
         if self.slope is None or self.standard_error is None or not self.curve:
             return UNMEASURED
         doubt = STANDARD_ERRORS * self.standard_error
-        if self.slope + doubt <= FLAT_BELOW.value * self._errors_at_end:
+        if self.slope + doubt <= FLAT_BELOW.value * self._errors_at_end + NOISE:
             return FLAT
         if self.slope <= doubt:
             return UNCLEAR
@@ -215,12 +216,12 @@ class ProbedLayer:
 
     @property
     def is_ahead(self) -> bool:
-        """Whether these codes are better than the default ones beyond doubt."""
+        """Whether these codes are better than those of the last depth beyond doubt."""
         return self.ahead > STANDARD_ERRORS * self.standard_error
 
     @property
     def is_behind(self) -> bool:
-        """Whether these codes are worse than the default ones beyond doubt."""
+        """Whether these codes are worse than those of the last depth beyond doubt."""
         return -self.ahead > STANDARD_ERRORS * self.standard_error
 
 
@@ -237,7 +238,7 @@ class Similarity:
     entropy : float or None
         Mean entropy of the original head's answer, as a share of that of a guess; shown only.
     probes : tuple of ProbedLayer
-        By depth, the last one of depth 1; empty: not measured.
+        By depth, the last one on the codes asked for; empty: not measured.
     batch_norms : float or None
         How far the inputs of the first batch norms lie from the stored means, in stored standard
         deviations; shown only.
@@ -307,7 +308,10 @@ class Similarity:
 
     @property
     def verdict(self) -> str:
-        """The middle of the votes, rounded away from "in between"; without votes in between."""
+        """What the votes come to; "in between" gives way to another vote.
+
+        Similar and very different together are in between, and so is no vote at all.
+        """
         if not self.votes:
             return BETWEEN
         place = fmean(SIMILARITIES.index(vote) for vote in self.votes)

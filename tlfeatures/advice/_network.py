@@ -18,8 +18,8 @@ from tlfeatures.backbones import BackboneRequest, Network, WeightsFacts, list_ba
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.pictures import Pictures, decode
 
-TARGETS = (0.2, 0.4, 0.6, 0.8)  # of the depth; the default codes are the fifth
-LATEST = 0.95  # what comes later says the same as the default codes
+TARGETS = (0.2, 0.4, 0.6, 0.8)  # of the way to the codes asked for, which are the fifth
+LATEST = 0.95  # of that way; what comes later says the same as the codes
 FIRST_NORMS = 3
 IMAGENET_CLASSES = 1000
 TIMED = 4  # pictures in a timed step
@@ -33,9 +33,9 @@ class Depths:
     Attributes
     ----------
     layers : tuple of str
-        By depth, the default layer last.
+        By depth, the layer asked for last.
     depths : tuple of float
-        Shares of the layers with weights, the last one 1.
+        Shares of the layers with weights; 1: the default layer.
     output : str or None
         The layer of the original head's answers; None where there is none to go by.
     published : float or None
@@ -54,58 +54,69 @@ class Depths:
     missing: dict[str, str]
 
 
-def find_depths(network: Network, request: BackboneRequest) -> Depths:
+def find_depths(network: Network, request: BackboneRequest, is_carried: bool = False) -> Depths:
     """About five depths to probe, and the original head where its answers mean something.
 
     Parameters
     ----------
     network : Network
     request : BackboneRequest
-        That it was loaded for.
+        That it was loaded for; earlier layers are compared with the layer it asks for.
+    is_carried : bool, default=False
+        Whether the weights are not those that the request names but a saved model's.
+
+    Raises
+    ------
+    UnknownLayerError
     """
-    last = network.layers.default_layer()
-    earlier = _earlier_layers(network, last)
-    missing = {} if earlier else {"depth": "the network has no blocks that could be told apart"}
-    entry, why = _published(network, request)
-    layers, depths = zip(*earlier, (last, 1.0), strict=True)
+    last = network.layers.resolve(request.layer)
+    depth_of = _depths_of(network)
+    earlier = _earlier_layers(network, depth_of, depth_of[last])
+    missing = {} if earlier else {"depth": f"no block that could be told apart ends before {last}"}
+    entry, why = _published(network, request, is_carried)
+    layers, depths = zip(*earlier, (last, round(depth_of[last], 3)), strict=True)
     if entry is None:
         return Depths(layers, depths, None, None, None, {**missing, "confidence": why})
     output = network.layers.names[-1]
     return Depths(layers, depths, output, entry.top1, entry.input_size, missing)
 
 
-def _earlier_layers(network: Network, last: str) -> list[tuple[str, float]]:
-    """Ends of blocks nearest to the target depths, with their own depths."""
-    depth_of = _depths_of(network, last)
+def _earlier_layers(
+    network: Network, depth_of: dict[str, float], last: float
+) -> list[tuple[str, float]]:
+    """Ends of blocks nearest to the target depths before the last one, with their own depths."""
     aliases = network.layers.aliases
     ends = [layer for alias, layer in aliases.items() if alias.startswith("block-")]
-    candidates = [(depth_of[end], end) for end in ends if depth_of.get(end, 1) < LATEST]
+    candidates = [(depth_of[end], end) for end in ends if depth_of[end] < LATEST * last]
     if not candidates:
         return []
-    nearest = {min(candidates, key=lambda c: abs(c[0] - target)) for target in TARGETS}
+    nearest = {min(candidates, key=lambda c: abs(c[0] - target * last)) for target in TARGETS}
     return [(layer, round(depth, 3)) for depth, layer in sorted(nearest)]
 
 
-def _depths_of(network: Network, last: str) -> dict[str, float]:
-    """For each layer up to the default one, the share of layers with weights that lie behind."""
+def _depths_of(network: Network) -> dict[str, float]:
+    """For each layer the share of layers with weights behind it; 1 from the default one on."""
     passed, found = 0, {}
     for call in network.layers.calls:
         passed += call.module is not None and _has_matrix(call.module)
         found[call.name] = passed
-        if call.name == last:
-            break
-    return {name: count / max(1, passed) for name, count in found.items()}
+    whole = max(1, found[network.layers.default_layer()])
+    return {name: min(1.0, count / whole) for name, count in found.items()}
 
 
 def _has_matrix(module: nn.Module) -> bool:
     return any(p.ndim > 1 for p in module.parameters(recurse=False))
 
 
-def _published(network: Network, request: BackboneRequest) -> tuple[WeightsFacts | None, str]:
+def _published(
+    network: Network, request: BackboneRequest, is_carried: bool
+) -> tuple[WeightsFacts | None, str]:
     """What is published of the weights, or why the original head says nothing."""
     facts = next((f for f in list_backbones() if f.name == request.backbone), None)
     if facts is None:
         return None, "only of torchvision's networks it is known how accurate their heads are"
+    if is_carried:  # fine-tuning leaves the head as it was, for layers that are others now
+        return None, "of weights that a saved model brought along no accuracy is known"
     if (request.weights or "").partition(":")[0] == "random":
         return None, "random weights have not learned any classes"
     entry = next((e for e in facts.entries if e.name == request.weights), facts.entries[0])
@@ -192,11 +203,17 @@ def seconds_a_picture(network: Network, batch: torch.Tensor) -> dict[str, float]
 
 def _timed(call: Callable[[], None]) -> float:
     call()  # the first time, memory is fetched
+    _wait()
     started = time.perf_counter()
     call()
+    _wait()
+    return time.perf_counter() - started
+
+
+def _wait() -> None:
+    """Until a GPU has done what it was given: calls return before."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 @torch.inference_mode()

@@ -54,7 +54,7 @@ def probe_depths(
     Parameters
     ----------
     codes : sequence of ndarray of shape (n_images, n_features), float32
-        By depth, the default codes last.
+        By depth, the codes asked for last.
     names : sequence of (layer, depth)
     y : ndarray of shape (n_images,)
         Labels, at least two pictures, or groups, of each class.

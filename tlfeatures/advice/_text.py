@@ -82,7 +82,8 @@ def _similarity_lines(similarity: Similarity) -> Iterator[str]:
     for probe in similarity.probes:
         mark = " <- peak" if probe is similarity.peak and len(similarity.probes) > 1 else ""
         ahead = f" ({100 * probe.ahead:+.1f} +- {_percent(probe.standard_error)})"
-        shown = f"{_percent(probe.accuracy):>5} %{ahead if probe.depth < 1 else ''}"
+        is_last = probe is similarity.probes[-1]
+        shown = f"{_percent(probe.accuracy):>5} %{'' if is_last else ahead}"
         yield from _row(f"depth {probe.depth:.2f}", f"{shown} {probe.layer}{mark}")
     if similarity.best_earlier is not None:
         says = similarity.depth_says or "nothing, it mostly lies at the last depth"

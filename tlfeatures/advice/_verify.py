@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sklearn.base import clone
 
 from tlfeatures.advice._advise import Advice, advise_on, extractor, take_sides, with_labels
+from tlfeatures.advice._costs import pooling_of_earlier
 from tlfeatures.advice._rules import CODES, EARLIER, FULL, LAST_BLOCKS
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import TlfeaturesError
@@ -204,17 +205,17 @@ def _tries(
 ) -> dict[str, Fit]:
     """How each candidate is fitted; earlier codes only where a layer was probed."""
 
-    def on_codes(layer: str | None) -> Fit:
-        own = clone(codes).set_params(layer=layer, on_bad="raise")
+    def on_codes(layer: str | None, pooling: str) -> Fit:
+        own = clone(codes).set_params(layer=layer, pooling=pooling, on_bad="raise")
         model = TransferClassifier(own, head=HEAD, random_state=random_state)
         return lambda pictures: (model.fit(pictures).predict, "" if layer is None else layer)
 
     def trained(strategy: str) -> Fit:
         return lambda pictures: train(strategy, pictures, codes, epochs, random_state)
 
-    tries = {CODES: on_codes(codes.layer)}
+    tries = {CODES: on_codes(codes.layer, codes.pooling)}
     if (earlier := advice.similarity.best_earlier) is not None:
-        tries[EARLIER] = on_codes(earlier.layer)
+        tries[EARLIER] = on_codes(earlier.layer, pooling_of_earlier(codes.pooling))
     return {**tries, LAST_BLOCKS: trained(LAST_BLOCKS), FULL: trained(FULL)}
 
 

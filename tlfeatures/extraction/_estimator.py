@@ -378,8 +378,30 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         tags.input_tags.two_d_array = False
         return tags
 
+    def __sklearn_clone__(self) -> CNNCodes:
+        """An unfitted copy with the same network: weights that a saved model brought along stay."""
+        copy: CNNCodes = super().__sklearn_clone__()
+        if (tensors := self._tensors()) is not None:
+            copy.tensors_ = tensors
+        return copy
+
+    @property
+    def tensors_(self) -> Any:
+        """Weights that a saved model brought along, name to ndarray.
+
+        Gone as soon as `backbone` or `weights` is changed: they would stand for the wrong network.
+        """
+        tensors, network = getattr(self, "_carried", (None, None))
+        if network != (self.backbone, self.weights):
+            raise AttributeError("this network has no weights that a saved model brought along")
+        return tensors
+
+    @tensors_.setter
+    def tensors_(self, tensors: Any) -> None:
+        self._carried = (tensors, (self.backbone, self.weights))
+
     def _tensors(self) -> Any:
-        """Weights that a saved model brought along."""
+        """Weights that a saved model brought along, if there are any."""
         return getattr(self, "tensors_", None)
 
     def _resolve(self, run: RunOptions | None = None) -> CodeSpec:
