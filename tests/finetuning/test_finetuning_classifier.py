@@ -461,7 +461,7 @@ def test_the_range_of_deep_pictures_is_estimated_once(pictures: Pictures, cache:
 
 
 def test_weights_that_a_model_carries_are_where_the_next_training_starts(
-    pictures: Pictures, cache: Path
+    pictures: Pictures, cache: Path, tmp_path: Path
 ) -> None:
     first = tuner(cache, epochs=1, recipe="teh-B", lr=1e-3).fit(pictures)
     second = FineTunedClassifier(
@@ -476,6 +476,8 @@ def test_weights_that_a_model_carries_are_where_the_next_training_starts(
         first.tuned_.codes_.transform(pictures[:3]),
         rtol=1e-5,
     )
+    loaded = TransferClassifier.load(second.baseline_.save(tmp_path / "m"), cache=cache)
+    np.testing.assert_array_equal(loaded.predict(pictures), second.baseline_.predict(pictures))
 
 
 @pytest.mark.parametrize(

@@ -110,7 +110,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         ----------
         path : path
         with_weights : bool, default=False
-            Put the network inside, so that the file is all one needs.
+            Put the network inside, so that the file is all one needs; always done of weights that
+            a saved model brought along, which are nowhere else.
 
         Raises
         ------
@@ -120,7 +121,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         arrays, facts = self.head_.to_arrays()
         tensors = {f"{HEAD}{name}": array for name, array in arrays.items()}
-        if with_weights:
+        if with_weights or self.codes_._tensors() is not None:
             tensors |= self._network_tensors()
         request = self.codes_.request().to_json()
         if request["weights"] is not None and Path(request["weights"]).exists():
