@@ -136,6 +136,11 @@ def test_a_picture_too_small_for_the_network_is_said_with_a_way_out() -> None:
         load_backbone(request)
 
 
+def test_a_picture_that_patches_do_not_divide_is_said_with_a_way_out() -> None:
+    with pytest.raises(UsageError, match=r"vit_b_16 takes no pictures of 100 pixels.*, 16\."):
+        load_backbone(BackboneRequest("vit_b_16", "random", input_size=100))
+
+
 def test_a_vision_transformer_takes_another_picture_size() -> None:
     backbone = load_backbone(BackboneRequest("vit_b_32", "random", input_size=96))
     codes = backbone.codes(backbone.preprocessing.prepare(noise((300, 300)))[None])[0]

@@ -9,7 +9,7 @@ from tlfeatures.backbones import Backbone, BackboneRequest, list_backbones, load
 from tlfeatures.finetuning._parts import Structure
 from tlfeatures.finetuning._structure import find_structure
 
-LEAST_SIDE = {"inception_v3": 96, "swin": 64, "maxvit": 224, "vit": 64}
+LEAST_SIDE = {"inception_v3": 96, "swin": 64, "maxvit": 224, "vit_h_14": 70, "vit": 64}
 EXPECTED = {
     "embedded": ["conv1..layer1", "layer2", "layer3", "layer4"],
     "resnet18": ["conv1..bn1", "layer1", "layer2", "layer3", "layer4"],

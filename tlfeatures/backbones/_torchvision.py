@@ -38,12 +38,24 @@ def make_network(name: str, *, image_size: int | None = None, n_classes: int = 1
     image_size : int, optional
         In pixels, for the transformers whose parameters depend on it; others take any.
     n_classes : int, default=1000
+
+    Raises
+    ------
+    UsageError
+        If a transformer cannot be built for pictures of that size.
     """
     more: dict[str, Any] = {"init_weights": False} if name in _SLOW_INIT else {}
     if image_size is not None and name.startswith("vit_"):
         more["image_size"] = image_size
     builder = torchvision.models.get_model_builder(name)
-    network: nn.Module = builder(weights=None, num_classes=n_classes, **more)
+    try:
+        network: nn.Module = builder(weights=None, num_classes=n_classes, **more)
+    except AssertionError as error:  # a size that its patches do not divide
+        patch = name.rpartition("_")[2]
+        raise UsageError(
+            f"{name} takes no pictures of {image_size} pixels; give an input_size that is a "
+            f"multiple of its patches' side, {patch}."
+        ) from error
     return network.eval()
 
 
