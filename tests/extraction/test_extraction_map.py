@@ -27,7 +27,7 @@ from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import CodesMismatchError, ExtractionError, StoreError
 from tlfeatures.extraction import Progress, RunOptions, _map, extract, extract_codes
 from tlfeatures.extraction._chunk import Run
-from tlfeatures.extraction._map import ask_workers, chunk_sizes, cluster_size
+from tlfeatures.extraction._map import ask_workers, chunk_sizes, cluster_size, end_workers
 from tlfeatures.extraction._plan import Plan
 from tlfeatures.extraction._worker import REST_S, do_chunk, errand_of
 from tlfeatures.pictures import DecodeOptions, Pictures
@@ -216,6 +216,21 @@ def test_what_workers_log_when_they_are_asked_is_logged_here_once(
     with caplog.at_level("INFO", logger="tlfeatures"):
         assert os.getpid() not in ask_workers(2, partial(talk, "later"))
     assert said(caplog) == what_is_said("later")
+
+
+def test_workers_that_are_ended_are_gone_and_others_take_their_place() -> None:
+    before = set(ask_workers(2, os.getpid))
+    end_workers()
+    assert not any(is_running(pid) for pid in before)
+    assert not before & set(ask_workers(2, os.getpid))
+
+
+def is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def test_quiet_silences_the_workers_too(folder: Path, tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ VERBS = {
     "backbones": "List, describe and examine the networks.",
     "cache": "Where the cache is and what is in it.",
 }
+EXTRACTION = "tlfeatures.extraction"
 STOPPED = "stopped; what was computed is in the cache, the same command goes on from there."
 
 
@@ -63,7 +64,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 the words are wrong, 1 anything else."""
     # Workers that are ended by Ctrl-C leave semaphores to a process that tidies up and complains.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
-    sys.exit(run(sys.argv[1:] if arguments is None else list(arguments)))
+    code = run(sys.argv[1:] if arguments is None else list(arguments))
+    if EXTRACTION in sys.modules:
+        sys.modules[EXTRACTION].end_workers()
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:

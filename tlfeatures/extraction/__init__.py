@@ -21,6 +21,7 @@ from tlfeatures.extraction._machine import (
     has_bf16,
     resolve_device,
 )
+from tlfeatures.extraction._map import end_workers
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions
 from tlfeatures.extraction._run import extract, extract_layers
@@ -47,6 +48,7 @@ __all__ = [
     "RunOptions",
     "check_preprocessing",
     "diagnose",
+    "end_workers",
     "exact_products",
     "export_pictures",
     "extract",
