@@ -20,7 +20,7 @@ FEWEST_STAGES = 3  # with fewer, as in vision transformers, each unit is a stage
 
 
 def find_structure(backbone: Backbone, n_classes: int) -> Structure:
-    """Find the units and stages of a network up to its layer, from one forward pass.
+    """Find the units and stages of a network up to its layer, from passes of one picture.
 
     Units are the modules inside the network's containers; a stage ends where the resolution
     changes. So ResNets have conv1, layer1 to layer4, VGG16 its five blocks; vision transformers,
