@@ -15,6 +15,8 @@ import pytest
 from tlfeatures import load_pictures
 from tlfeatures.cli import _app
 from tlfeatures.cli._app import run
+from tlfeatures.cli._progress import ProgressLine
+from tlfeatures.extraction import Progress
 
 Capture = pytest.CaptureFixture[str]
 EXTRACT_KEYS = {
@@ -85,6 +87,17 @@ def test_extract_limit_takes_so_many_and_out_writes_one_file(
     with h5py.File(out) as file:
         assert file["codes"].shape == (5, 256)
         assert set(file["labels"].asstr()[:]) == {"checks", "disks", "stripes"}
+
+
+def test_the_first_pictures_that_are_told_of_do_not_make_the_rate_too_high() -> None:
+    """Workers tell of whole chunks, the first of which was done before the line's clock started."""
+    line = ProgressLine(quiet=False)
+    line(Progress(160, 2000, 50.0, 36.8))
+    bar = line._bar
+    assert (bar.initial, bar.n) == (160, 160)
+    line(Progress(320, 2000, 50.0, 33.6))
+    assert bar.n - bar.initial == 160
+    bar.close()
 
 
 def test_words_go_to_stderr_and_quiet_silences_them(folder: Path, capsys: Capture) -> None:

@@ -30,7 +30,13 @@ class ProgressLine:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=progress.total, unit=" pictures", file=sys.stderr, leave=False)
+            self._bar = tqdm(
+                total=progress.total,
+                initial=progress.done,  # done before the line's clock starts: no part of its rate
+                unit=" pictures",
+                file=sys.stderr,
+                leave=False,
+            )
         self._bar.update(progress.done - self._bar.n)
         if progress.done == progress.total:
             self._bar.close()
