@@ -165,7 +165,7 @@ def ask_workers(n_workers: int, question: Callable[[], A]) -> list[A]:
 def end_workers() -> None:
     """End this machine's worker processes at once, for a process that is about to end itself.
 
-    Left to themselves they tidy up first, which takes longer than a second with a network loaded.
+    Left to themselves they tidy up first, which takes a second with a ResNet-50 loaded.
     """
     if _have_started:
         get_reusable_executor(reuse=True).shutdown(kill_workers=True)

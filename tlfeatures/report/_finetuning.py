@@ -107,8 +107,8 @@ def make_rates_page(
         else (),
         notes=(
             "The rate rises with every step. Where the loss falls steeply, training learns; where "
-            "it turns upwards, steps are too long. Rates of the head; other groups keep their "
-            "distance to it.",
+            "it turns upwards, steps are too long. Rates are the highest of all groups and phases; "
+            "the others keep their proportions to it.",
         ),
     )
     return TrainingPage(
