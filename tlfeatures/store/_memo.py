@@ -1,4 +1,4 @@
-"""Memories on the disk that save time: specs of words, devices, ranges, slow answers."""
+"""Small memories on the disk that only save time: specs of words, devices, ranges, answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import os
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from tlfeatures.errors import StoreError
 from tlfeatures.store._files import publish_bytes
@@ -18,8 +18,8 @@ from tlfeatures.store._spec import CodeSpec, canonical_json
 _VERSION = 1
 
 
-class SpecMemo:
-    """A small memory on the disk, of this machine, that only saves time.
+class _Memo:
+    """Entries of one kind, a JSON file each, named by what they answer.
 
     Parameters
     ----------
@@ -27,8 +27,34 @@ class SpecMemo:
         The cache folder; entries lie in its folder `memo`.
     """
 
+    prefix: ClassVar[str] = ""
+
     def __init__(self, root: str | os.PathLike[str]) -> None:
         self._folder = Path(root) / "memo"
+
+    def _read(self, *key: Any) -> Any:
+        """The entry.
+
+        Raises
+        ------
+        OSError, ValueError, TypeError
+            If there is none, or none that can be read.
+        """
+        return json.loads(self._path(*key).read_text(encoding="utf-8"))
+
+    def _write(self, entry: Mapping[str, Any], *key: Any) -> None:
+        """Remember the entry; what cannot be written is not remembered."""
+        with contextlib.suppress(OSError, ValueError, TypeError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            publish_bytes(json.dumps(entry, indent=1).encode(), self._path(*key))
+
+    def _path(self, *key: Any) -> Path:
+        digest = hashlib.sha256(canonical_json([_VERSION, *key]).encode()).hexdigest()
+        return self._folder / f"{self.prefix}{digest[:32]}.json"
+
+
+class SpecMemo(_Memo):
+    """The specs that words meant on this host; see `_Memo`."""
 
     def get(
         self, words: Mapping[str, Any], files: Callable[[], Sequence[Path]] | None = None
@@ -44,7 +70,7 @@ class SpecMemo:
             they are the ones it was made from.
         """
         try:
-            entry = json.loads(self._path(words).read_text(encoding="utf-8"))
+            entry = self._read(platform.node(), dict(words))
             spec = CodeSpec.from_json(entry["spec"])
             remembered = list(entry["files"])
             if entry["words"] != json.loads(canonical_json(dict(words))):
@@ -57,7 +83,7 @@ class SpecMemo:
             return None
 
     def put(self, words: Mapping[str, Any], spec: CodeSpec, files: Sequence[Path] = ()) -> None:
-        """Remember the spec of these words; what cannot be written is not remembered.
+        """Remember the spec of these words.
 
         Parameters
         ----------
@@ -68,116 +94,70 @@ class SpecMemo:
         files : sequence of Path
             The weights files that it was made from.
         """
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            entry = {
-                "version": _VERSION,
-                "words": dict(words),
-                "spec": spec.to_json(),
-                "files": [_facts(Path(path).absolute()) for path in files],
-            }
-            self._folder.mkdir(parents=True, exist_ok=True)
-            publish_bytes(json.dumps(entry, indent=1).encode(), self._path(words))
-
-    def _path(self, words: Mapping[str, Any]) -> Path:
-        text = canonical_json([_VERSION, platform.node(), dict(words)])
-        return self._folder / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+        with contextlib.suppress(OSError):  # of a file that is gone
+            facts = [_facts(Path(path).absolute()) for path in files]
+            entry = {"words": dict(words), "spec": spec.to_json(), "files": facts}
+            self._write({"version": _VERSION, **entry}, platform.node(), dict(words))
 
 
-class DeviceMemo:
-    """The devices that were found on this host, so that a cached run need not look for them.
+class DeviceMemo(_Memo):
+    """The devices found on this host, so that a cached run need not look for them; see `_Memo`."""
 
-    Parameters
-    ----------
-    root : path
-        The cache folder; entries lie in its folder `memo`.
-    """
-
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._folder = Path(root) / "memo"
+    prefix = "devices-"
 
     def get(self, signs: Mapping[str, Any]) -> tuple[str, ...] | None:
         """Return the devices found when these signs were as now, None if nothing is remembered."""
         try:
-            found = json.loads(self._path(signs).read_text(encoding="utf-8"))["devices"]
+            found = self._read("devices", platform.node(), dict(signs))["devices"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
         is_list = isinstance(found, list) and found and all(isinstance(one, str) for one in found)
         return tuple(found) if is_list else None
 
     def put(self, signs: Mapping[str, Any], devices: Sequence[str]) -> None:
-        """Remember the devices; what cannot be written is not remembered."""
-        with contextlib.suppress(OSError):
-            entry = {"signs": dict(signs), "devices": list(devices)}
-            self._folder.mkdir(parents=True, exist_ok=True)
-            publish_bytes(json.dumps(entry, indent=1).encode(), self._path(signs))
-
-    def _path(self, signs: Mapping[str, Any]) -> Path:
-        text = canonical_json([_VERSION, "devices", platform.node(), dict(signs)])
-        return self._folder / f"devices-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+        """Remember the devices."""
+        entry = {"signs": dict(signs), "devices": list(devices)}
+        self._write(entry, "devices", platform.node(), dict(signs))
 
 
-class RangeMemo:
-    """The range of values estimated for a folder of pictures, so that it stays when they grow.
+class RangeMemo(_Memo):
+    """The range of values estimated for a folder, so that it stays when that grows; see `_Memo`."""
 
-    Parameters
-    ----------
-    root : path
-        The cache folder; entries lie in its folder `memo`.
-    """
-
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._folder = Path(root) / "memo"
+    prefix = "range-"
 
     def get(self, source: str | os.PathLike[str]) -> tuple[float, float] | None:
         """Return (low, high) of that folder or manifest, None if nothing is remembered."""
         try:
-            entry = json.loads(self._path(source).read_text(encoding="utf-8"))
+            entry = self._read("range", _absolute(source))
             return float(entry["low"]), float(entry["high"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def put(self, source: str | os.PathLike[str], low: float, high: float) -> None:
-        """Remember the range; what cannot be written is not remembered."""
-        with contextlib.suppress(OSError):
-            entry = {"source": str(Path(source).absolute()), "low": low, "high": high}
-            self._folder.mkdir(parents=True, exist_ok=True)
-            publish_bytes(json.dumps(entry, indent=1).encode(), self._path(source))
-
-    def _path(self, source: str | os.PathLike[str]) -> Path:
-        text = canonical_json([_VERSION, "range", os.fsdecode(Path(source).absolute())])
-        return self._folder / f"range-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+        """Remember the range."""
+        entry = {"source": _absolute(source), "low": low, "high": high}
+        self._write(entry, "range", _absolute(source))
 
 
-class AnswerMemo:
-    """Answers that took long to find, by the question; they only save time.
+class AnswerMemo(_Memo):
+    """Answers that took long to find, by the question; see `_Memo`."""
 
-    Parameters
-    ----------
-    root : path
-        The cache folder; entries lie in its folder `memo`.
-    """
-
-    def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._folder = Path(root) / "memo"
+    prefix = "answer-"
 
     def get(self, question: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what was answered, None if nothing is remembered."""
         try:
-            entry = json.loads(self._path(question).read_text(encoding="utf-8"))
-            return dict(entry["answer"])
+            return dict(self._read("answer", dict(question))["answer"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
     def put(self, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
-        """Remember an answer, of JSON values; what cannot be written is not remembered."""
-        with contextlib.suppress(OSError):
-            entry = {"question": dict(question), "answer": dict(answer)}
-            self._folder.mkdir(parents=True, exist_ok=True)
-            publish_bytes(json.dumps(entry, indent=1).encode(), self._path(question))
+        """Remember an answer, of JSON values."""
+        self._write({"question": dict(question), "answer": dict(answer)}, "answer", dict(question))
 
-    def _path(self, question: Mapping[str, Any]) -> Path:
-        text = canonical_json([_VERSION, "answer", dict(question)])
-        return self._folder / f"answer-{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+def _absolute(source: str | os.PathLike[str]) -> str:
+    return os.fsdecode(Path(source).absolute())
 
 
 def _facts(path: Path) -> dict[str, Any]:
