@@ -323,9 +323,11 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self.rate_search_ = search_rate(net, training, self._plan(net, training))
         self._tell(self.rate_search_)
         if not np.isfinite(self.rate_search_.suggested):
+            is_blind = np.isfinite(self.rate_search_.losses).any()
+            why = "does not rise up to the highest" if is_blind else "is no number at the lowest"
             raise UsageError(
-                "no learning rate can be found: the loss is no number even at the lowest one; give "
-                "lr a number, or use another recipe."
+                f"no learning rate can be found: the loss {why} one; give lr a number, or leave it "
+                "to the recipe."
             )
         return self.rate_search_.suggested
 

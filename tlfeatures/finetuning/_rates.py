@@ -22,6 +22,7 @@ LOWEST, HIGHEST = 1e-6, 1.0  # of the phase that is tried
 N_STEPS = 60
 SMOOTHING = 0.9
 EXPLODED = 4.0  # times the lowest loss so far
+RISEN = 1.25  # times the lowest: noise is not taken for an end
 BELOW_LOWEST = 10.0
 
 
@@ -63,7 +64,8 @@ def search_rate(
 
     The last phase is tried, whose groups keep their proportions. Rates are given as `lr` takes
     them, as the highest one of all phases. The suggested one is a tenth of that at which the
-    smoothed loss is lowest: there it still falls.
+    smoothed loss is lowest: there it still falls. Where it does not rise again, as on a dozen
+    pictures that are learned by heart, it does not say how far one may go, and none is suggested.
     """
     phase = training.phases[-1]
     net.begin(phase, n_steps)
@@ -89,7 +91,8 @@ def search_rate(
 def _suggest(rates: list[float], losses: list[float]) -> float:
     finite = np.where(np.isfinite(losses), losses, np.inf)
     best = int(finite.argmin())
-    return rates[best] / BELOW_LOWEST if np.isfinite(finite[best]) else float("nan")
+    is_seen = np.isfinite(finite[best]) and finite[best:].max() > RISEN * finite[best]
+    return rates[best] / BELOW_LOWEST if is_seen else float("nan")
 
 
 def _endless(training: Training) -> Iterator[Any]:
