@@ -223,11 +223,11 @@ def list_parts(batch_size: int) -> Iterator[tuple[str, list[Any], int]]:
     yield "decode", ["decode", ONE_THREAD, *own], 1
     for precision in ("bf16", "float32"):
         chosen = ["--precision", precision, ONE_THREAD]
-        yield f"engine {precision}, one thread", ["engine", *chosen, *own], 1
-        yield f"compiled {precision}, one thread", ["compiled", *chosen], 1
-        yield f"worker {precision}, alone", ["worker", *chosen, *own], 1
-        yield f"worker {precision}, on all cores", ["worker", *chosen, *own], count_cores()
-        yield f"matrices {precision}", ["matrices", "--precision", precision], 1
+        for how, processes in (("alone", 1), ("on all cores", count_cores())):
+            yield f"engine {precision}, {how}", ["engine", *chosen, *own], processes
+            yield f"compiled {precision}, {how}", ["compiled", *chosen], processes
+            yield f"worker {precision}, {how}", ["worker", *chosen, *own], processes
+        yield f"matrices {precision}", ["matrices", *chosen], count_cores()
 
 
 def part(bench: Bench, network: str, arguments: list[Any], processes: int) -> dict[str, Any]:
