@@ -32,6 +32,7 @@ from tlfeatures.backbones._request import TIMM, BackboneRequest
 from tlfeatures.backbones._timm import check_timm_name, make_timm, timm_preset
 from tlfeatures.backbones._torchvision import (
     fit_state,
+    make_empty_network,
     make_network,
     preset,
     set_input_transform,
@@ -256,7 +257,8 @@ def _build(
         module = make_timm(check_timm_name(name), pretrained=is_entry and not has_tensors)
         return module, timm_preset(module)
     default = preset(name, weights if is_entry else None)
-    return make_network(name, image_size=request.input_size or default.input_size), default
+    make = make_network if random_seed(weights) is not None else make_empty_network
+    return make(name, image_size=request.input_size or default.input_size), default
 
 
 def _load_weights(

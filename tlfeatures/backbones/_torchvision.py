@@ -7,15 +7,18 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torchvision
 from torch import nn
 from torch.overrides import TorchFunctionMode
-from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
+from tlfeatures.backbones._lean import torchvision
 from tlfeatures.backbones._preprocessing import Preprocessing, from_torchvision
 from tlfeatures.errors import UsageError
 
 DEFAULT_ENTRY = "IMAGENET1K_V1"
+FILLING = frozenset({  # what networks are initialised with; the rest of `nn.init` calls these
+    nn.init.uniform_, nn.init.normal_, nn.init.constant_, nn.init.kaiming_uniform_,
+    torch.Tensor.uniform_, torch.Tensor.normal_, torch.Tensor.fill_, torch.Tensor.zero_,
+})  # fmt: skip
 POSITIONS = "encoder.pos_embedding"
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
 _SLOW_INIT = (
@@ -59,6 +62,19 @@ def make_network(name: str, *, image_size: int | None = None, n_classes: int = 1
     return network.eval()
 
 
+def make_empty_network(name: str, *, image_size: int | None = None) -> nn.Module:
+    """The same with memory for its weights that holds nothing in particular: they come later.
+
+    Drawing random ones takes as long as reading a file; for VGG16 most of a second.
+    """
+    with without_memory():
+        network: Any = make_network(name, image_size=image_size)
+    made: nn.Module = network._apply(
+        lambda t: torch.empty(t.shape, dtype=t.dtype) if t.is_meta else t
+    )
+    return made
+
+
 def weights_entry(name: str, entry: str | None) -> Any:
     """Torchvision's weights entry of that name; None asks for the default one.
 
@@ -93,12 +109,14 @@ def fit_state(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, t
         name = head.rstrip(".")
         if hasattr(network, name) and not any(key.startswith(head) for key in state):
             setattr(network, name, None)
-    if not isinstance(network, VisionTransformer) or POSITIONS not in state:
+    transformers = torchvision.models.vision_transformer
+    if not isinstance(network, transformers.VisionTransformer) or POSITIONS not in state:
         return state
     if state[POSITIONS].shape == network.state_dict()[POSITIONS].shape:
         return state
     with torch.no_grad():
-        return dict(interpolate_embeddings(network.image_size, network.patch_size, {**state}))
+        sizes = network.image_size, network.patch_size
+        return dict(transformers.interpolate_embeddings(*sizes, {**state}))
 
 
 def set_input_transform(network: Any) -> None:
@@ -126,4 +144,8 @@ class _EmptyOnMeta(TorchFunctionMode):
         kwargs = dict(kwargs or {})
         if func is torch.empty:
             kwargs["device"] = "meta"
+        if func in FILLING:  # on meta it would do nothing, after importing a computer algebra
+            tensor = args[0] if args else kwargs["tensor"]
+            if tensor.is_meta:
+                return tensor
         return func(*args, **kwargs)

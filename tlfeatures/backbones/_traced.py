@@ -11,12 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torchvision
 from torch import fx, nn
-from torchvision.models.feature_extraction import NodePathTracer
 
 from tlfeatures.backbones._aliases import Call
 from tlfeatures.backbones._layers import Layers, Step
+from tlfeatures.backbones._lean import torchvision
 from tlfeatures.backbones._pooling import count_prefix_tokens, pool_codes
 from tlfeatures.errors import UnknownLayerError
 
@@ -48,7 +47,7 @@ class TracedLayers(Layers):
             if inspect.isclass(m) and issubclass(m, nn.Module)
         ]
         self.network = network
-        self._tracer = NodePathTracer(leaf_modules=leaves)
+        self._tracer = torchvision.models.feature_extraction.NodePathTracer(leaf_modules=leaves)
         self._graph = self._tracer.trace(network)
         self._path_of: dict[fx.Node, str] = dict(self._tracer.node_to_qualname)
         self._nodes = {path: node for node, path in self._path_of.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import traceback
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ VERBS = {
     "backbones": "List, describe and examine the networks.",
     "cache": "Where the cache is and what is in it.",
 }
+RARELY = (50_000, 20, 20)  # for the garbage collector: imports make a million objects that stay
 EXTRACTION = "tlfeatures.extraction"
 STOPPED = "stopped; what was computed is in the cache, the same command goes on from there."
 
@@ -64,9 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 2 the words are wrong, 1 anything else."""
     # Workers that are ended by Ctrl-C leave semaphores to a process that tidies up and complains.
     sys.warnoptions.append("ignore:resource_tracker:UserWarning")
+    gc.set_threshold(*RARELY)
     code = run(sys.argv[1:] if arguments is None else list(arguments))
     if EXTRACTION in sys.modules:
         sys.modules[EXTRACTION].end_workers()
+    gc.freeze()  # looking once more at all that torch leaves behind takes half a second
     sys.exit(code)
 
 

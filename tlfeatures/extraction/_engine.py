@@ -22,7 +22,6 @@ from tlfeatures.backbones import (
 )
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
-from tlfeatures.extraction._device_decode import prepare_on_device
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
 from tlfeatures.extraction._plan import CPU_BATCH
 from tlfeatures.extraction._settings import DTYPES, computing
@@ -111,6 +110,8 @@ class TorchEngine:
         preprocessing = self.backbone.preprocessing
         if self._decoder != "gpu" or not isinstance(preprocessing, Preprocessing):
             return None
+        from tlfeatures.extraction._device_decode import prepare_on_device
+
         return prepare_on_device(data, preprocessing, options, self.device)
 
     def codes(self, batch: NDArray[Any] | torch.Tensor) -> list[NDArray[np.float32]]:

@@ -14,7 +14,6 @@ from typing import Any, TypeGuard, TypeVar
 
 import torch
 from torch import fx, nn
-from torch.fx.passes.shape_prop import ShapeProp
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import MLP, Conv2dNormActivation, SqueezeExcitation, StochasticDepth
 
@@ -23,6 +22,7 @@ from tlfeatures.backbones import pool_codes
 M = TypeVar("M", bound=nn.Module)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
 BLOCKS = (Conv2dNormActivation, SqueezeExcitation, MLP)
+SHAPE = "shape"  # among a node's notes
 HANDING_ON = (nn.Dropout, nn.Identity, StochasticDepth)  # in eval mode
 
 
@@ -225,6 +225,19 @@ def fold_batch_norms(network: fx.GraphModule) -> fx.GraphModule:
     return folded
 
 
+class _Shapes(fx.Interpreter):
+    """Notes the shapes of all that is computed; torch's own `ShapeProp` imports a computer algebra.
+
+    It takes as long as all the rest of opening a network.
+    """
+
+    def run_node(self, node: fx.Node) -> Any:
+        made = super().run_node(node)
+        if isinstance(made, torch.Tensor):
+            node.meta[SHAPE] = tuple(made.shape)
+        return made
+
+
 class _Fuser:
     def __init__(
         self, network: fx.GraphModule, dtype: torch.dtype, batch: torch.Tensor, batch_size: int
@@ -234,7 +247,7 @@ class _Fuser:
         self._modules = dict(self._network.named_modules())
         self._leave_out_what_hands_on()
         with torch.inference_mode():
-            ShapeProp(self._network).propagate(batch)
+            _Shapes(self._network).run(batch)
         self._order = {node: i for i, node in enumerate(self._graph.nodes)}
         self._exact = first_convs(self._network)
 
@@ -253,7 +266,7 @@ class _Fuser:
         return self._network.eval()
 
     def _fuse_conv(self, node: fx.Node, conv: nn.Conv2d) -> None:
-        shape = (self._batch_size, *node.args[0].meta["tensor_meta"].shape[1:])  # type: ignore[union-attr]
+        shape = (self._batch_size, *node.args[0].meta[SHAPE][1:])  # type: ignore[union-attr]
         addition = self._addition_after(node)
         after, activation = self._activation_after(node if addition is None else addition)
         if addition is not None and activation != RELU:  # oneDNN knows no other after a sum
@@ -392,8 +405,7 @@ def _is_plain(conv: nn.Conv2d) -> bool:
 
 
 def _shape(node: fx.Node) -> tuple[int, ...] | None:
-    found = node.meta.get("tensor_meta")
-    return None if found is None else tuple(found.shape)
+    return node.meta.get(SHAPE)
 
 
 def _works_in_place(modules: dict[str, nn.Module], node: fx.Node) -> bool:

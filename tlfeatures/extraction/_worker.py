@@ -28,6 +28,7 @@ from tlfeatures.store import scratch_file
 
 A = TypeVar("A")
 REST_S = 3.0  # without work, after which a process lets go of its network
+RARELY = (50_000, 20, 20)  # for the garbage collector: imports make a million objects that stay
 ENGINES = "tlfeatures.extraction._engine"
 _lock = threading.Lock()
 _at_work = 0  # threads; a cluster's worker may have several
@@ -118,9 +119,9 @@ def answer(question: Callable[[], A]) -> tuple[A, tuple[Said, ...]]:
 
 def _alone(work: Callable[[], A]) -> A:
     with _working():
+        _settle_in()
         from tlfeatures.extraction._settings import single_threaded
 
-        _settle_in()
         with single_threaded():
             return work()
 
@@ -164,9 +165,10 @@ def let_go() -> None:
 
 def _settle_in() -> None:
     """Make this process a worker, if it was started for it; once."""
-    from tlfeatures.extraction._settings import keep_memory
-
     if is_worker():
+        gc.set_threshold(*RARELY)
+        from tlfeatures.extraction._settings import keep_memory
+
         keep_memory()
     is_loky = type(multiprocessing.current_process()).__name__ == "LokyProcess"
     if not is_loky or threading.current_thread() is not threading.main_thread():
