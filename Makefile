@@ -50,6 +50,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/depths.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/extract.py --compilation --cached
+	$(BIN)/python benchmarks/gpu.py
 
 docs: $(READY)
 	$(BIN)/python docs/make_cli.py

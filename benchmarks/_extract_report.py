@@ -41,6 +41,8 @@ PARTS = {
     "engine bf16, on all cores": "the same, one such process a core",
 }
 BUSY, ALONE = "on all cores", "alone"
+CEILING_PARTS = ("decode", f"engine bf16, {BUSY}", f"compiled bf16, {BUSY}")
+BEFORE = ", before"  # of a part that is measured twice a round
 NOTES = """\
 - Weights are random (seed 0) and the same for all; nothing is downloaded. In the place of the
   download torchvision, and img2vec through it, takes the state dict from a file; timm, and embetter
@@ -54,11 +56,13 @@ NOTES = """\
 - Ceiling: cores / (seconds of reading, decoding and preparing + seconds of the network, single-
   threaded). Decoding is measured in one process; the network in one process a core at once, in the
   faster of its single-threaded ways: the engine of tlfeatures (which includes normalising) or
-  torchvision's network under bf16 autocast compiled by inductor with freezing (which does not).
-  Beside it stands the ceiling by the network in one process alone, with the other cores idle: what
-  they take from each other, on the way to the memory or of the processor's power, counts there.
-  Single-threaded processes keep the memory of large blocks (glibc's mmap_max 0, trim_threshold
-  2 GB), as workers of tlfeatures do. Seconds of parts are means, as the rate of a run is one.
+  torchvision's network under bf16 autocast compiled by inductor with freezing (which does not). In
+  bf16 both are measured right before and right after tlfeatures, and the mean is taken: hosts
+  become faster and slower by the minute. Beside it stands the ceiling by the network in one process
+  alone, with the other cores idle: what they take from each other, on the way to the memory or of
+  the processor's power, counts there. Single-threaded processes keep the memory of large blocks
+  (glibc's mmap_max 0, trim_threshold 2 GB), as workers of tlfeatures do. Seconds of parts are
+  means, as the rate of a run is one.
 - A worker's loop decodes a batch, then runs the engine on it, with no product around: alone (times
   cores), and in as many processes as cores at once.
 - The matrix product is oneDNN's, 1024 x 1024, a single-threaded process a core, its rate turned
@@ -141,10 +145,15 @@ class Results:
         if way is None:
             return {}
         decode, forward = (
-            self.step(network, *of) for of in (("decode", "decode"), (way, "network"))
+            self.around(network, *of) for of in (("decode", "decode"), (way, "network"))
         )
         both = decode.keys() & forward.keys()
         return {turn: count_cores() / (decode[turn] + forward[turn]) for turn in both}
+
+    def around(self, network: str, way: str, name: str) -> dict[int, float]:
+        """Seconds a picture of a step, the mean of before and after where it was measured twice."""
+        after, before = (self.step(network, each, name) for each in (way, way + BEFORE))
+        return {turn: (s + before.get(turn, s)) / 2 for turn, s in after.items()}
 
     def share_of_ceiling(self, network: str, precision: str, how: str) -> float | None:
         """The rate of tlfeatures over the ceiling, within rounds."""
@@ -187,7 +196,7 @@ def describe_run(facts: dict[str, Any]) -> str:
         "Pictures": f"{pictures['files']} JPEG files of {pictures['mean_kB']:.0f} kB, about "
         f"{pictures['width']} x {pictures['width'] * 3 // 4}, distinct in bytes and pixels: "
         f"crops of {pictures['photographs']} photographs",
-        "Rounds": f"{facts['rounds']}; others than tlfeatures on slices of {facts['slice']}",
+        "Rounds": f"{facts['rounds']}; {facts['others']}",
         "Date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
     }
     return "\n".join(f"- {name}: {words}" for name, words in lines.items())
@@ -244,11 +253,13 @@ def ceiling_column(results: Results, network: str, precision: str) -> dict[str, 
     product = results.rate(network, f"matrices {precision}")
     limit = median(results.limit(network, precision).values())
     column = {
-        "reading, decoding, preparing, ms": milliseconds(results.step(network, "decode", "decode"))
+        "reading, decoding, preparing, ms": milliseconds(
+            results.around(network, "decode", "decode")
+        )
     }
     for how, words in ((BUSY, "all cores busy"), (ALONE, "one process alone")):
         way = results.network_way(network, precision, how)
-        forward = results.step(network, way, "network") if way else {}
+        forward = results.around(network, way, "network") if way else {}
         ceiling = median(results.ceiling(network, precision, how).values())
         share = results.share_of_ceiling(network, precision, how)
         column |= {

@@ -8,8 +8,9 @@ process of their own each time. They take turns, round by round, slow ones on a 
 pictures that moves with the round. Rates are steady ones: from the first batch's end to the last
 one's, of tlfeatures from the first picture's decoding to the last batch's end; the seconds of the
 whole process, start-up included, stand beside them. Ratios are those within a round; shown is the
-median over the rounds. In the same rounds the parts are measured alone: the network in several
-ways, decoding, both together as one worker does them.
+median over the rounds. In the same rounds the parts are measured: the network in several ways,
+single-threaded ones both alone and in a process a core at once, decoding, and both together as a
+worker does them; those that the ceiling is made of right before and right after tlfeatures.
 
 The pictures are seeded crops of the photographs in --data, written to build/ once, and the peers
 live in an environment of their own, made there too. Writes a table to --out, anew after each round.
@@ -30,9 +31,11 @@ from typing import Any
 from _cached import measure_cached
 from _children import run_child, run_together
 from _crops import list_crops, write_crops
-from _extract_report import Results, write_report
+from _extract_report import BEFORE, CEILING_PARTS, Results, write_report
 from _machine import count_cores
 from _peers import make_environment
+
+from tlfeatures.extraction._plan import CPU_BATCH
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "extract"
@@ -116,9 +119,15 @@ def read_options() -> argparse.Namespace:
     parser.add_argument(
         "--compilation", action="store_true", help=f"{WHOLE} with --compile off, on, and on again"
     )
+    parser.add_argument(
+        "--ceiling-only", action="store_true", help="tlfeatures in bf16 and what bounds it, no more"
+    )
     parser.add_argument("--cached", action="store_true", help="a second run on 10,000 pictures")
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "extract.md")
-    return parser.parse_args()
+    parser.add_argument("--out", type=Path, help="default: extract.md, or ceiling.md, in results")
+    given = parser.parse_args()
+    name = "ceiling.md" if given.ceiling_only else "extract.md"
+    given.out = given.out or HERE / "results" / name
+    return given
 
 
 def prepare(given: argparse.Namespace) -> Bench:
@@ -131,10 +140,13 @@ def prepare(given: argparse.Namespace) -> Bench:
             weights_of(network).parent.mkdir(parents=True, exist_ok=True)
             script = HERE / "_networks.py"
             subprocess.run([sys.executable, script, network, weights_of(network)], check=True)
-    facts = {"pictures": pictures, "rounds": given.rounds, "slice": given.slice, "load": load}
+    others = f"others than tlfeatures on slices of {given.slice}"
+    if given.ceiling_only:
+        others = "tlfeatures in bf16 and what its ceiling is made of, no others"
+    facts = {"pictures": pictures, "rounds": given.rounds, "others": others, "load": load}
     facts["peers"] = {}
     peers = None
-    if not given.no_peers:
+    if not given.no_peers and not given.ceiling_only:
         try:
             peers, facts["peers"] = make_environment(BUILD.parent / "peers")
         except subprocess.CalledProcessError as error:
@@ -150,8 +162,19 @@ def weights_of(network: str) -> Path:
 
 
 def take_turn(bench: Bench, network: str, turn: int) -> None:
-    """One round: everything once."""
-    found = bench.run(network, "tlfeatures bf16", turn, tlfeatures, "bf16")
+    """One round: everything once, the ceiling's parts right before and right after what they bound.
+
+    Hosts become faster and slower by the minute.
+    """
+    parts = list(list_parts())
+    bounds = [each for each in parts if each[0] in CEILING_PARTS]
+    for name, arguments, processes in bounds:
+        bench.run(network, name + BEFORE, turn, part, arguments, processes)
+    bench.run(network, "tlfeatures bf16", turn, tlfeatures, "bf16")
+    for name, arguments, processes in bounds:
+        bench.run(network, name, turn, part, arguments, processes)
+    if bench.given.ceiling_only:
+        return
     bench.run(network, "tlfeatures float32", turn, tlfeatures, "float32")
     if bench.given.compilation and network == WHOLE:
         run_compilation(bench, network, turn)
@@ -159,8 +182,9 @@ def take_turn(bench: Bench, network: str, turn: int) -> None:
         bench.run(network, way, turn, contender, way, turn)
     if network == WHOLE and turn == 0 and not bench.given.no_whole:
         bench.run(network, "tutorials, all", turn, contender, "tutorials")
-    for name, arguments, processes in list_parts(found.get("batch_size", 32)):
-        bench.run(network, name, turn, part, arguments, processes)
+    for name, arguments, processes in parts:
+        if name not in CEILING_PARTS:
+            bench.run(network, name, turn, part, arguments, processes)
 
 
 def tlfeatures(
@@ -209,15 +233,9 @@ def contender(bench: Bench, network: str, way: str, turn: int | None = None) -> 
     return {**run_child([*command, "--start", start, "--count", count]), "count": count}
 
 
-def list_parts(batch_size: int) -> Iterator[tuple[str, list[Any], int]]:
-    """Name, arguments and number of processes of what is measured alone.
-
-    Parameters
-    ----------
-    batch_size : int
-        That of tlfeatures, for its engine.
-    """
-    own = ["--batch-size", batch_size]
+def list_parts() -> Iterator[tuple[str, list[Any], int]]:
+    """Name, arguments and number of processes of what is measured alone."""
+    own = ["--batch-size", CPU_BATCH]
     for name, precision in ALL_CORES:
         yield f"{name} {precision}", [name, "--precision", precision], 1
     yield "decode", ["decode", ONE_THREAD, *own], 1

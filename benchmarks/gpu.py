@@ -1,0 +1,159 @@
+#!/usr/bin/env python3
+"""On a GPU: images/s of the network alone, and from JPEG files to codes, with what limits that.
+
+    python benchmarks/gpu.py [--networks resnet50 resnet18 vgg16] [--pictures 8000] [--seconds 5]
+
+The network alone: the engine's network, as `extract` runs it, on normalised pictures that lie on
+the device, uncompiled and compiled with freezing; "codes" adds normalising and the copy back. End
+to end: `tlfeatures extract` into a new cache, with `--decode exact` and `gpu`; named is the step
+that the run has waited for longest. Weights are random, which rates do not depend on. The bars are
+forward-only rates of ResNet-50: 9,000 images/s on an H100, 11,000 on an H200. Where there is no
+CUDA device nothing is measured; `--device cpu` tries the script out and writes nothing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from _children import run_child
+from _crops import list_crops, write_crops
+from _extract_report import table
+from _machine import describe_machine, list_versions
+
+from tlfeatures.backbones import BackboneRequest
+from tlfeatures.extraction import RunOptions, open_engine
+from tlfeatures.extraction._engine import close_networks
+from tlfeatures.extraction._settings import computing
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent / "build" / "extract"
+NETWORKS = ("resnet50", "resnet18", "vgg16")
+PRECISIONS = {"cuda": ("fp16", "bf16", "float32"), "cpu": ("float32",)}
+DECODERS = {"cuda": ("exact", "gpu"), "cpu": ("exact",)}
+WARM_UP = 3
+WIDTH = 500
+BARS = {"H100": 9_000, "H200": 11_000}
+
+
+def main() -> None:
+    """Measure and write the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
+    parser.add_argument("--device", choices=list(PRECISIONS), default="cuda")
+    parser.add_argument("--pictures", type=int, default=8000, help="end to end")
+    parser.add_argument("--seconds", type=float, default=5.0, help="for each rate of the network")
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu.md")
+    given = parser.parse_args()
+    if given.device == "cuda" and not torch.cuda.is_available():
+        print("no CUDA device is here; nothing is measured")
+        return
+    folder = BUILD / f"pictures-{given.pictures}"
+    write_crops(given.data, folder, given.pictures, WIDTH)
+    for path in list_crops(folder):
+        path.read_bytes()  # into the page cache
+    # First what other processes do, while this one holds nothing on the device.
+    whole = [row for network in given.networks for row in measure_whole(network, folder, given)]
+    alone = [row for network in given.networks for row in measure_network(network, given)]
+    words = describe(alone, whole, given.device)
+    if given.device == "cuda":
+        given.out.write_text(words)
+    print(words)
+
+
+def weights_of(network: str) -> Path:
+    """A file of random weights, made where it is not there yet."""
+    path = BUILD / "weights" / f"{network}.safetensors"
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run([sys.executable, HERE / "_networks.py", network, path], check=True)
+    return path
+
+
+def measure_network(network: str, given: argparse.Namespace) -> Iterator[list[str]]:
+    """Rows of the first table."""
+    request = BackboneRequest(network, str(weights_of(network)))
+    for precision in PRECISIONS[given.device]:
+        for is_compiled in (False, True):
+            run = RunOptions(BUILD / "gpu-cache", device=given.device, precision=precision)
+            engine = open_engine(request, run, is_compiled=is_compiled)
+            shape = (engine.batch_size, *engine.backbone.input_shape[1:])
+            batch = torch.rand(shape, device=given.device)
+            batch = batch.to(memory_format=torch.channels_last)
+            pixels = (255 * batch.permute(0, 2, 3, 1)).to(torch.uint8)
+            forward = rate_of(lambda e=engine, b=batch: e.backbone(b), engine, given.seconds)
+            codes = rate_of(lambda e=engine, p=pixels: e.codes(p), engine, given.seconds)
+            print(f"{network} {precision} {is_compiled}: {forward:.0f}", file=sys.stderr)
+            close_networks()
+            how = "compiled" if engine.is_compiled else "uncompiled"
+            size = str(engine.batch_size)
+            yield [network, precision, how, size, f"{forward:.0f}", f"{codes:.0f}"]
+
+
+def rate_of(step: Callable[[], Any], engine: Any, seconds: float) -> float:
+    """Images per second of a step that takes a batch, from the first to the last one's end."""
+    with computing(engine.device, engine.precision):
+        for _ in range(WARM_UP):
+            step()
+        wait_for(engine.device)
+        n, began = 0, time.perf_counter()
+        while time.perf_counter() < began + seconds:
+            step()
+            n += engine.batch_size
+            wait_for(engine.device)
+        return n / (time.perf_counter() - began)
+
+
+def wait_for(device: str) -> None:
+    """Until the device has done what it was given."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def measure_whole(network: str, folder: Path, given: argparse.Namespace) -> Iterator[list[str]]:
+    """Rows of the second table."""
+    for decoder in DECODERS[given.device]:
+        with tempfile.TemporaryDirectory(dir=BUILD) as cache:
+            command = [sys.executable, "-m", "tlfeatures", "extract", folder, "--json"]
+            command += ["--backbone", network, "--weights", weights_of(network)]
+            command += ["--device", given.device, "--decode", decoder, "--cache", cache]
+            found = run_child(command)
+        if "failed" in found:
+            yield [network, decoder, f"failed: {found['failed']}", "", "", "", ""]
+            continue
+        wait, spent = found["wait"], found["seconds"]["extract"]
+        longest = max(wait, key=lambda name: wait[name])
+        rate, size = f"{found['images_per_s']:.0f}", str(found["batch_size"])
+        share = f"{longest}, {wait[longest] / spent / found['jobs']:.0%}"
+        yield [network, decoder, found["precision"], size, rate, f"{found['wall_s']:.1f}", share]
+
+
+def describe(alone: list[list[str]], whole: list[list[str]], device: str) -> str:
+    """Both tables."""
+    name = torch.cuda.get_device_name() if device == "cuda" else "CPU, to try the script out"
+    bar = next((f"{rate:,} images/s" for card, rate in BARS.items() if card in name), "none")
+    versions = ", ".join(f"{package} {number}" for package, number in list_versions().items())
+    head = [
+        "# On a GPU",
+        f"- Device: {name}; beside it {describe_machine()}",
+        f"- Versions: {versions}",
+        f"- Date: {datetime.datetime.now(tz=datetime.UTC).date().isoformat()}",
+        f"- Bar for ResNet-50, the network alone: {bar}",
+    ]
+    rates = ["network", "precision", "way", "batch", "network alone, images/s", "codes, images/s"]
+    ends = ["network", "decode", "precision", "batch", "images/s", "total s", "waited for longest"]
+    tables = [table(rates, alone), "From JPEG files to codes:", table(ends, whole)]
+    return "\n\n".join([head[0], "\n".join(head[1:]), *tables]) + "\n"
+
+
+if __name__ == "__main__":
+    main()
