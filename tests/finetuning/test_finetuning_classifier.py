@@ -35,7 +35,7 @@ from tlfeatures.finetuning._classifier import as_head, as_layer
 from tlfeatures.finetuning._data import LabelledPictures
 from tlfeatures.finetuning._net import TaskLoss, task_hits
 from tlfeatures.finetuning._parts import HEAD
-from tlfeatures.finetuning._rates import search_rate
+from tlfeatures.finetuning._rates import _suggest, search_rate
 from tlfeatures.finetuning._recipes import Phase
 from tlfeatures.heads import make_head
 from tlfeatures.pictures import DecodeOptions
@@ -400,17 +400,39 @@ def test_where_no_rate_will_do_a_line_says_so(
         tuner(cache, lr="find").fit(pictures)
 
 
-@pytest.mark.parametrize("end", [0.001, 0.1])  # learned by heart; and no more than noise
+@pytest.mark.parametrize("end", [0.001, 0.1])
 def test_where_the_loss_never_rises_no_rate_is_taken(
     pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch, end: float
 ) -> None:
-    losses = iter([*np.linspace(1.0, 0.1, 120), *[end] * 120])
+    once = [*np.linspace(1.0, 0.1, 50), *[end] * 9, 1.2 * end]
+    losses = iter([*once, *once])
     monkeypatch.setattr(
         net_module.TuningNet, "train_step", lambda self, batch: {"loss": next(losses)}
     )
     assert np.isnan(find_rate(tuner(cache), pictures).suggested)
-    with pytest.raises(UsageError, match="does not rise up to the highest"):
-        tuner(cache, lr="find").fit(pictures)
+    model = tuner(cache, lr="find")
+    recipe, tasks, _ = model._begin(pictures, None, None, None)
+    with pytest.warns(UserWarning, match="does not fall and rise again.*recipe's rates"):
+        assert model._find_lr(recipe, tasks) is None
+
+
+@pytest.mark.parametrize(
+    ("losses", "is_seen"),
+    [
+        ([1.0, 0.5, 0.1, 2.0], True),
+        ([1.0, 0.5, 0.1, float("inf")], True),
+        ([1.0, 0.5, 0.1, 0.0], False),
+        ([1.0, 0.2, 0.001, 0.0015], False),  # learned by heart
+        ([1.0, 1.02, 0.98, 1.01], False),  # nothing but noise
+        ([1.0, 2.0, 3.0, 9.0], False),
+        ([float("nan")] * 4, False),
+    ],
+)
+def test_a_rate_is_suggested_where_the_loss_falls_and_rises_again(
+    losses: list[float], is_seen: bool
+) -> None:
+    found = _suggest([1e-3, 1e-2, 1e-1, 1.0], losses)
+    assert found == pytest.approx(1e-2) if is_seen else np.isnan(found)
 
 
 def test_a_rate_is_found_without_a_look_at_what_is_held_out(

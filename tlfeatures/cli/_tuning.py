@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isfinite
 
 from tlfeatures.cli._output import interval, percent
 from tlfeatures.cli._progress import ProgressLine
@@ -37,7 +38,8 @@ class EpochLines:
             for words in plan_lines(what):
                 self._line.say(words)
         elif isinstance(what, RateSearch):
-            self._line.say(f"learning-rate search: --lr {what.suggested:.1e}")
+            found = f"--lr {what.suggested:.1e}" if isfinite(what.suggested) else "none found"
+            self._line.say(f"learning-rate search: {found}")
         else:
             self._line.say(epoch_line(what))
 

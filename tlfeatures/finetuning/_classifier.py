@@ -52,6 +52,10 @@ _log = logging.getLogger(__name__)
 LINEAR = ("logistic", "svm")
 EQUAL = 1e-9  # of floating-point numbers: one picture is exactly one standard error
 FIND = "find"
+NEVER_RISES = (
+    "no learning rate was found: up to the highest one the loss does not fall and rise again, as "
+    "on few pictures; the recipe's rates are used"
+)
 DIVERGED = (
     "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower lr"
 )
@@ -322,14 +326,15 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         net, training = self._prepare(recipe, tasks, None)
         self.rate_search_ = search_rate(net, training, self._plan(net, training))
         self._tell(self.rate_search_)
-        if not np.isfinite(self.rate_search_.suggested):
-            is_blind = np.isfinite(self.rate_search_.losses).any()
-            why = "does not rise up to the highest" if is_blind else "is no number at the lowest"
-            raise UsageError(
-                f"no learning rate can be found: the loss {why} one; give lr a number, or leave it "
-                "to the recipe."
-            )
-        return self.rate_search_.suggested
+        if np.isfinite(self.rate_search_.suggested):
+            return self.rate_search_.suggested
+        if np.isfinite(self.rate_search_.losses).any():
+            warnings.warn(NEVER_RISES, UserWarning, stacklevel=4)
+            return None
+        raise UsageError(
+            "no learning rate can be found: the loss is no number even at the lowest one; give lr "
+            "a number, or use another recipe."
+        )
 
     def _tell(self, what: RateSearch | TrainingPlan | EpochRow | Progress) -> None:
         if self.watch is not None:

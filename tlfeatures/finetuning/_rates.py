@@ -22,7 +22,8 @@ LOWEST, HIGHEST = 1e-6, 1.0  # of the phase that is tried
 N_STEPS = 60
 SMOOTHING = 0.9
 EXPLODED = 4.0  # times the lowest loss so far
-RISEN = 1.25  # times the lowest: noise is not taken for an end
+FALLEN = 0.1  # of the loss at the lowest rate
+RISEN = 0.25  # of the fall before it: noise is not taken for an end
 BELOW_LOWEST = 10.0
 
 
@@ -64,8 +65,8 @@ def search_rate(
 
     The last phase is tried, whose groups keep their proportions. Rates are given as `lr` takes
     them, as the highest one of all phases. The suggested one is a tenth of that at which the
-    smoothed loss is lowest: there it still falls. Where it does not rise again, as on a dozen
-    pictures that are learned by heart, it does not say how far one may go, and none is suggested.
+    smoothed loss is lowest: there it still falls. Where it does not fall and rise again, as on a
+    dozen pictures that are learned by heart, it does not say how far one may go: none is suggested.
     """
     phase = training.phases[-1]
     net.begin(phase, n_steps)
@@ -91,7 +92,10 @@ def search_rate(
 def _suggest(rates: list[float], losses: list[float]) -> float:
     finite = np.where(np.isfinite(losses), losses, np.inf)
     best = int(finite.argmin())
-    is_seen = np.isfinite(finite[best]) and finite[best:].max() > RISEN * finite[best]
+    if not np.isfinite(finite[0]):
+        return float("nan")
+    fall, rise = finite[0] - finite[best], finite[best:].max() - finite[best]
+    is_seen = fall > FALLEN * finite[0] and rise > RISEN * fall
     return rates[best] / BELOW_LOWEST if is_seen else float("nan")
 
 
