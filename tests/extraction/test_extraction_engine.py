@@ -16,11 +16,20 @@ import torch
 from tlfeatures import CNNCodes, TransferClassifier, load_pictures
 from tlfeatures.backbones import Backbone, BackboneRequest
 from tlfeatures.cli._app import run
-from tlfeatures.extraction import RunOptions, _compile, _engine, _machine, extract, open_engine
+from tlfeatures.extraction import (
+    RunOptions,
+    _compile,
+    _engine,
+    _machine,
+    _settings,
+    extract,
+    open_engine,
+)
 from tlfeatures.extraction._settings import computing, single_threaded
 from tlfeatures.store import list_compiled, relative_difference
 
 EMBEDDED = BackboneRequest("embedded")
+COARSE = {"fp32_precision": "tf32", "allow_tf32": True}  # the names of torch's switches
 
 
 def pixels(n: int) -> Any:
@@ -72,20 +81,44 @@ def test_threads_are_as_before_when_a_compiled_network_was_made_for_workers(
 
 
 def test_the_callers_settings_are_as_before(folder: Path, tmp_path: Path) -> None:
-    torch.set_float32_matmul_precision("medium")
+    switches = [(owner, name) for owner, name, _ in _settings._switches()]
+    before = [getattr(*switch) for switch in switches]
+    for owner, name in switches:
+        setattr(owner, name, COARSE[name])
+    torch.set_float32_matmul_precision("high")
     torch.set_default_dtype(torch.float64)
     threads = torch.get_num_threads()
     try:
         found = CNNCodes("embedded", precision="float32", cache=tmp_path).transform(folder)
-        assert torch.get_float32_matmul_precision() == "medium"
+        assert [getattr(*switch) for switch in switches] == [COARSE[n] for _, n in switches]
+        assert torch.get_float32_matmul_precision() == "high"
         assert torch.get_default_dtype() == torch.float64
         assert torch.get_num_threads() == threads
         assert torch.is_grad_enabled()
     finally:
         torch.set_float32_matmul_precision("highest")
         torch.set_default_dtype(torch.float32)
+        for (owner, name), value in zip(switches, before, strict=True):
+            setattr(owner, name, value)
     plain = CNNCodes("embedded", precision="float32", cache=tmp_path / "2").transform(folder)
     np.testing.assert_allclose(found, plain, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="before torch 2.9")
+def test_switches_that_follow_the_one_above_them_still_do_afterwards() -> None:
+    owners = [owner for owner, _, _ in _settings._switches()]
+    before = torch.backends.fp32_precision
+    torch.backends.fp32_precision = "tf32"
+    try:
+        follow = [owner for owner in owners if owner.fp32_precision == "tf32"]
+        with computing("cpu", "float32"):
+            assert {owner.fp32_precision for owner in owners} == {"ieee"}
+        assert {owner.fp32_precision for owner in follow} == {"tf32"}
+        torch.backends.fp32_precision = "ieee"
+        assert "ieee" in {owner.fp32_precision for owner in follow}
+        assert torch.backends.cuda.matmul.fp32_precision == "ieee"
+    finally:
+        torch.backends.fp32_precision = before
 
 
 def test_products_are_exact_whatever_the_process_has_set() -> None:
@@ -142,12 +175,22 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_codes_are_the_same(
 def test_a_compiled_network_is_let_go_of_when_memory_is_short_and_a_line_says_so(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
+    """Compiled code turns whatever goes wrong into a plain RuntimeError."""
+
     def compiled(batch: torch.Tensor) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+        raise RuntimeError("run_func_( ... ) API call failed")
 
     monkeypatch.setattr(_engine, "_open", {})
     engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", batch_size=12))
     wanted, plain = engine.codes(pixels(12))[0], engine.backbone.cut
+    forward = plain.forward
+
+    def short(batch: torch.Tensor) -> Any:
+        if len(batch) > 6:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(batch)
+
+    monkeypatch.setattr(plain, "forward", short)
     engine.backbone.cut = _compile.CompiledCut(
         compiled, plain, torch.zeros(12, 3, 64, 64), "float32"
     )
@@ -156,8 +199,27 @@ def test_a_compiled_network_is_let_go_of_when_memory_is_short_and_a_line_says_so
     assert (engine.batch_size, engine.is_compiled, engine.backbone.cut) == (6, False, plain)
     said = [r.getMessage() for r in caplog.records]
     assert said == [
-        "the device's memory is short; going on with batches of 6, without the compiled network"
+        "the compiled network fails, going on without it: run_func_( ... ) API call failed",
+        "the device's memory is short; going on with batches of 6, without the compiled network",
     ]
+
+
+def test_compiled_code_that_fails_on_the_way_is_let_go_of(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+) -> None:
+    def compiled(batch: torch.Tensor) -> None:
+        raise RuntimeError("run_func_( ... ) API call failed")
+
+    monkeypatch.setattr(_engine, "_open", {})
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"))
+    wanted, plain = engine.codes(pixels(3))[0], engine.backbone.cut
+    engine.backbone.cut = _compile.CompiledCut(
+        compiled, plain, torch.zeros(3, 3, 64, 64), "float32"
+    )
+    engine.is_compiled = True
+    np.testing.assert_array_equal(engine.codes(pixels(3))[0], wanted)
+    assert (engine.is_compiled, engine.backbone.cut) == (False, plain)
+    assert len(caplog.records) == 1
 
 
 def test_what_overflows_in_the_compiled_network_is_computed_in_float32(
@@ -205,7 +267,7 @@ def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
 def stretched(factor: float) -> Any:
     """Stands for the compiler: loads what gives codes that are so many times as long."""
 
-    def load(cut: torch.nn.Module, batch: Any, precision: str, path: Path, name: str) -> Any:
+    def load(cut: torch.nn.Module, *_: Any, **__: Any) -> Any:
         return lambda batch: [codes * factor for codes in cut(batch)]
 
     return load
@@ -241,11 +303,73 @@ def test_a_kept_package_of_another_forward_is_made_anew(
     monkeypatch.setattr(
         _engine,
         "compile_cut",
-        lambda *given: stretched(1.1 if path.exists() else 1.0)(*given),
+        lambda *given, **_: stretched(1.1 if path.exists() else 1.0)(*given),
     )
     engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"), is_compiled=True)
     assert engine.is_compiled
     assert not caplog.records
+
+
+def test_where_memory_is_too_short_to_compare_the_package_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = kept_package(tmp_path, monkeypatch)
+
+    def short(*_: Any) -> bool:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(_engine, "compile_cut", stretched(1.0))
+    monkeypatch.setattr(_engine, "_agree", short)
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"), is_compiled=True)
+    assert not engine.is_compiled
+    assert path.exists()
+    assert "embedded is not compiled: it cannot be compared (CUDA out of memory)" in caplog.text
+
+
+def test_compiled_code_that_fails_is_not_taken_for_one_that_agrees(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("run_func_( ... ) API call failed")
+
+    path = kept_package(tmp_path, monkeypatch)
+    monkeypatch.setattr(_engine, "compile_cut", lambda *_, **__: fails)
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"), is_compiled=True)
+    assert not engine.is_compiled
+    assert path.exists()  # it may be the memory's fault
+    assert f"if that stays, delete {path}" in caplog.text
+
+
+def test_a_kept_package_that_cannot_be_loaded_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def load(name: str) -> str:
+        if not (text := Path(name).read_text()):
+            raise RuntimeError("no package")
+        return text
+
+    path = tmp_path / "compiled" / "x.pt2"
+    path.parent.mkdir()
+    path.touch()  # empty, as after a power cut
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", load)
+    monkeypatch.setattr(_compile, "_compile", lambda *given: given[3].write_text("anew"))
+    words: Any = torch.nn.Identity(), pixels(1), "float32", path, "x"
+    assert _compile.compile_cut(*words, may_compile=False) is None
+    assert _compile.compile_cut(*words) == "anew"
+
+
+def test_a_network_that_loses_its_fused_operations_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing(*_: Any) -> Any:
+        raise NotImplementedError("mkldnn is not here\nsecond line")
+
+    monkeypatch.setattr(_engine, "_open", {})
+    monkeypatch.setattr(_engine, "fuse", missing)
+    _engine._say_unfused.cache_clear()
+    open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", device="cpu"))
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert said == ["embedded runs unfused, which is slower: mkldnn is not here"]
 
 
 def test_a_compiled_network_gets_its_batch_in_the_layout_it_was_compiled_for() -> None:

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from tlfeatures.errors import StoreError
-from tlfeatures.extraction import Progress, extract_codes
+from tlfeatures.extraction import Progress, _chunk, extract_codes
 from tlfeatures.extraction._chunk import iter_ahead
 from tlfeatures.extraction._plan import Plan
 from tlfeatures.pictures import Pictures
@@ -175,6 +175,43 @@ def test_the_network_goes_on_while_rows_are_written(
     done = run(Pictures(paths), tmp_path / "c", Asked(), plan_for=in_threads)
     assert (done.computed, written) == (10, [4, 4, 2])
     np.testing.assert_array_equal(np.asarray(done.codes)[:, 0], np.arange(10) * 10)
+
+
+def test_the_next_batch_is_gathered_while_the_network_works(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network gets no batch but the last one done before the batch after it is stacked."""
+    stacked, stack_padded = threading.Semaphore(0), _chunk.stack_padded
+    due = iter([0, 2, 1, 0])  # batches stacked since the last call: of the probes, three batches
+
+    def stack_and_say(*arguments: Any) -> Any:
+        made = stack_padded(*arguments)
+        stacked.release()
+        return made
+
+    class Waits(FakeEngine):
+        def codes(self, batch: Any) -> Any:
+            assert all(stacked.acquire(timeout=10) for _ in range(next(due)))
+            return super().codes(batch)
+
+    monkeypatch.setattr(_chunk, "stack_padded", stack_and_say)
+    done = run(Pictures(paths), tmp_path / "c", Waits(), plan_for=in_threads)
+    assert done.computed == 10
+    np.testing.assert_array_equal(np.asarray(done.codes)[:, 0], np.arange(10) * 10)
+
+
+def test_what_fails_in_the_network_ends_the_run_and_keeps_what_is_done(
+    paths: list[str], tmp_path: Path
+) -> None:
+    class Fails(FakeEngine):
+        def codes(self, batch: Any) -> Any:
+            if len(self.shapes) == 3:  # the probes and two batches
+                raise StoreError("no more")
+            return super().codes(batch)
+
+    with pytest.raises(StoreError, match="no more"):
+        run(Pictures(paths), tmp_path / "c", Fails(), plan_for=in_threads)
+    assert run(Pictures(paths), tmp_path / "c").cached == 8
 
 
 def test_what_fails_in_writing_ends_the_run(

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import joblib
 import pytest
@@ -11,10 +16,13 @@ import pytest
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction import RunOptions, _machine, _plan
+from tlfeatures.extraction._compile import path_of
 from tlfeatures.extraction._engine import batch_size_for
 from tlfeatures.extraction._machine import resolve_precision
+from tlfeatures.extraction._open import plan_and_compile
 from tlfeatures.extraction._options import settle
 from tlfeatures.extraction._plan import make_plan, pays_off, weigh_compiling
+from tlfeatures.store import CodeSpec
 
 INTEL = "flags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n"
 
@@ -167,3 +175,45 @@ def test_the_batch_on_a_gpu_fits_half_its_free_memory() -> None:
     assert batch_size_for(free=80 << 30, a_picture=40 << 20) == 512
     assert batch_size_for(free=4 << 30, a_picture=40 << 20) == 32
     assert batch_size_for(free=1 << 20, a_picture=40 << 20) == 1
+
+
+@dataclass(frozen=True)
+class FakeMaker:
+    """Stands for `EngineMaker` on a GPU that this machine has not."""
+
+    run: RunOptions
+    request: BackboneRequest
+    is_compiled: bool = False
+    may_compile: bool = True
+
+    def __call__(self, specs: Sequence[CodeSpec]) -> Any:
+        size = self.run.batch_size or (32 if self.is_compiled else 64)  # less memory is free then
+        return SimpleNamespace(
+            specs=specs, device="mps", batch_size=size, is_compiled=self.is_compiled
+        )
+
+
+@pytest.mark.parametrize(
+    ("word", "device", "is_taken"),
+    [("auto", "cuda", True), ("off", "cuda", False), ("auto", "cpu", False)],
+)
+def test_on_a_gpu_auto_takes_what_an_earlier_run_compiled(
+    tmp_path: Path, word: str, device: str, is_taken: bool
+) -> None:
+    run = RunOptions(tmp_path, device=device, precision="float32", compile=word)
+    maker: Any = FakeMaker(run, BackboneRequest("resnet18"))
+    specs = [CodeSpec("resnet18", "0" * 64, "flatten", "avg", 512, {"side": 4})]
+    before = plan_and_compile(10, specs, maker)
+    assert not before.is_compiled
+    assert before.make_engine is None
+    path = path_of(tmp_path, [specs[0].key], "mps", 64)
+    path.parent.mkdir(parents=True)
+    path.touch()
+    after = plan_and_compile(10, specs, maker)
+    assert after.is_compiled is is_taken
+    if is_taken:
+        assert after.chosen[-1] == "compiled: what an earlier run compiled is kept"
+        assert after.make_engine is not None
+        engine: Any = after.make_engine(specs)
+        assert (engine.is_compiled, engine.batch_size) == (True, 64)
+        assert not after.make_engine.may_compile  # type: ignore[attr-defined]

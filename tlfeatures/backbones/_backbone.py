@@ -104,10 +104,8 @@ class Backbone(nn.Module):
         list of ndarray of shape (n, dim), float32
         """
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
-        given = torch.as_tensor(pictures)
-        if device.type == "cuda" and given.device.type == "cpu":
-            given = given.pin_memory()
-        batch = normalise(given.to(device, non_blocking=True), self.preprocessing)
+        given = torch.as_tensor(pictures).to(device, non_blocking=True)
+        batch = normalise(given, self.preprocessing)
         return [codes.float().cpu().numpy() for codes in self(batch)]
 
 

@@ -24,21 +24,25 @@ class _StandIn(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):  # what the import system looks for
             raise AttributeError(name)
-        return getattr(_real(self), name)
-
-    def is_compile_supported(self, device_type: str) -> Any:
-        """What the real one says."""
-        return _real(self).is_compile_supported(device_type)
+        return getattr(_real(), name)
 
 
-def _real(stand_in: _StandIn) -> Any:
-    _remove(stand_in)
+def is_compile_supported(device_type: Any) -> Any:
+    """What the real one says."""
+    return _real().is_compile_supported(device_type)
+
+
+is_compile_supported._dynamo_marked_constant = True  # type: ignore[attr-defined]  # as the real one
+
+
+def _real() -> Any:
+    _remove_stand_in()
     return importlib.import_module(ASKED)
 
 
-def _remove(stand_in: _StandIn) -> None:
-    if sys.modules.get(ASKED) is stand_in:
-        del sys.modules[ASKED]
+def _remove_stand_in() -> None:
+    if isinstance(sys.modules.get(ASKED), _StandIn):
+        sys.modules.pop(ASKED, None)  # another thread may have been faster
 
 
 @contextmanager
@@ -47,15 +51,14 @@ def without_compiler() -> Iterator[None]:
 
     Whatever is asked of it, the real ones answer.
     """
-    if ASKED in sys.modules:
-        yield
-        return
-    stand_in = _StandIn(ASKED)
-    sys.modules[ASKED] = stand_in
+    if ASKED not in sys.modules:
+        stand_in = _StandIn(ASKED)
+        stand_in.is_compile_supported = is_compile_supported  # type: ignore[attr-defined]
+        sys.modules[ASKED] = stand_in
     try:
         yield
     finally:
-        _remove(stand_in)
+        _remove_stand_in()
 
 
 with without_compiler():

@@ -19,6 +19,7 @@ from tlfeatures.backbones._lean import torchvision
 from tlfeatures.backbones._pooling import count_prefix_tokens, pool_codes
 from tlfeatures.errors import UnknownLayerError
 
+NodePathTracer = torchvision.models.feature_extraction.NodePathTracer
 BY_VALUE = frozenset({"add", "iadd", "mul", "imul", "sub"})
 VIEWS = frozenset({
     "flatten", "permute", "reshape", "view", "transpose", "squeeze", "unsqueeze", "chunk", "split",
@@ -47,7 +48,7 @@ class TracedLayers(Layers):
             if inspect.isclass(m) and issubclass(m, nn.Module)
         ]
         self.network = network
-        self._tracer = torchvision.models.feature_extraction.NodePathTracer(leaf_modules=leaves)
+        self._tracer = NodePathTracer(leaf_modules=leaves)
         self._graph = self._tracer.trace(network)
         self._path_of: dict[fx.Node, str] = dict(self._tracer.node_to_qualname)
         self._nodes = {path: node for node, path in self._path_of.items()}

@@ -11,8 +11,6 @@ from tlfeatures.errors import UsageError
 from tlfeatures.pictures import DecodeOptions, decode_with_notes
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from tlfeatures.extraction._chunk import Engine
 
 
@@ -34,8 +32,8 @@ def prepare_item(engine: Engine, item: Any, options: DecodeOptions) -> tuple[Any
     return engine.prepare(decoded.picture), decoded.notes
 
 
-def run_padded(engine: Engine, batch: Sequence[Any]) -> list[NDArray[np.float32]]:
-    """Codes (n, d) of n <= batch_size pictures, computed in a batch of the fixed size.
+def stack_padded(engine: Engine, batch: Sequence[Any]) -> Any:
+    """Up to batch_size prepared pictures as a batch of the fixed size, ready for `engine.codes`.
 
     A row's bits may depend on the size of its batch; stored rows are all computed at one size.
 
@@ -44,8 +42,12 @@ def run_padded(engine: Engine, batch: Sequence[Any]) -> list[NDArray[np.float32]
     UsageError
         If the pictures were prepared to different shapes.
     """
-    padded = [*batch, *[batch[-1]] * (engine.batch_size - len(batch))]
-    return [codes[: len(batch)] for codes in engine.codes(stack(padded))]
+    stacked = stack([*batch, *[batch[-1]] * (engine.batch_size - len(batch))])
+    if engine.device != "cuda" or not isinstance(stacked, np.ndarray):
+        return stacked
+    import torch
+
+    return torch.from_numpy(stacked).pin_memory()  # its copy to the device need not be waited for
 
 
 def stack(batch: Sequence[Any]) -> Any:
@@ -67,4 +69,7 @@ def stack(batch: Sequence[Any]) -> Any:
     import torch
 
     device = next(pixels.device for pixels in batch if not isinstance(pixels, np.ndarray))
-    return torch.stack([torch.as_tensor(pixels, device=device) for pixels in batch])
+    try:
+        return torch.stack([torch.as_tensor(pixels, device=device) for pixels in batch])
+    except torch.OutOfMemoryError:  # the engine halves it
+        return torch.stack([torch.as_tensor(pixels).cpu() for pixels in batch])

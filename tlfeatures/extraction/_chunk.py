@@ -16,12 +16,12 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 from tlfeatures.errors import ImageReadError, StoreError
-from tlfeatures.extraction._batch import prepare_item, run_padded
+from tlfeatures.extraction._batch import prepare_item, stack_padded
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.pictures import (
     DecodeOptions,
@@ -126,7 +126,8 @@ class Done:
     notes : dict of str to (int, str)
         How many pictures, and the first path.
     wait : dict of str to float
-        Seconds spent decoding (or waiting for it), in the network, writing.
+        Seconds spent decoding (with gathering batches), in the network, writing, or waiting for
+        each of them.
     seconds : float
         From the first picture to the last row written; opening the engine comes before.
     device : str
@@ -224,29 +225,38 @@ class _Batch:
     n_through: int = 0
 
 
-class _Behind:
+@dataclass(frozen=True)
+class _Computed:
+    """A batch's codes, one array (n, d) a spec; n_through as of `_Batch`."""
+
+    rows: list[Row]
+    n_through: int
+    codes: list[NDArray[np.float32]]
+
+
+class _Behind(Generic[B]):
     """Calls of one function, in order; apart: in a thread, one behind, while the caller goes on.
 
     What a call raises is raised by the next one, or by `wait`.
     """
 
-    def __init__(self, call: Callable[..., None], *, is_apart: bool) -> None:
+    def __init__(self, call: Callable[..., B], *, is_apart: bool) -> None:
         self._call = call
         self._pool = ThreadPoolExecutor(1) if is_apart else None
-        self._last: Future[None] | None = None
+        self._last: Future[B] | None = None
 
-    def __call__(self, *arguments: Any) -> None:
+    def __call__(self, *arguments: Any) -> B | None:
+        """What the call gives; apart, what the one before gave: None for the first."""
         if self._pool is None:
-            self._call(*arguments)
-            return
-        self.wait()
+            return self._call(*arguments)
+        done = self.wait()
         self._last = self._pool.submit(self._call, *arguments)
+        return done
 
-    def wait(self) -> None:
-        """Until the last call is done."""
+    def wait(self) -> B | None:
+        """What the last call gave, once it is done; None if that has been told before."""
         last, self._last = self._last, None
-        if last is not None:
-            last.result()
+        return None if last is None else last.result()
 
     def __enter__(self) -> Self:
         return self
@@ -264,6 +274,7 @@ class _Chunk:
         )
         self._lasting: dict[bytes, str] = {}
         self._remembered: set[bytes] = set()
+        self._remembered_at = time.perf_counter()
 
     def work(
         self,
@@ -271,22 +282,23 @@ class _Chunk:
         prepared: Iterator[_Prepared],
         tell: Callable[[int], None] | None,
     ) -> None:
-        """Compute and store what `prepare` gives of the rows, in their order."""
-        began = remembered_at = time.perf_counter()
-        told = 0
+        """Compute and store what `prepare` gives of the rows, in their order.
+
+        With decoder threads a batch is in the network while the next one is gathered and the one
+        before is written.
+        """
+        began, told, is_apart = time.perf_counter(), 0, self._run.n_threads > 1
         with ExitStack() as stack:
             stack.callback(self._remember)
             writers = [stack.enter_context(store.writer()) for store in self._stores]
-            write = stack.enter_context(_Behind(self._write, is_apart=self._run.n_threads > 1))
-            for batch in self._batches(rows, prepared):
-                codes = self._timed("network", run_padded, self._engine, batch.pixels)
-                self._timed("write", write, writers, batch.rows, codes)
-                told = batch.n_through
+            write = stack.enter_context(_Behind(self._write, is_apart=is_apart))
+            compute = stack.enter_context(_Behind(self._compute, is_apart=is_apart))
+            for computed in self._computed(rows, prepared, compute):
+                self._timed("write", write, writers, computed)
+                told = computed.n_through
                 if tell is not None:
                     tell(told)
-                if time.perf_counter() - remembered_at > REMEMBER_EVERY_S:
-                    self._remember()
-                    remembered_at = time.perf_counter()
+                self._remember_now_and_then()
             self._timed("write", write.wait)
             for writer in writers:
                 self._timed("write", writer.flush)
@@ -295,6 +307,29 @@ class _Chunk:
         self.done.batch_size = self._engine.batch_size
         self.done.is_compiled = self._engine.is_compiled
         self.done.seconds = time.perf_counter() - began
+
+    def _computed(
+        self, rows: Sequence[Row], prepared: Iterator[_Prepared], compute: _Behind[_Computed]
+    ) -> Iterator[_Computed]:
+        """The batches' codes, in order; what is in the network when another one fails, too."""
+        try:
+            for batch in self._batches(rows, prepared):
+                pixels = self._timed("decode", stack_padded, self._engine, batch.pixels)
+                computed = self._timed("network", compute, batch, pixels)
+                if computed is not None:
+                    yield computed
+        except Exception:
+            computed = compute.wait()
+            if computed is not None:
+                yield computed
+            raise
+        computed = self._timed("network", compute.wait)
+        if computed is not None:
+            yield computed
+
+    def _compute(self, batch: _Batch, pixels: Any) -> _Computed:
+        codes = self._engine.codes(pixels)
+        return _Computed(batch.rows, batch.n_through, [each[: len(batch.rows)] for each in codes])
 
     def _batches(self, rows: Sequence[Row], prepared: Iterator[_Prepared]) -> Iterator[_Batch]:
         """What can be computed, as many at once as the engine takes by then; bad ones are noted."""
@@ -340,18 +375,19 @@ class _Chunk:
             count, first = self.done.notes.get(words, (0, row.path))
             self.done.notes[words] = (count + 1, first)
 
-    def _write(
-        self,
-        writers: Sequence[ShardWriter],
-        rows: Sequence[Row],
-        codes: Sequence[NDArray[np.float32]],
-    ) -> None:
+    def _write(self, writers: Sequence[ShardWriter], computed: _Computed) -> None:
         """Append to each store the rows that it lacks."""
-        for i, (writer, values) in enumerate(zip(writers, codes, strict=True)):
+        rows = computed.rows
+        for i, (writer, values) in enumerate(zip(writers, computed.codes, strict=True)):
             lacking = [j for j, row in enumerate(rows) if i in row.lacks]
             if lacking:
                 writer.append([rows[j].key for j in lacking], values[lacking])
                 self.done.computed[i] += len(lacking)
+
+    def _remember_now_and_then(self) -> None:
+        if time.perf_counter() - self._remembered_at > REMEMBER_EVERY_S:
+            self._remember()
+            self._remembered_at = time.perf_counter()
 
     def _remember(self) -> None:
         """Remember bad pictures; it only saves time, so a failure ends nothing."""

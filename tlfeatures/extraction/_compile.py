@@ -40,24 +40,43 @@ class CompiledCut(nn.Module):
     Attributes
     ----------
     uncompiled : nn.Module
+    has_failed : bool
+        The compiled one, at some batch; it is not asked again.
     """
 
     def __init__(
         self, compiled: Any, cut: nn.Module, example: torch.Tensor, precision: str
     ) -> None:
         super().__init__()
-        self._compiled, self.uncompiled = compiled, cut
+        self._compiled, self.uncompiled, self.has_failed = compiled, cut, False
         self._batch_size, self._device = len(example), example.device.type
         self._is_half = precision != "float32"
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """What the cut network gives."""
         is_half = torch.is_autocast_enabled(self._device)  # float32 where fp16 has overflowed
-        if len(batch) == self._batch_size and is_half == self._is_half:
-            # The compiled code takes the example's strides for granted.
-            return list(self._compiled(batch.contiguous(memory_format=torch.channels_last)))
+        is_meant = len(batch) == self._batch_size and is_half == self._is_half
+        if is_meant and not self.has_failed:
+            try:
+                return self.run_compiled(batch)
+            except RuntimeError as error:
+                # Short memory too; the uncompiled network has enough, or says that it has not.
+                self.has_failed = True
+                line = str(error).strip().partition("\n")[0][:200]
+                _log.warning("the compiled network fails, going on without it: %s", line)
         codes: list[torch.Tensor] = self.uncompiled(batch)
         return codes
+
+    def run_compiled(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """What the compiled network gives of a batch of its size.
+
+        Raises
+        ------
+        RuntimeError
+            If anything goes wrong in it.
+        """
+        # The compiled code takes the example's strides for granted.
+        return list(self._compiled(batch.contiguous(memory_format=torch.channels_last)))
 
 
 def path_of(root: Path, keys: Sequence[str], device: str, batch_size: int) -> Path:
@@ -72,9 +91,17 @@ def path_of(root: Path, keys: Sequence[str], device: str, batch_size: int) -> Pa
 
 
 def compile_cut(
-    cut: nn.Module, batch: torch.Tensor, precision: str, path: Path, name: str
+    cut: nn.Module,
+    batch: torch.Tensor,
+    precision: str,
+    path: Path,
+    name: str,
+    *,
+    may_compile: bool = True,
 ) -> Any | None:
     """Load the compiled network, or compile and keep it; None, after a warning, if it cannot be.
+
+    What is kept but cannot be loaded, as after a power cut, is made anew.
 
     Parameters
     ----------
@@ -87,22 +114,31 @@ def compile_cut(
         The package, which need not be there.
     name : str
         Of the network, for messages.
+    may_compile : bool, default=True
+        False: it is loaded or None, without a word.
     """
     try:
-        if not path.exists():
-            started = time.perf_counter()
-            _log.info("compiling %s, which takes half a minute", name)
-            _compile(cut, batch, precision, path)
-            _log.info(
-                "compiled %s in %.0f s; kept in %s", name, time.perf_counter() - started, path
-            )
-        mark_compiled(path)
-        with _quiet_torch():
-            return torch._inductor.aoti_load_package(str(path))
+        if path.exists():
+            with contextlib.suppress(Exception):
+                return _load(path)
+        if not may_compile:
+            return None
+        started = time.perf_counter()
+        _log.info("compiling %s, which takes up to a minute", name)
+        _compile(cut, batch, precision, path)
+        _log.info("compiled %s in %.0f s; kept in %s", name, time.perf_counter() - started, path)
+        return _load(path)
     except Exception as error:  # no compiler, an operation it does not know, a full disk
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         _log.warning("%s is not compiled: %s", name, line[:200])
         return None
+
+
+def _load(path: Path) -> Any:
+    with _quiet_torch():
+        loaded = torch._inductor.aoti_load_package(str(path))
+    mark_compiled(path)
+    return loaded
 
 
 def _compile(cut: nn.Module, batch: torch.Tensor, precision: str, path: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,6 +57,8 @@ class Means:
     decode : {"exact", "fast", "gpu"}
     compiled_in : Path or None
         The cache folder, where compiled networks are kept; None: not compiled.
+    may_compile : bool
+        False: only what is kept there is taken.
     """
 
     device: str = "cpu"
@@ -61,6 +66,7 @@ class Means:
     batch_size: int | None = None
     decode: str = "exact"
     compiled_in: Path | None = None
+    may_compile: bool = True
 
 
 class TorchEngine:
@@ -127,13 +133,17 @@ class TorchEngine:
             if self.precision == "fp16" and not all(np.isfinite(each).all() for each in codes):
                 with computing(self.device, "float32"):
                     codes = self.backbone.codes(batch)
+            if isinstance(self.backbone.cut, CompiledCut) and self.backbone.cut.has_failed:
+                self._drop_compiled()
             return codes
         except torch.OutOfMemoryError:
             if len(batch) < 2:
                 raise
             if self.device == "cuda":
                 torch.cuda.empty_cache()
-        half = (len(batch) + 1) // 2
+        # One that was gathered before the size was halved needs no smaller size yet.
+        is_late = len(batch) > self.batch_size
+        half = self.batch_size if is_late else (len(batch) + 1) // 2
         if half < self.batch_size:
             self.batch_size = half
             without = ", without the compiled network" if self._drop_compiled() else ""
@@ -191,12 +201,21 @@ class TorchEngine:
         keys = [spec.key for spec in self.specs]
         path = path_of(root, keys, means.device, self.batch_size)
         for _ in range(2 if path.exists() else 1):
-            made = compile_cut(whole, batch, means.precision, path, name)
+            may_compile = means.may_compile
+            made = compile_cut(whole, batch, means.precision, path, name, may_compile=may_compile)
             if made is None:
                 return
             compiled = CompiledCut(made, plain, batch, means.precision)
-            if _agree(compiled, plain, batch, means):
-                self.backbone.cut, self.is_compiled = compiled, True
+            try:
+                if _agree(compiled, batch, means):
+                    self.backbone.cut, self.is_compiled = compiled, True
+                    return
+            except RuntimeError as error:  # short memory too
+                line = str(error).strip().partition("\n")[0][:200]
+                _log.warning(
+                    "%s is not compiled: it cannot be compared (%s); if that stays, delete %s",
+                    name, line, path,
+                )  # fmt: skip
                 return
             path.unlink(missing_ok=True)
         _log.warning("%s is not compiled: the compiled network gives other codes", name)
@@ -236,9 +255,19 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
         with computing(means.device, means.precision):
             found = made(batch)
     except Exception as error:  # an operation that this torch or this processor has not
-        _log.debug("%s runs as it is: %s", backbone.name, error)
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        _say_unfused(backbone.name, line[:200])
         return exact
-    return made if _is_same(found, wanted, means.precision) else exact
+    if _is_same(found, wanted, means.precision):
+        return made
+    _say_unfused(backbone.name, "fused it gives other codes")
+    return exact
+
+
+@lru_cache(maxsize=64)
+def _say_unfused(name: str, reason: str) -> None:
+    """Once in a process, however often a network is opened."""
+    _log.warning("%s runs unfused, which is slower: %s", name, reason)
 
 
 def _noise(shape: tuple[int, ...], device: str) -> torch.Tensor:
@@ -248,14 +277,17 @@ def _noise(shape: tuple[int, ...], device: str) -> torch.Tensor:
     return noise.to(device, memory_format=torch.channels_last)
 
 
-def _agree(made: nn.Module, plain: nn.Module, batch: torch.Tensor, means: Means) -> bool:
-    """Whether a compiled network gives the codes of the uncompiled one, and gives any at all."""
-    try:
-        with computing(means.device, means.precision):
-            return _is_same(made(batch), plain(batch), means.precision)
-    except Exception as error:  # compiled code raises whatever it runs into
-        _log.debug("the compiled network fails: %s", error)
-        return False
+def _agree(compiled: CompiledCut, batch: torch.Tensor, means: Means) -> bool:
+    """Whether a compiled network gives the codes of the uncompiled one.
+
+    Raises
+    ------
+    RuntimeError
+        If one of them cannot be run, for lack of memory perhaps.
+    """
+    with computing(means.device, means.precision):
+        wanted = compiled.uncompiled(batch)
+        return _is_same(compiled.run_compiled(batch), wanted, means.precision)
 
 
 def _is_same(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], precision: str) -> bool:
@@ -284,6 +316,7 @@ class _Opened:
 
 
 _open: dict[Any, _Opened] = {}
+_opening = threading.RLock()  # random weights are drawn from the process's one generator
 
 
 def open_torch_engine(
@@ -303,6 +336,16 @@ def open_torch_engine(
     """
     means = means or Means()
     check_layers_of_entry(request, layers)
+    with _opening:
+        return _take_or_load(request, layers, means, tensors)
+
+
+def _take_or_load(
+    request: BackboneRequest,
+    layers: Sequence[str | None],
+    means: Means,
+    tensors: Mapping[str, Any] | None,
+) -> TorchEngine:
     if request.needs_probes:
         opened = _load(request, means.device, tensors)
     else:
@@ -311,6 +354,7 @@ def open_torch_engine(
         if key not in _open:
             while len(_open) >= KEPT_OPEN:
                 _open.pop(next(iter(_open)))
+                gc.collect()  # graphs hold on to themselves
             _open[key] = _load(request, means.device, tensors)
         opened = _open[key]
     cut = (tuple(layers), request.pooling, means)

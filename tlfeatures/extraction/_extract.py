@@ -101,8 +101,8 @@ class Extraction:
     images_per_s : float
         Of the computed ones, start not counted; 0 when none was.
     wait : dict of str to float
-        Seconds spent decoding (or waiting for it), in the network, and writing, all processes
-        together.
+        Seconds spent decoding, in the network and writing, or waiting for each of them, all
+        processes together.
     is_compiled : bool
         To the end: where memory is short, the compiled network is let go of.
     chosen : tuple of str

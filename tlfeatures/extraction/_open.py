@@ -34,6 +34,8 @@ class EngineMaker:
     tensors : mapping of name to ndarray, or None
         Weights that a saved model carries.
     is_compiled : bool
+    may_compile : bool
+        False: what is not kept compiled stays uncompiled.
     """
 
     request: BackboneRequest
@@ -41,6 +43,7 @@ class EngineMaker:
     names: dict[CodeSpec, str | None]
     tensors: Mapping[str, Any] | None = None
     is_compiled: bool = False
+    may_compile: bool = True
 
     def __call__(self, specs: Sequence[CodeSpec]) -> TorchEngine:
         """An engine of just these specs.
@@ -52,7 +55,12 @@ class EngineMaker:
         """
         layers = [self.names[spec] for spec in specs]
         engine = open_engine(
-            self.request, self.run, layers, tensors=self.tensors, is_compiled=self.is_compiled
+            self.request,
+            self.run,
+            layers,
+            tensors=self.tensors,
+            is_compiled=self.is_compiled,
+            may_compile=self.may_compile,
         )
         for found, wanted in zip(engine.specs, specs, strict=True):
             if replace(found, contract=wanted.contract) != wanted:
@@ -70,6 +78,7 @@ def open_engine(
     *,
     tensors: Mapping[str, Any] | None = None,
     is_compiled: bool = False,
+    may_compile: bool = True,
 ) -> TorchEngine:
     """The network of these words on its device; the last ones used stay in memory.
 
@@ -82,6 +91,8 @@ def open_engine(
     tensors : mapping of name to ndarray, optional
     is_compiled : bool, default=False
         Compile it, or take what the cache folder keeps of an earlier time.
+    may_compile : bool, default=True
+        False: only take what is kept.
 
     Raises
     ------
@@ -92,7 +103,9 @@ def open_engine(
     run, request = settle(run, request), absolute(request)
     layers = (request.layer,) if layers is None else layers
     kept_in = run.cache_dir if is_compiled else None
-    means = Means(run.device, run.precision, run.batch_size, run.decode, kept_in)
+    means = Means(
+        run.device, run.precision, run.batch_size, run.decode, kept_in, may_compile=may_compile
+    )
     return open_torch_engine(request, layers, means, tensors)
 
 
@@ -110,6 +123,10 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     Workers find what was compiled on the disk.
     """
     plan = plan_run(n, maker.request, maker.run)
+    kept = None if plan.is_compiled else _with_kept(specs, maker)
+    if kept is not None:
+        chosen = (*plan.chosen[:-1], "compiled: what an earlier run compiled is kept")
+        plan, maker = replace(plan, is_compiled=True, chosen=chosen), kept
     if not plan.is_compiled:
         return plan
     from tlfeatures.extraction._settings import single_threaded
@@ -122,3 +139,21 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
         said = (*plan.chosen[:-1], "not compiled: it could not be")
         return replace(plan, is_compiled=False, compile_s=seconds, chosen=said)
     return replace(plan, make_engine=maker, compile_s=seconds)
+
+
+def _with_kept(specs: Sequence[CodeSpec], maker: EngineMaker) -> EngineMaker | None:
+    """The maker for what an earlier run compiled, which costs nothing; None if `auto` finds none.
+
+    Not on a CPU, where it gains nothing either. The batch size is known of an open engine only.
+    """
+    is_wanted = maker.run.compile == "auto" and maker.run.device != "cpu"
+    if not is_wanted or maker.request.needs_probes:  # one's own code is loaded anew each time
+        return None
+    from tlfeatures.extraction._compile import path_of
+
+    engine = maker(specs)
+    size, keys = engine.batch_size, [spec.key for spec in engine.specs]
+    is_kept = path_of(maker.run.cache_dir, keys, engine.device, size).exists()
+    if not is_kept:
+        return None
+    return replace(maker, run=replace(maker.run, batch_size=size), may_compile=False)

@@ -113,7 +113,8 @@ def make_plan(
     """
     plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
-    is_compiled, reason = weigh_compiling(compile, seconds, device)
+    is_fused = gflop_of(backbone) is not None  # timm's and one's own are not
+    is_compiled, reason = weigh_compiling(compile, seconds, device, is_fused=is_fused)
     chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)
     return replace(plan, is_compiled=is_compiled, chosen=chosen)
 
@@ -130,7 +131,9 @@ def _say_precision(precision: str, device: str, backbone: str | None) -> str:
     return f"{precision} on {device}, which this processor multiplies in"
 
 
-def weigh_compiling(word: str, seconds: float, device: str) -> tuple[bool, str]:
+def weigh_compiling(
+    word: str, seconds: float, device: str, *, is_fused: bool = True
+) -> tuple[bool, str]:
     """Whether to compile, and why.
 
     Parameters
@@ -139,11 +142,14 @@ def weigh_compiling(word: str, seconds: float, device: str) -> tuple[bool, str]:
     seconds : float
         In the network, without compiling.
     device : str
+    is_fused : bool, default=True
+        Whether it runs in fused operations on a CPU.
     """
     if word != "auto":
         return word == "on", f"compile {word}, as asked"
     if device == "cpu":
-        return False, "not compiled: on a CPU only if asked, as fused operations are about as fast"
+        why = ", as fused operations are about as fast" if is_fused else ""
+        return False, f"not compiled: on a CPU only if asked{why}"
     saved = seconds * (1 - 1 / COMPILED_GAIN)
     words = f"compiling takes about {COMPILE_S:.0f} s and would save about {saved:.0f} s"
     return saved > COMPILE_S, words if saved > COMPILE_S else f"not compiled: {words}"

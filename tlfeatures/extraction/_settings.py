@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-EXACT = "ieee"
+PRECISION, EXACT, INHERITED = "fp32_precision", "ieee", "none"
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _lock = threading.Lock()
 _users: Counter[str] = Counter()
@@ -102,7 +102,19 @@ def _for_now(what: str, switches: list[tuple[Any, str, Any]]) -> Iterator[None]:
             _users[what] -= 1
             if not _users[what]:
                 for (owner, name, _), value in zip(switches, _before[what], strict=True):
-                    setattr(owner, name, value)
+                    _put_back(owner, name, value)
+
+
+def _put_back(owner: Any, name: str, value: Any) -> None:
+    """Set an attribute; a precision that it had from the switch above it, it has from there again.
+
+    Reading gives the value of either; one set here would no longer follow the switch above.
+    """
+    if name == PRECISION:
+        setattr(owner, name, INHERITED)
+        if getattr(owner, name) == value:
+            return
+    setattr(owner, name, value)
 
 
 def _switches() -> Iterator[tuple[Any, str, Any]]:
@@ -113,5 +125,5 @@ def _switches() -> Iterator[tuple[Any, str, Any]]:
         yield backends.cudnn, "allow_tf32", False
         return
     for owner in (backends.cuda.matmul, backends.cudnn.conv, backends.mkldnn.matmul):
-        yield owner, "fp32_precision", EXACT
-    yield backends.mkldnn.conv, "fp32_precision", EXACT
+        yield owner, PRECISION, EXACT
+    yield backends.mkldnn.conv, PRECISION, EXACT

@@ -165,12 +165,13 @@ def let_go() -> None:
 
 def _settle_in() -> None:
     """Make this process a worker, if it was started for it; once."""
-    if is_worker():
+    is_loky = type(multiprocessing.current_process()).__name__ == "LokyProcess"
+    if is_loky:
         gc.set_threshold(*RARELY)
+    if is_worker():
         from tlfeatures.extraction._settings import keep_memory
 
         keep_memory()
-    is_loky = type(multiprocessing.current_process()).__name__ == "LokyProcess"
     if not is_loky or threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
