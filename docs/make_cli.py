@@ -48,7 +48,11 @@ In this version `confounds` and `learning_curve` are not examined and always emp
 def commands(command: click.Command, path: str, parent: click.Context | None) -> Iterator[str]:
     """The help of a command and of those below it, as Markdown."""
     context = click.Context(
-        command, info_name=path.split()[-1], parent=parent, max_content_width=80
+        command,
+        info_name=path.split()[-1],
+        parent=parent,
+        max_content_width=80,
+        **command.context_settings,
     )
     context.terminal_width = 80
     yield f"## {path}\n\n```\n{command.get_help(context)}\n```\n"

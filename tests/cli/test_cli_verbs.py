@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -286,6 +287,7 @@ def test_names_that_are_not_utf8_are_printed(folder: Path, tmp_path: Path, capsy
 
 def test_the_console_script_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_app, "run", lambda words: 2)
+    monkeypatch.setattr(_app, "gc", MagicMock())  # of this process, which goes on
     with pytest.raises(SystemExit) as caught:
         _app.main(["x"])
     assert caught.value.code == 2

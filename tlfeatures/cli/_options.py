@@ -101,7 +101,7 @@ RUN_OPTIONS = [
         type=click.Choice(PRECISIONS),
         default="auto",
         show_default=True,
-        help="auto: half precision where the processor multiplies in it; kept apart in the cache.",
+        help="auto: half precision where processor and network allow it; kept apart in the cache.",
     ),
     click.option(
         "--decode",
@@ -115,7 +115,7 @@ RUN_OPTIONS = [
         type=click.Choice(COMPILES),
         default="auto",
         show_default=True,
-        help="auto: if it saves more time than it takes.",
+        help="auto: on a GPU if it saves more time than it takes, on a CPU never.",
     ),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
     click.option(
@@ -123,7 +123,7 @@ RUN_OPTIONS = [
         metavar="N|auto",
         default="auto",
         show_default=True,
-        help="On a CPU single-threaded processes, on a GPU decoder threads.",
+        help="On a CPU processes of one thread; 1: this one, with all threads. On a GPU decoders.",
     ),
     click.option(
         "--store-dtype",

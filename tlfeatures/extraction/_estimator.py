@@ -70,12 +70,12 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         Larger pictures are bad; None: Pillow's limit.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
     precision : {"auto", "float32", "bf16", "fp16"}, default="auto"
-        Codes of each are kept apart. "auto": half precision where the processor multiplies in it.
+        Codes of each are kept apart. "auto": half precision where processor and network allow it.
     decode : {"exact", "fast", "gpu"}, default="exact"
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
     compile : {"auto", "on", "off"}, default="auto"
-        "auto": if it saves more time than it takes.
+        "auto": on a GPU if it saves more time than it takes; on a CPU never.
     batch_size : int or None
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process, -1: one for every core, -2: for all

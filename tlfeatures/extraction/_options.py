@@ -36,15 +36,15 @@ class RunOptions:
         None: $TLFEATURES_CACHE, else the user's cache folder.
     device : {"auto", "cpu", "cuda", "mps"}
     precision : {"auto", "float32", "bf16", "fp16"}
-        "auto": half precision where the processor multiplies in it and codes stay within a
-        cosine of 0.9995, else float32.
+        "auto": half precision where the processor multiplies in it and the network is known to
+        keep its codes within a cosine of 0.9995, else float32; see docs/numerics.md.
     batch_size : int or None
         None: 16 on a CPU, as the free memory allows on a GPU.
     decode : {"exact", "fast", "gpu"}
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
     compile : {"auto", "on", "off"}
-        "auto": if it saves more time than it takes.
+        "auto": on a GPU if it saves more time than it takes; on a CPU never.
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
         as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.
