@@ -312,7 +312,7 @@ def describe_bars(results: Results, facts: dict[str, Any]) -> str:
         share = judge(results.share_of_ceiling(network, "bf16", BUSY), least, percent)
         words = f"{TITLES[network]}, bf16: share of the ceiling"
         rows.append([words, f">= {least:.0%}", *share, ""])
-    if "resnet50" in results.networks():
+    if results.rate("resnet50", "tutorials"):
         rows += [*rate_bars(results), total_bar(results, facts["pictures"]["files"])]
     if "cached" in facts:
         rows.append(cached_bar(facts["cached"]))
