@@ -293,6 +293,15 @@ def test_the_console_script_exits_with_the_code(monkeypatch: pytest.MonkeyPatch)
     assert caught.value.code == 2
 
 
+@pytest.mark.parametrize("modules", ["", "import triton"])
+def test_a_process_ends_without_a_word_of_its_own(modules: str) -> None:
+    if modules:
+        pytest.importorskip("triton")
+    code = f"import torch\n{modules}\nfrom tlfeatures.cli import main\nmain(['cache', 'where'])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 @pytest.mark.shared
 def test_each_awkward_file_is_decoded_or_named_bad(
     shared: Path, tmp_path: Path, capsys: Capture

@@ -27,6 +27,7 @@ VERBS = {
     "cache": "Where the cache is and what is in it.",
 }
 RARELY = (50_000, 20, 20)  # for the garbage collector: imports make a million objects that stay
+COMPLAINING = "triton"  # of whatever of its own is not collected at the end
 EXTRACTION = "tlfeatures.extraction"
 STOPPED = "stopped; what was computed is in the cache, the same command goes on from there."
 
@@ -70,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     code = run(sys.argv[1:] if arguments is None else list(arguments))
     if EXTRACTION in sys.modules:
         sys.modules[EXTRACTION].end_workers()
-    gc.freeze()  # looking once more at all that torch leaves behind takes half a second
+    if COMPLAINING not in sys.modules:
+        gc.freeze()  # looking once more at all that torch leaves behind takes half a second
     sys.exit(code)
 
 
