@@ -10,14 +10,8 @@ from torch import fx, nn
 from tlfeatures.backbones import BackboneRequest, load_backbone
 from tlfeatures.extraction import _engine
 from tlfeatures.extraction._engine import Means, faster_cut
-from tlfeatures.extraction._fuse import (
-    FusedConv2d,
-    FusedLinear,
-    first_convs,
-    fold_batch_norms,
-    fuse,
-    keep_first_exact,
-)
+from tlfeatures.extraction._fuse import first_convs, fold_batch_norms, fuse, keep_first_exact
+from tlfeatures.extraction._fused import FusedConv2d, FusedLinear
 from tlfeatures.extraction._settings import computing
 from tlfeatures.store import relative_difference
 

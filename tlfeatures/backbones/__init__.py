@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Network,
         load_network,
         load_preprocessing,
+        network_input,
         normalise,
     )
     from tlfeatures.backbones._pooling import pool_codes
@@ -68,6 +69,7 @@ __all__ = [
     "load_network",
     "load_preprocessing",
     "make_preprocessing",
+    "network_input",
     "normalise",
     "pool_codes",
     "random_seed",
@@ -82,6 +84,7 @@ _TORCH_SIDE = {
     "Network": "_network",
     "load_network": "_network",
     "load_preprocessing": "_network",
+    "network_input": "_network",
     "normalise": "_network",
     "pool_codes": "_pooling",
     "Description": "_describe",

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tlfeatures.backbones._network import Network, load_network, normalise
+from tlfeatures.backbones._network import Network, load_network, network_input
 from tlfeatures.backbones._request import BackboneRequest
 from tlfeatures.backbones._torchvision import (
     make_network,
@@ -86,7 +86,7 @@ class Backbone(nn.Module):
             ) from error
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
-        """Codes (n, d) of each layer, of a normalised batch (n, 3, H, W), float32."""
+        """Codes (n, d) of each layer, of what `network_input` gives for the cut network."""
         codes = dict(zip(dict.fromkeys(self.layers), self.cut(batch), strict=True))
         return [codes[layer] for layer in self.layers]
 
@@ -105,7 +105,7 @@ class Backbone(nn.Module):
         """
         device = next((p.device for p in self.network.parameters()), torch.device("cpu"))
         given = torch.as_tensor(pictures).to(device, non_blocking=True)
-        batch = normalise(given, self.preprocessing)
+        batch = network_input(given, self.preprocessing, self.cut)
         return [codes.float().cpu().numpy() for codes in self(batch)]
 
 

@@ -114,6 +114,24 @@ def normalise(batch: torch.Tensor, preprocessing: AnyPreprocessing) -> torch.Ten
     return x.view(n, height, width, channels).permute(0, 3, 1, 2)
 
 
+def network_input(
+    pictures: torch.Tensor, preprocessing: AnyPreprocessing, network: nn.Module
+) -> torch.Tensor:
+    """What a network takes of prepared pictures, shape (n, 3, H, W), channels last in memory.
+
+    Parameters
+    ----------
+    pictures : Tensor
+        See `normalise`.
+    preprocessing : Preprocessing or OwnPreprocessing
+    network : nn.Module
+        With a true attribute `takes_pixels` it does the arithmetic itself: it gets uint8, RGB.
+    """
+    if getattr(network, "takes_pixels", False):
+        return pictures.permute(0, 3, 1, 2)
+    return normalise(pictures, preprocessing)
+
+
 def find_layers(module: nn.Module, batch: torch.Tensor) -> Layers:
     """Traced where that says the same as the network itself, else hooked."""
     if not hasattr(module, "forward_head"):  # timm's way to ask for the pre-logits

@@ -22,6 +22,8 @@ from tlfeatures.backbones import (
     Preprocessing,
     check_layers_of_entry,
     load_network,
+    network_input,
+    normalise,
 )
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
@@ -197,7 +199,8 @@ class TorchEngine:
         What is kept may be of an earlier `forward` of the user's own; then it is made anew.
         """
         name, plain = self.backbone.name, self.backbone.cut
-        batch = _noise((self.batch_size, *self.backbone.input_shape[1:]), means.device)
+        pictures = _noise(self.backbone, self.batch_size, means.device)
+        batch = normalise(pictures, self.backbone.preprocessing)
         keys = [spec.key for spec in self.specs]
         path = path_of(root, keys, means.device, self.batch_size)
         for _ in range(2 if path.exists() else 1):
@@ -237,23 +240,27 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
     """The network with fewer, larger operations, if its graph is known and it says the same.
 
     On a CPU with oneDNN's fused operations, elsewhere with the batch norms folded. In half
-    precision the convolutions that look at pixels stay in float32.
+    precision the convolutions that look at pixels lose nothing of these: on a CPU they take them as
+    they are, where that can be, elsewhere they stay in float32.
     """
-    cut = backbone.cut
+    cut, preprocessing = backbone.cut, backbone.preprocessing
     if not isinstance(cut, fx.GraphModule):
         return cut
     exact = _exact_enough(cut, means.precision)
     try:
-        batch = _noise(backbone.input_shape, means.device)
+        pictures = _noise(backbone, 1, means.device)
+        batch = normalise(pictures, preprocessing)
         made: nn.Module
         if means.device == "cpu":
-            made = fuse(cut, DTYPES[means.precision], batch, means.batch_size or CPU_BATCH)
+            known = preprocessing if isinstance(preprocessing, Preprocessing) else None
+            size = means.batch_size or CPU_BATCH
+            made = fuse(cut, DTYPES[means.precision], batch, size, known)
         else:
             made = _exact_enough(fold_batch_norms(cut), means.precision)
         with computing(means.device, "float32"):
             wanted = cut(batch)
         with computing(means.device, means.precision):
-            found = made(batch)
+            found = made(network_input(pictures, preprocessing, made))
     except Exception as error:  # an operation that this torch or this processor has not
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         _say_unfused(backbone.name, line[:200])
@@ -270,10 +277,14 @@ def _say_unfused(name: str, reason: str) -> None:
     _log.warning("%s runs unfused, which is slower: %s", name, reason)
 
 
-def _noise(shape: tuple[int, ...], device: str) -> torch.Tensor:
-    """A batch to compare networks on, channels last, the same each time."""
+def _noise(backbone: Backbone, n: int, device: str) -> torch.Tensor:
+    """`n` prepared pictures to compare networks on, the same each time."""
     generator = torch.Generator("cpu").manual_seed(0)
-    noise = torch.rand(shape, generator=generator, dtype=torch.float32, device="cpu")
+    _, channels, height, width = backbone.input_shape
+    if isinstance(backbone.preprocessing, Preprocessing):
+        shape = (n, height, width, channels)
+        return torch.randint(256, shape, generator=generator, dtype=torch.uint8).to(device)
+    noise = torch.rand((n, channels, height, width), generator=generator, dtype=torch.float32)
     return noise.to(device, memory_format=torch.channels_last)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, TypeGuard, TypeVar
 
 import torch
@@ -17,7 +16,17 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import MLP, Conv2dNormActivation, SqueezeExcitation, StochasticDepth
 
-from tlfeatures.backbones import pool_codes
+from tlfeatures.backbones import Preprocessing, pool_codes
+from tlfeatures.extraction._fused import (
+    NONE,
+    RELU,
+    Activation,
+    FusedConv2d,
+    FusedLinear,
+    PixelConv2d,
+    PositiveMaxPool2d,
+    is_exact_on_pixels,
+)
 
 M = TypeVar("M", bound=nn.Module)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
@@ -26,24 +35,6 @@ SHAPE = "shape"  # among a node's notes
 HANDING_ON = (nn.Dropout, nn.Identity, StochasticDepth)  # in eval mode
 
 
-@dataclass(frozen=True)
-class Activation:
-    """An activation as oneDNN's fused operations take it.
-
-    Attributes
-    ----------
-    name : str
-    scalars : tuple of float
-    algorithm : str
-    """
-
-    name: str = "none"
-    scalars: tuple[float, ...] = ()
-    algorithm: str = ""
-
-
-NONE = Activation()
-RELU = Activation("relu")
 BY_MODULE: dict[type[nn.Module], Activation] = {
     nn.ReLU: RELU,
     nn.ReLU6: Activation("hardtanh", (0.0, 6.0)),
@@ -60,88 +51,18 @@ BY_FUNCTION: dict[Any, Activation] = {
     nn.functional.silu: Activation("swish"),
     torch.sigmoid: Activation("sigmoid"),
 }
-
-
-class FusedConv2d(nn.Module):
-    """A convolution with what follows it, its weights laid out for one size of input.
-
-    Parameters
-    ----------
-    conv : nn.Conv2d
-    activation : Activation
-    dtype : torch.dtype
-        Of weights, input and output.
-    shape : tuple of int
-        Of the input it will see most, (n, C, H, W); others work too.
-    """
-
-    def __init__(
-        self, conv: nn.Conv2d, activation: Activation, dtype: torch.dtype, shape: tuple[int, ...]
-    ) -> None:
-        super().__init__()
-        self._geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
-        weight = conv.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry, shape)
-        self._bias = None if conv.bias is None else conv.bias.detach().to(dtype)
-        self._dtype = dtype
-        self._activation = (activation.name, list(activation.scalars), activation.algorithm)
-
-    def forward(self, batch: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
-        """The activation of convolution (+ other); `other` is overwritten."""
-        made: torch.Tensor
-        batch = batch.to(self._dtype)
-        if other is None:
-            made = torch.ops.mkldnn._convolution_pointwise(
-                batch, self._weight, self._bias, *self._geometry, *self._activation
-            )
-        else:
-            made = torch.ops.mkldnn._convolution_pointwise_.binary(
-                other.to(self._dtype),
-                batch,
-                self._weight,
-                self._bias,
-                *self._geometry,
-                "add",
-                1.0,
-                *(self._activation if self._activation[0] == "relu" else (None, [], None)),
-            )
-        return made
-
-
-class FusedLinear(nn.Module):
-    """A linear layer in half precision with the activation that follows it.
-
-    Parameters
-    ----------
-    linear : nn.Linear
-    activation : Activation
-    dtype : torch.dtype
-    batch_size : int
-    """
-
-    def __init__(
-        self, linear: nn.Linear, activation: Activation, dtype: torch.dtype, batch_size: int
-    ) -> None:
-        super().__init__()
-        weight = linear.weight.detach().to(dtype)
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, batch_size)
-        self._bias = None if linear.bias is None else linear.bias.detach().to(dtype)
-        self._dtype = dtype
-        self._activation = (activation.name, list(activation.scalars), activation.algorithm)
-
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """The activation of the linear layer."""
-        made: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            batch.to(self._dtype), self._weight, self._bias, *self._activation
-        )
-        return made
-
-
-IN_MEMORY_OF_ITS_OWN = (FusedConv2d, nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d)
+IN_MEMORY_OF_ITS_OWN = (
+    FusedConv2d, PixelConv2d, PositiveMaxPool2d,
+    nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d,
+)  # fmt: skip
 
 
 def fuse(
-    network: fx.GraphModule, dtype: torch.dtype, batch: torch.Tensor, batch_size: int
+    network: fx.GraphModule,
+    dtype: torch.dtype,
+    batch: torch.Tensor,
+    batch_size: int,
+    preprocessing: Preprocessing | None = None,
 ) -> fx.GraphModule:
     """A network that says the same with fewer, larger operations.
 
@@ -156,13 +77,21 @@ def fuse(
         An example.
     batch_size : int
         Of the batches that will be run most.
+    preprocessing : Preprocessing, optional
+        What normalises pictures for it.
+
+    Returns
+    -------
+    fx.GraphModule
+        With a true attribute `takes_pixels` where it also takes pictures that are not normalised,
+        uint8, RGB, channels last, and in bfloat16 is faster with them.
 
     Raises
     ------
     Exception
         Whatever PyTorch raises where it has no such operations.
     """
-    return _Fuser(network, dtype, batch, batch_size).run()
+    return _Fuser(network, dtype, batch, batch_size, preprocessing).run()
 
 
 class Float32Conv2d(nn.Module):
@@ -187,8 +116,8 @@ class Float32Conv2d(nn.Module):
 def first_convs(network: fx.GraphModule) -> set[fx.Node]:
     """The convolutions that look at pixels.
 
-    Half precision rounds pixels of flat areas all in one direction, which no sum averages out: a
-    ResNet's codes of a blank picture are ten times as far off as with these in float32.
+    Half precision rounds normalised pixels of flat areas all in one direction, which no sum averages
+    out; so these take pixels as they are, see `PixelConv2d`, or stay in float32.
     """
     modules, found = dict(network.named_modules()), set[fx.Node]()
     of_pixels = {node for node in network.graph.nodes if node.op == "placeholder"}
@@ -238,9 +167,20 @@ class _Shapes(fx.Interpreter):
         return made
 
 
+class _PixelNetwork(fx.GraphModule):
+    """Takes pictures as they are: uint8, RGB; normalised ones too."""
+
+    takes_pixels = True
+
+
 class _Fuser:
     def __init__(
-        self, network: fx.GraphModule, dtype: torch.dtype, batch: torch.Tensor, batch_size: int
+        self,
+        network: fx.GraphModule,
+        dtype: torch.dtype,
+        batch: torch.Tensor,
+        batch_size: int,
+        preprocessing: Preprocessing | None,
     ) -> None:
         self._network, self._dtype, self._batch_size = fold_batch_norms(network), dtype, batch_size
         self._graph = self._network.graph
@@ -250,6 +190,8 @@ class _Fuser:
             _Shapes(self._network).run(batch)
         self._order = {node: i for i, node in enumerate(self._graph.nodes)}
         self._exact = first_convs(self._network)
+        may_take_pixels = dtype == torch.bfloat16 and self._may_take_pixels(preprocessing)
+        self._normalising = preprocessing if may_take_pixels else None
 
     def run(self) -> fx.GraphModule:
         for node in list(self._graph.nodes):
@@ -260,9 +202,13 @@ class _Fuser:
                 after, activation = self._activation_after(node)
                 made = FusedLinear(module, activation, self._dtype, self._batch_size)
                 self._put(node, made, after)
+            elif _is(module, nn.MaxPool2d) and self._may_pool_bits(node, module):
+                self._put(node, PositiveMaxPool2d(module), [])
         self._graph.eliminate_dead_code()
         self._network.delete_all_unused_submodules()
         self._network.recompile()
+        if self._normalising is not None:
+            self._network = _PixelNetwork(self._network, self._graph)
         return self._network.eval()
 
     def _fuse_conv(self, node: fx.Node, conv: nn.Conv2d) -> None:
@@ -271,12 +217,36 @@ class _Fuser:
         after, activation = self._activation_after(node if addition is None else addition)
         if addition is not None and activation != RELU:  # oneDNN knows no other after a sum
             after, activation = [], NONE
-        dtype = torch.float32 if node in self._exact else self._dtype
-        made = FusedConv2d(conv, activation, dtype, shape)
+        made: nn.Module
+        if node in self._exact and self._normalising is not None:
+            made = PixelConv2d(conv, activation, self._normalising, shape)
+        else:
+            dtype = torch.float32 if node in self._exact else self._dtype
+            made = FusedConv2d(conv, activation, dtype, shape)
         if addition is not None:
             other = next(each for each in addition.args if each is not node)
             node.args = (node.args[0], other)
         self._put(node, made, [*([] if addition is None else [addition]), *after])
+
+    def _may_pool_bits(self, node: fx.Node, pool: nn.MaxPool2d) -> bool:
+        """Whether what is pooled is a fused ReLU's, in bfloat16."""
+        given = _module(self._modules, node.all_input_nodes[0])
+        is_positive = isinstance(given, (FusedConv2d, PixelConv2d)) and given.is_positive
+        return is_positive and self._dtype == torch.bfloat16 and PositiveMaxPool2d.can_pool(pool)
+
+    def _may_take_pixels(self, preprocessing: Preprocessing | None) -> bool:
+        """Whether nothing but convolutions looks at the values of the network's input."""
+        if preprocessing is None or not is_exact_on_pixels(preprocessing):
+            return False
+        picture = next(node for node in self._graph.nodes if node.op == "placeholder")
+        users = [user for user in picture.users if not _asks_for_size(user, picture)]
+        return all(
+            _is(conv := _module(self._modules, user), nn.Conv2d)
+            and _is_plain(conv)
+            and conv.groups == 1
+            and self._addition_after(user) is None
+            for user in users
+        )
 
     def _put(self, node: fx.Node, made: nn.Module, replaced: Iterable[fx.Node]) -> None:
         """Let `node` call the new module, and stand for the nodes after it."""
@@ -402,6 +372,11 @@ def _of_module(module: nn.Module | None) -> Activation | None:
 
 def _is_plain(conv: nn.Conv2d) -> bool:
     return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+
+
+def _asks_for_size(node: fx.Node, picture: fx.Node) -> bool:
+    """Whether codes are pooled there, of something else than the picture itself."""
+    return node.target is pool_codes and node.args[0] is not picture
 
 
 def _shape(node: fx.Node) -> tuple[int, ...] | None:

@@ -1,0 +1,302 @@
+"""Layers in oneDNN's fused operations, those that `torch._inductor` calls; for the CPU.
+
+Among them the first convolution in half precision, which takes pixels as they are.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from tlfeatures.backbones import Preprocessing
+
+MOST_PIXEL = 255
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation as oneDNN's fused operations take it.
+
+    Attributes
+    ----------
+    name : str
+    scalars : tuple of float
+    algorithm : str
+    """
+
+    name: str = "none"
+    scalars: tuple[float, ...] = ()
+    algorithm: str = ""
+
+
+NONE = Activation()
+RELU = Activation("relu")
+
+
+class FusedConv2d(nn.Module):
+    """A convolution with what follows it, its weights laid out for one size of input.
+
+    Parameters
+    ----------
+    conv : nn.Conv2d
+    activation : Activation
+    dtype : torch.dtype
+        Of weights, input and output; the bias stays in float32, except where something is added.
+    shape : tuple of int
+        Of the input it will see most, (n, C, H, W); others work too.
+
+    Attributes
+    ----------
+    is_positive : bool
+        Whether it gives no negative number.
+    """
+
+    def __init__(
+        self, conv: nn.Conv2d, activation: Activation, dtype: torch.dtype, shape: tuple[int, ...]
+    ) -> None:
+        super().__init__()
+        self._geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
+        weight = conv.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
+        self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry, shape)
+        self._bias = None if conv.bias is None else conv.bias.detach().float()
+        self._rounded_bias = None if self._bias is None else self._bias.to(dtype)
+        self._dtype = dtype
+        self._activation = (activation.name, list(activation.scalars), activation.algorithm)
+        self.is_positive = activation == RELU
+
+    def forward(self, batch: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        """The activation of convolution (+ other); `other` is overwritten."""
+        made: torch.Tensor
+        batch = batch.to(self._dtype)
+        if other is None:
+            made = torch.ops.mkldnn._convolution_pointwise(
+                batch, self._weight, self._bias, *self._geometry, *self._activation
+            )
+        else:
+            made = torch.ops.mkldnn._convolution_pointwise_.binary(
+                other.to(self._dtype),
+                batch,
+                self._weight,
+                self._rounded_bias,  # this operation takes no other
+                *self._geometry,
+                "add",
+                1.0,
+                *(self._activation if self._activation[0] == "relu" else (None, [], None)),
+            )
+        return made
+
+
+class FusedLinear(nn.Module):
+    """A linear layer in half precision with the activation that follows it.
+
+    Parameters
+    ----------
+    linear : nn.Linear
+    activation : Activation
+    dtype : torch.dtype
+    batch_size : int
+    """
+
+    def __init__(
+        self, linear: nn.Linear, activation: Activation, dtype: torch.dtype, batch_size: int
+    ) -> None:
+        super().__init__()
+        weight = linear.weight.detach().to(dtype)
+        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, batch_size)
+        self._bias = None if linear.bias is None else linear.bias.detach().float()
+        self._dtype = dtype
+        self._activation = (activation.name, list(activation.scalars), activation.algorithm)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """The activation of the linear layer."""
+        made: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
+            batch.to(self._dtype), self._weight, self._bias, *self._activation
+        )
+        return made
+
+
+class PositiveMaxPool2d(nn.Module):
+    """Max pooling of what a ReLU gives, in bfloat16, two to four times as fast as torch's.
+
+    Numbers that are not negative are in the order of their bits, and whole numbers are compared
+    without being widened first.
+
+    Parameters
+    ----------
+    pool : nn.MaxPool2d
+        One of `can_pool`.
+    """
+
+    def __init__(self, pool: nn.MaxPool2d) -> None:
+        super().__init__()
+        self._pool, self._overlaps = pool, _pair(pool.kernel_size) == (3, 3)
+
+    @staticmethod
+    def can_pool(pool: nn.MaxPool2d) -> bool:
+        """Whether its windows are 2 wide side by side, or 3 wide and overlapping, 2 apart."""
+        kernel, padding = _pair(pool.kernel_size), _pair(pool.padding)
+        is_known = (kernel, padding) in {((2, 2), (0, 0)), ((3, 3), (1, 1))}
+        is_plain = not pool.ceil_mode and _pair(pool.dilation) == (1, 1)
+        return is_known and is_plain and _pair(pool.stride) == (2, 2) and not pool.return_indices
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """The largest in each window; odd sides and other types are left to torch."""
+        n, channels, height, width = batch.shape
+        pixels = batch.permute(0, 2, 3, 1)
+        if batch.dtype != torch.bfloat16 or height % 2 or width % 2 or not pixels.is_contiguous():
+            made: torch.Tensor = self._pool(batch)
+            return made
+        bits = pixels.view(torch.int16)
+        rows = self._halve(bits.view(n, height, -1))
+        halved = self._halve(rows.view(n * height // 2, width, channels))
+        pooled = halved.view(torch.bfloat16).view(n, height // 2, width // 2, channels)
+        return pooled.permute(0, 3, 1, 2)
+
+    def _halve(self, lines: torch.Tensor) -> torch.Tensor:
+        """Of (n, 2 m, k) numbers the larger of each two neighbours, and of the one before them."""
+        first, second = lines.unflatten(1, (-1, 2)).unbind(2)
+        made = torch.maximum(first, second)
+        if self._overlaps:
+            torch.maximum(made[:, 1:], second[:, :-1], out=made[:, 1:])
+        return made
+
+
+class PixelConv2d(nn.Module):
+    """A network's first convolution in bfloat16, of pixels as they are.
+
+    bfloat16 rounds normalised pictures, all in one direction where they are flat, which no sum
+    averages out. Pixels less a whole number it holds exactly. So the whole part of the mean is
+    taken from the pixels; its rest is in the bias, and around the picture, where the padding stands
+    for the mean; the deviation is in the weights, see `round_keeping_sums`.
+
+    Parameters
+    ----------
+    conv : nn.Conv2d
+        Of normalised pictures, (n, 3, H, W).
+    activation : Activation
+    preprocessing : Preprocessing
+        One that `is_exact_on_pixels`.
+    shape : tuple of int
+        Of the input it will see most.
+
+    Attributes
+    ----------
+    is_positive : bool
+        Whether it gives no negative number.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Conv2d,
+        activation: Activation,
+        preprocessing: Preprocessing,
+        shape: tuple[int, ...],
+    ) -> None:
+        super().__init__()
+        self._of_normalised = FusedConv2d(conv, activation, torch.float32, shape)
+        mean = torch.tensor(pixel_mean(preprocessing), dtype=torch.float64)
+        self._whole = mean.round().to(torch.bfloat16)
+        self._rest = (mean - mean.round()).to(torch.bfloat16)
+        self._padding = tuple(int(each) for each in conv.padding)
+        n, channels, height, width = shape
+        down, right = self._padding
+        padded = (n, channels, height + 2 * down, width + 2 * right)
+        of_pixels = _without_normalising(conv, preprocessing, mean - mean.round())
+        self._of_pixels = FusedConv2d(of_pixels, activation, torch.bfloat16, padded)
+        self.is_positive = self._of_pixels.is_positive
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """The activation of the convolution.
+
+        Parameters
+        ----------
+        batch : Tensor of shape (n, 3, H, W), channels last in memory
+            Pixels, uint8, RGB; or a normalised batch, float32.
+
+        Returns
+        -------
+        Tensor of shape (n, C, H, W), bfloat16 of pixels, float32 of a normalised batch
+        """
+        made: torch.Tensor
+        if batch.dtype != torch.uint8:
+            made = self._of_normalised(batch)
+        else:
+            made = self._of_pixels(self._centre(batch))
+        return made
+
+    def _centre(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Pixels less the whole part of the mean, framed by its rest; bfloat16, channels last."""
+        n, channels, height, width = pixels.shape
+        down, right = self._padding
+        tall, wide = height + 2 * down, width + 2 * right
+        # Over whole lines of pixels, as in `normalise`.
+        framed = self._rest.repeat(wide).expand(n, tall, -1).contiguous()
+        inner = framed[:, down : down + height, channels * right : channels * (right + width)]
+        lines = pixels.permute(0, 2, 3, 1).reshape(n, height, width * channels)
+        torch.sub(lines, self._whole.repeat(width), out=inner)
+        return framed.view(n, tall, wide, channels).permute(0, 3, 1, 2)
+
+
+def is_exact_on_pixels(preprocessing: Preprocessing) -> bool:
+    """Whether pixels less its mean are whole numbers that bfloat16 has, but for the mean's rest."""
+    return all(0 <= round(each) <= MOST_PIXEL for each in pixel_mean(preprocessing))
+
+
+def pixel_mean(preprocessing: Preprocessing) -> tuple[float, ...]:
+    """What stands for 0 in the network's input, as pixel values of R, G and B."""
+    return _as_rgb(
+        tuple(each * preprocessing.divide_by for each in preprocessing.mean), preprocessing
+    )
+
+
+def round_keeping_sums(weight: torch.Tensor) -> torch.Tensor:
+    """Weights rounded to bfloat16, each with what rounding has left of those before it.
+
+    What a filter makes of a flat area is the sum of its weights over the places; of weights rounded
+    one by one, that is off by several roundings, here by one (error diffusion).
+
+    Parameters
+    ----------
+    weight : Tensor of shape (out, in, height, width)
+
+    Returns
+    -------
+    Tensor of the same shape, bfloat16
+    """
+    places = weight.flatten(2).unbind(2)
+    rounded, rest = [], torch.zeros_like(places[0])
+    for wanted in places:
+        rounded.append((wanted + rest).to(torch.bfloat16))
+        rest = wanted + rest - rounded[-1]
+    return torch.stack(rounded, 2).view_as(weight)
+
+
+def _without_normalising(
+    conv: nn.Conv2d, preprocessing: Preprocessing, rest: torch.Tensor
+) -> nn.Conv2d:
+    """The convolution, without padding, of pixels less the mean, `rest` left in; RGB."""
+    of_pixels = copy.deepcopy(conv)
+    of_pixels.padding = (0, 0)
+    std = torch.tensor(_as_rgb(preprocessing.std, preprocessing), dtype=torch.float64)
+    weight = conv.weight.detach().double()
+    if preprocessing.order == "BGR":
+        weight = weight.flip(1)
+    weight = round_keeping_sums(weight / (std * preprocessing.divide_by)[:, None, None])
+    bias = -(weight.double() * rest[:, None, None]).sum((1, 2, 3))
+    if conv.bias is not None:
+        bias += conv.bias.detach()
+    of_pixels.weight, of_pixels.bias = (
+        nn.Parameter(each.float(), requires_grad=False) for each in (weight, bias)
+    )
+    return of_pixels
+
+
+def _pair(numbers: int | tuple[int, int]) -> tuple[int, int]:
+    return (numbers, numbers) if isinstance(numbers, int) else numbers
+
+
+def _as_rgb(numbers: tuple[float, ...], preprocessing: Preprocessing) -> tuple[float, ...]:
+    return numbers[::-1] if preprocessing.order == "BGR" else numbers
