@@ -116,8 +116,8 @@ class Float32Conv2d(nn.Module):
 def first_convs(network: fx.GraphModule) -> set[fx.Node]:
     """The convolutions that look at pixels.
 
-    Half precision rounds normalised pixels of flat areas all in one direction, which no sum averages
-    out; so these take pixels as they are, see `PixelConv2d`, or stay in float32.
+    Half precision rounds normalised pixels of flat areas all in one direction, which no sum
+    averages out; so these take pixels as they are, see `PixelConv2d`, or stay in float32.
     """
     modules, found = dict(network.named_modules()), set[fx.Node]()
     of_pixels = {node for node in network.graph.nodes if node.op == "placeholder"}
