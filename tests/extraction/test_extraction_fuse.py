@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -60,9 +62,9 @@ def differ(network: fx.GraphModule, dtype: torch.dtype = torch.float32) -> float
 @pytest.mark.parametrize("name", NETWORKS)
 def test_fused_networks_give_the_codes_of_the_plain_ones(name: str) -> None:
     backbone = load_backbone(BackboneRequest(name, "random:1", input_size=96))
-    batch = picture_batch(3, 96)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
     with computing("cpu", "float32"):
-        wanted = backbone(batch)[0].numpy()
+        wanted = backbone.codes(pictures)[0]
     for precision, allowed in (("float32", 1e-5), ("bf16", 0.03)):
         again = load_backbone(BackboneRequest(name, "random:1", input_size=96))
         again.cut = faster_cut(again, Means(precision=precision))
@@ -70,18 +72,18 @@ def test_fused_networks_give_the_codes_of_the_plain_ones(name: str) -> None:
         assert made, "nothing was fused"
         assert not any(isinstance(m, nn.Conv2d) for m in again.cut.modules())
         with computing("cpu", precision):
-            found = again(batch)[0].float().numpy()
+            found = again.codes(pictures)[0]
         assert relative_difference(found, wanted) < allowed, precision
 
 
 def test_half_precision_keeps_the_cosine_of_the_embedded_network_above_the_bar() -> None:
     plain, fast = (load_backbone(BackboneRequest("embedded")) for _ in range(2))
     fast.cut = faster_cut(fast, Means(precision="bf16"))
-    batch = picture_batch(16, 64)
+    pictures = np.random.default_rng(0).integers(0, 256, (16, 64, 64, 3), dtype=np.uint8)
     with computing("cpu", "float32"):
-        wanted = plain(batch)[0].double()
+        wanted = torch.from_numpy(plain.codes(pictures)[0]).double()
     with computing("cpu", "bf16"):
-        found = fast(batch)[0].double()
+        found = torch.from_numpy(fast.codes(pictures)[0]).double()
     assert torch.cosine_similarity(found, wanted).min() >= 0.9995
 
 
@@ -375,3 +377,13 @@ def test_a_default_dtype_of_the_caller_changes_nothing() -> None:
         assert faster_cut(backbone, Means()) is not backbone.cut
     finally:
         torch.set_default_dtype(torch.float32)
+
+
+@pytest.mark.parametrize("words", [{"padding": "same"}, {"padding": 1, "padding_mode": "reflect"}])
+def test_first_convolutions_that_cannot_be_fused_stay_in_float32_too(words: dict[str, Any]) -> None:
+    network = traced(nn.Sequential(nn.Conv2d(3, 8, 3, **words)))
+    fused = fuse(network, torch.bfloat16, picture_batch(1), 2)
+    with computing("cpu", "bf16"):
+        found = fused(picture_batch(2))
+    assert found.dtype == torch.float32
+    torch.testing.assert_close(found, network(picture_batch(2)))

@@ -86,7 +86,7 @@ class Backbone(nn.Module):
             ) from error
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
-        """Codes (n, d) of each layer, of what `network_input` gives for the cut network."""
+        """Codes (n, d) of each layer, of a normalised batch, or what `network_input` gives."""
         codes = dict(zip(dict.fromkeys(self.layers), self.cut(batch), strict=True))
         return [codes[layer] for layer in self.layers]
 

@@ -125,9 +125,9 @@ def network_input(
         See `normalise`.
     preprocessing : Preprocessing or OwnPreprocessing
     network : nn.Module
-        With a true attribute `takes_pixels` it does the arithmetic itself: it gets uint8, RGB.
+        With a true attribute `takes_pixels` it does the arithmetic itself, and gets uint8, RGB.
     """
-    if getattr(network, "takes_pixels", False):
+    if pictures.dtype == torch.uint8 and getattr(network, "takes_pixels", False):
         return pictures.permute(0, 3, 1, 2)
     return normalise(pictures, preprocessing)
 

@@ -74,6 +74,19 @@ class Preprocessing:
         usual = Preprocessing(self.resize, self.input_size, self.crop, self.interpolation)
         return self == usual
 
+    @property
+    def pixel_mean(self) -> tuple[float, ...]:
+        """What becomes 0, as pixel values of R, G and B."""
+        return self._as_rgb(tuple(each * self.divide_by for each in self.mean))
+
+    @property
+    def pixel_std(self) -> tuple[float, ...]:
+        """What becomes 1 above the mean, as pixel values of R, G and B."""
+        return self._as_rgb(tuple(each * self.divide_by for each in self.std))
+
+    def _as_rgb(self, numbers: tuple[float, ...]) -> tuple[float, ...]:
+        return numbers if self.order == "RGB" else numbers[::-1]
+
     def to_json(self) -> dict[str, Any]:
         """Everything that changes the numbers, as plain data."""
         return {**asdict(self), "mean": list(self.mean), "std": list(self.std)}

@@ -174,7 +174,7 @@ class TorchEngine:
         """
         try:
             with computing(self.device, self.precision):
-                self.backbone(torch.zeros(self.backbone.input_shape, device=self.device).float())
+                self.backbone.codes(_noise(self.backbone, 1, self.device))
         except Exception as error:
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(

@@ -197,7 +197,7 @@ class PixelConv2d(nn.Module):
     ) -> None:
         super().__init__()
         self._of_normalised = FusedConv2d(conv, activation, torch.float32, shape)
-        mean = torch.tensor(pixel_mean(preprocessing), dtype=torch.float64)
+        mean = torch.tensor(preprocessing.pixel_mean, dtype=torch.float64)
         self._whole = mean.round().to(torch.bfloat16)
         self._rest = (mean - mean.round()).to(torch.bfloat16)
         self._padding = tuple(int(each) for each in conv.padding)
@@ -242,14 +242,7 @@ class PixelConv2d(nn.Module):
 
 def is_exact_on_pixels(preprocessing: Preprocessing) -> bool:
     """Whether pixels less its mean are whole numbers that bfloat16 has, but for the mean's rest."""
-    return all(0 <= round(each) <= MOST_PIXEL for each in pixel_mean(preprocessing))
-
-
-def pixel_mean(preprocessing: Preprocessing) -> tuple[float, ...]:
-    """What stands for 0 in the network's input, as pixel values of R, G and B."""
-    return _as_rgb(
-        tuple(each * preprocessing.divide_by for each in preprocessing.mean), preprocessing
-    )
+    return all(0 <= round(each) <= MOST_PIXEL for each in preprocessing.pixel_mean)
 
 
 def round_keeping_sums(weight: torch.Tensor) -> torch.Tensor:
@@ -280,11 +273,11 @@ def _without_normalising(
     """The convolution, without padding, of pixels less the mean, `rest` left in; RGB."""
     of_pixels = copy.deepcopy(conv)
     of_pixels.padding = (0, 0)
-    std = torch.tensor(_as_rgb(preprocessing.std, preprocessing), dtype=torch.float64)
+    std = torch.tensor(preprocessing.pixel_std, dtype=torch.float64)
     weight = conv.weight.detach().double()
     if preprocessing.order == "BGR":
         weight = weight.flip(1)
-    weight = round_keeping_sums(weight / (std * preprocessing.divide_by)[:, None, None])
+    weight = round_keeping_sums(weight / std[:, None, None])
     bias = -(weight.double() * rest[:, None, None]).sum((1, 2, 3))
     if conv.bias is not None:
         bias += conv.bias.detach()
@@ -295,8 +288,4 @@ def _without_normalising(
 
 
 def _pair(numbers: int | tuple[int, int]) -> tuple[int, int]:
-    return (numbers, numbers) if isinstance(numbers, int) else numbers
-
-
-def _as_rgb(numbers: tuple[float, ...], preprocessing: Preprocessing) -> tuple[float, ...]:
-    return numbers[::-1] if preprocessing.order == "BGR" else numbers
+    return (numbers, numbers) if isinstance(numbers, int) else (numbers[0], numbers[1])
