@@ -50,6 +50,10 @@ FAST: dict[str, dict[str, str]] = {
 }
 C = 10.0
 LARGE_SIDE = 1536  # of the enlarged photographs, pixels
+COLOURS = [
+    (0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 200, 200), (240, 240, 240), (30, 120, 220),
+    (200, 30, 30), (30, 160, 60),
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,26 @@ class Row:
     neighbours: float
     accuracy: float
     reference: float
+
+
+def least_of_colours(weights: Path, cache: Path) -> dict[str, float]:
+    """Least cosine of pictures of one colour each in bf16, the hardest there are, by network."""
+    found = {}
+    for stem, (network, preprocess, side) in NETWORKS.items():
+        words = {"weights": str(weights / f"{stem}.safetensors"), "preprocess": preprocess}
+        pictures = Pictures([Image.new("RGB", (side, side), colour) for colour in COLOURS])
+        codes = CNNCodes(network, input_size=side, cache=cache / "colours", **words, **WAYS["bf16"])
+        backbone = load_backbone(BackboneRequest(network, input_size=side, **words))
+        squares = [backbone.preprocessing.prepare(picture)[None] for picture in pictures]
+        wanted = np.concatenate([backbone.codes(square)[0] for square in squares])
+        found[network] = float(cosines(codes.transform(pictures), wanted).min())
+    return found
+
+
+def cosines(found: Any, wanted: Any) -> Any:
+    """Of each row with the other's, shape (n,), float64."""
+    a, b = found.astype(np.float64), wanted.astype(np.float64)
+    return (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
 
 
 def plain_codes(pictures: Pictures, request: BackboneRequest) -> Any:
@@ -124,14 +148,13 @@ def refer(codes: Any, labels: Any, n_splits: int) -> Reference:
 
 def compare(found: Any, wanted: Reference, **names: str) -> Row:
     """One line of the table."""
-    a, b = found.astype(np.float64), wanted.codes.astype(np.float64)
-    cosines = (a * b).sum(1) / np.linalg.norm(a, axis=1) / np.linalg.norm(b, axis=1)
+    of_rows = cosines(found, wanted.codes)
     pairs = zip(neighbours(found), wanted.neighbours, strict=True)
     shared = np.mean([len(set(mine) & set(theirs)) / len(mine) for mine, theirs in pairs])
     return Row(
         **names,
-        least_cosine=float(cosines.min()),
-        median_cosine=float(np.median(cosines)),
+        least_cosine=float(of_rows.min()),
+        median_cosine=float(np.median(of_rows)),
         neighbours=float(shared),
         accuracy=score(found, wanted.labels, wanted.n_splits),
         reference=wanted.accuracy,
@@ -214,8 +237,9 @@ def is_only_asked_for(row: Row) -> bool:
     return row.way.startswith("bf16") and is_depthwise(row.network)
 
 
-def write(rows: list[Row], out: Path) -> None:
+def write(rows: list[Row], colours: dict[str, float], out: Path) -> None:
     """The page, with the bars."""
+    of_colours = ", ".join(f"{network} {least:.5f}" for network, least in colours.items())
     ways = [row for row in rows if row.way in WAYS]
     coarse = [row.least_cosine for row in ways if is_only_asked_for(row)]
     least = min((row.least_cosine for row in ways if not is_only_asked_for(row)), default=1.0)
@@ -233,6 +257,7 @@ def write(rows: list[Row], out: Path) -> None:
         "for networks with depthwise convolutions, for which precision auto is float32, is not "
         f"among them: {min(coarse, default=1.0):.6f}); "
         f"accuracy within 0.5 points, found {100 * most:.2f}: {'yes' if most <= 0.005 else 'no'}."
+        f"\n- Least cosine of {len(COLOURS)} pictures of one colour each in bf16: {of_colours}."
         "\n\n" + as_markdown(rows) + "\n",
         encoding="utf-8",
     )
@@ -252,6 +277,7 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch)
+        colours = least_of_colours(args.weights, cache)
         for tables in (
             compare_decoders(ants_and_bees, args.weights, cache),
             compare_ways(ants_and_bees, "hymenoptera", 10, args.weights, cache),
@@ -260,7 +286,7 @@ def main() -> None:
             for row in tables:
                 rows.append(row)
                 print(as_markdown([row]).splitlines()[-1], file=sys.stderr, flush=True)
-                write(rows, args.out)
+                write(rows, colours, args.out)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,11 @@
 #!/usr/bin/env python3
 """On a GPU: images/s of the network alone, and from JPEG files to codes, with what limits that.
 
-    python benchmarks/gpu.py [--networks resnet50 resnet18 vgg16] [--pictures 8000] [--seconds 5]
+    python benchmarks/gpu.py [--networks resnet50 resnet18 vgg16] [--precisions fp16 bf16 float32]
+                             [--pictures 8000] [--seconds 5]
+
+Compiling for a GPU needs a CUDA toolkit, and CUDA_HOME set to its folder. The page is written after
+each network, so that a run which is ended leaves what it has measured.
 
 The network alone: the engine's network, as `extract` runs it, on normalised pictures that lie on
 the device, uncompiled and compiled with freezing; "codes" adds normalising and the copy back. End
@@ -15,6 +19,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import gc
 import subprocess
 import sys
 import tempfile
@@ -49,7 +54,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
-    parser.add_argument("--device", choices=list(PRECISIONS), default="cuda")
+    parser.add_argument("--precisions", nargs="+", choices=PRECISIONS["cuda"], help="all")
+    parser.add_argument("--device", choices=list(DECODERS), default="cuda")
     parser.add_argument("--pictures", type=int, default=8000, help="end to end")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each rate of the network")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu.md")
@@ -61,13 +67,17 @@ def main() -> None:
     write_crops(given.data, folder, given.pictures, WIDTH)
     for path in list_crops(folder):
         path.read_bytes()  # into the page cache
-    # First what other processes do, while this one holds nothing on the device.
-    whole = [row for network in given.networks for row in measure_whole(network, folder, given)]
-    alone = [row for network in given.networks for row in measure_network(network, given)]
-    words = describe(alone, whole, given.device)
-    if given.device == "cuda":
-        given.out.write_text(words)
-    print(words)
+    alone: list[list[str]] = []
+    whole: list[list[str]] = []
+    for network in given.networks:
+        # First what other processes do, while this one holds nothing on the device.
+        whole += measure_whole(network, folder, given)
+        alone += measure_network(network, given)
+        if given.device == "cuda":
+            gc.collect()  # graphs hold on to themselves
+            torch.cuda.empty_cache()
+            given.out.write_text(describe(alone, whole, given.device))
+    print(describe(alone, whole, given.device))
 
 
 def weights_of(network: str) -> Path:
@@ -82,7 +92,7 @@ def weights_of(network: str) -> Path:
 def measure_network(network: str, given: argparse.Namespace) -> Iterator[list[str]]:
     """Rows of the first table."""
     request = BackboneRequest(network, str(weights_of(network)))
-    for precision in PRECISIONS[given.device]:
+    for precision in given.precisions or PRECISIONS[given.device]:
         for is_compiled in (False, True):
             run = RunOptions(BUILD / "gpu-cache", device=given.device, precision=precision)
             engine = open_engine(request, run, is_compiled=is_compiled)

@@ -125,6 +125,14 @@ def test_a_flipped_byte_in_a_tensor_is_found(model):
         load_model(model)
 
 
+def test_a_changed_letter_of_the_facts_is_found(model):
+    data = model.read_bytes()
+    assert data.count(b"cat") == 1
+    model.write_bytes(data.replace(b"cat", b"car"))
+    with pytest.raises(ModelFileError, match=r"is damaged: what it says about itself does not"):
+        load_model(model)
+
+
 @pytest.mark.parametrize("facts", [{"a": np.float32(1)}, {"a": float("nan")}, {"a": object()}])
 def test_facts_that_are_no_json_are_refused(tmp_path, tensors, facts):
     with pytest.raises(ModelFileError, match="must be JSON values"):

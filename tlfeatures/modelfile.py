@@ -52,10 +52,12 @@ def save_model(
     """
     target = Path(path)
     arrays = {name: _contiguous(name, tensor) for name, tensor in tensors.items()}
+    text = _facts_text(facts)
     metadata = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "facts": _facts_text(facts),
+        "facts": text,
+        "facts_checksum": _checksum_of(text),
         "checksums": json.dumps({name: _checksum(array) for name, array in arrays.items()}),
     }
     temporary = target.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(8)}.safetensors")
@@ -122,10 +124,7 @@ def load_model(
         raise _foreign(source, f"it cannot be read as safetensors: {error}") from error
     for name, tensor in tensors.items():
         if checksums.get(name) != _checksum(tensor):
-            raise ModelFileError(
-                f"{source} is damaged: {name!r} does not match its checksum; "
-                "copy the file again, or fit the model again."
-            )
+            raise _damaged(source, repr(name))
     return tensors, facts
 
 
@@ -140,6 +139,10 @@ def _read_metadata(
             f"{path} has model format version {version}, this tlfeatures knows {FORMAT_VERSION}; "
             "update tlfeatures, or fit the model again."
         )
+    if metadata.get("facts_checksum", _checksum_of(metadata["facts"])) != _checksum_of(
+        metadata["facts"]
+    ):  # older files have none
+        raise _damaged(path, "what it says about itself")
     facts, checksums = json.loads(metadata["facts"]), json.loads(metadata["checksums"])
     if not isinstance(facts, dict) or not isinstance(checksums, dict):
         raise ValueError("its facts are no JSON object")
@@ -150,6 +153,13 @@ def _foreign(path: Path, why: str) -> ModelFileError:
     return ModelFileError(
         f"{path} is not a tlfeatures model ({why}); "
         f"give a file that 'tlfeatures fit IMAGES --out MODEL' made."
+    )
+
+
+def _damaged(path: Path, what: str) -> ModelFileError:
+    return ModelFileError(
+        f"{path} is damaged: {what} does not match its checksum; "
+        "copy the file again, or fit the model again."
     )
 
 
@@ -176,6 +186,10 @@ def _contiguous(name: str, tensor: npt.NDArray[Any]) -> npt.NDArray[Any]:
             "into the facts."
         )
     return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def _checksum_of(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def _checksum(array: npt.NDArray[Any]) -> str:

@@ -7,25 +7,30 @@ import pickle
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import save_file
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from torch import nn
 
 from tlfeatures import CNNCodes, Pictures, TransferClassifier, evaluate_baseline, load_pictures
-from tlfeatures.classification import evaluate_model, predict_pictures
+from tlfeatures.classification import _baseline, evaluate_model, predict_pictures
 from tlfeatures.classification._baseline import _thin_out
 from tlfeatures.errors import (
     CodesMismatchError,
     LabelsError,
     ModelFileError,
+    PicturesError,
     UsageError,
     WeightsError,
 )
 from tlfeatures.evaluation import Split
+from tlfeatures.heads import LogisticHead
 
 KEYS = {
     "classes", "protocol", "n_train", "n_test", "bad", "backbone", "weights_id", "layer", "key",
@@ -232,9 +237,109 @@ def test_one_class_or_an_unknown_head_is_refused(codes: CNNCodes, pictures: Pict
         evaluate_baseline(pictures, codes, heads=["svn"])
 
 
-def test_controls_take_at_most_two_thousand_pictures() -> None:
-    split = Split(np.arange(6000), np.arange(6000, 8000), "", ())
-    train, test = _thin_out(split, 0)
-    assert (len(train), len(test)) == (1500, 500)
+@pytest.mark.parametrize(
+    ("n_train", "n_test", "expected"),
+    [
+        (6000, 2000, (1500, 500)),
+        (100, 59_900, (100, 1900)),  # controls learn from as many as the heads
+        (2, 3000, (2, 1998)),
+        (1500, 60_000, (1000, 1000)),
+        (60_000, 100, (1996, 100)),
+        (1000, 1000, (1000, 1000)),
+    ],
+)
+def test_controls_take_about_two_thousand_pictures(
+    n_train: int, n_test: int, expected: tuple[int, int]
+) -> None:
+    split = Split(np.arange(n_train), np.arange(n_train, n_train + n_test), "", ())
+    train, test = _thin_out(split, np.arange(n_train + n_test) % 2, 0)
+    assert (len(train), len(test)) == expected
     assert set(train) <= set(split.train)
     assert set(test) <= set(split.test)
+
+
+def test_controls_learn_from_two_of_each_class_at_least() -> None:
+    y = np.r_[np.zeros(4000, int), [1, 1, 2, 3, 3, 3], np.zeros(2000, int)]
+    train, test = _thin_out(Split(np.arange(4006), np.arange(4006, 6006), "", ()), y, 0)
+    assert np.bincount(y[train])[1:].tolist() == [2, 1, 2]
+    assert len(train) + len(test) <= 2001
+
+
+def test_groups_stay_known_when_another_folder_is_tested_on(
+    codes: CNNCodes, pictures: Pictures, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grouped = Pictures(pictures.items, pictures.labels, groups=np.arange(36) // 2)
+    seen: list[list[str]] = []
+    choose = _baseline.choose_head
+
+    def note(heads: Any, X: Any, y: Any, groups: Any, **more: Any) -> Any:
+        seen.append(groups.tolist())
+        return choose(heads, X, y, groups, **more)
+
+    monkeypatch.setattr(_baseline, "choose_head", note)
+    fits: list[Any] = []
+    fit = LogisticHead.fit
+
+    def note_fit(self: Any, X: Any, y: Any, groups: Any = None) -> Any:
+        fits.append(groups)
+        return fit(self, X, y, groups)
+
+    monkeypatch.setattr(LogisticHead, "fit", note_fit)
+    result = evaluate_baseline(grouped, codes, heads=["logistic"], test=pictures)
+    assert seen == [[str(i // 2) for i in range(36)]]
+    assert sum(groups is None for groups in fits) == 1  # of shuffled labels, whose C is known
+    assert not any("intervals" in words for words in result.warnings)
+    tested = Pictures(pictures.items, pictures.labels, groups=np.arange(36) // 4)
+    result = evaluate_baseline(pictures, codes, heads=["logistic"], test=tested)
+    assert any("36 test pictures are of 9 groups; the intervals" in w for w in result.warnings)
+
+
+def test_a_side_that_cannot_be_read_is_an_error_with_its_first_reason(
+    codes: CNNCodes, pictures: Pictures, tmp_path: Path
+) -> None:
+    """Not a silent score on a part of the training side."""
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "1.jpg").write_bytes(b"no picture")
+    for test, train, side in ((tmp_path, pictures, "test"), (pictures, tmp_path, "training")):
+        with pytest.raises(PicturesError, match=f"none of the 2 {side} pictures.*; the first: .*1"):
+            evaluate_baseline(Pictures.of(train), codes, test=test)
+    with pytest.raises(PicturesError, match="none of the 2 pictures can be read; the first: "):
+        evaluate_baseline(load_pictures(tmp_path), codes)
+
+
+def test_the_network_with_random_weights_sees_the_same_squares_and_is_another_network(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = CNNCodes("resnet18", weights="random:3", input_size=64, resize=70, cache=cache)
+    pictures, seen = load_pictures(folder), []
+    transform = CNNCodes.transform
+
+    def note(self: CNNCodes, X: Any) -> Any:
+        seen.append(self.get_params())
+        return transform(self, X)
+
+    monkeypatch.setattr(CNNCodes, "transform", note)
+    evaluate_baseline(pictures, codes, heads=["knn"])
+    assert [(p["weights"], p["input_size"], p["resize"]) for p in seen] == [("random", 64, 70)]
+    own = CNNCodes(
+        tiny_network(), weights_id="v1", preprocess="imagenet", input_size=32, cache=cache
+    )
+    result = evaluate_baseline(pictures, own, heads=["knn"])  # was refused: one id, other codes
+    assert "random_weights" in result.controls
+
+
+def tiny_network() -> nn.Module:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(body, nn.Linear(8, 4))
+
+
+def test_labels_may_be_numbers_and_the_test_folder_a_path(
+    codes: CNNCodes, pictures: Pictures, folder: Path
+) -> None:
+    numbers = [("checks", "disks", "stripes").index(label) for label in pictures.labels]
+    model = TransferClassifier(codes, head="knn").fit(Pictures(pictures.items, numbers))
+    found = evaluate_model(model, Pictures(pictures.paths[:3], [0, 1, 7]))
+    assert "the model knows no class 7" in found.warnings[0]
+    assert evaluate_baseline(pictures, codes, heads=["knn"], test=folder).n_test == 36

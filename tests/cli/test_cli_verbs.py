@@ -155,6 +155,41 @@ def test_predict_gives_labels_as_json_and_as_a_table(
     assert [row["label"] for row in rows] == ["stripes"] * 12
 
 
+def test_predict_takes_several_folders_and_fails_where_nothing_was_predicted(
+    model: Path, folder: Path, capsys: Capture
+) -> None:
+    single = folder / "disks" / "00.png"
+    data = as_json(capsys, "predict", model, folder / "stripes", folder / "checks", single)
+    assert len(data["predictions"]) == 25
+    assert not data["bad"]
+    assert run(["predict", str(model), "no_such_folder"]) == 1
+    assert "bad picture: no_such_folder: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["extract", "{folder}", "--jobs", "\u00b2"],
+        ["extract", "{folder}", "--weights", "random:\u00b2"],
+        ["cache", "export", "ab", "o.h5", "--images", "{folder}", "--range", "auto"],
+    ],
+)
+def test_words_that_cannot_be_meant_are_refused(
+    words: list[str], folder: Path, capsys: Capture
+) -> None:
+    assert run([word.format(folder=folder) for word in words]) == 2
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.lower().startswith("error: ")
+
+
+def test_search_lists_bad_pictures_in_json(folder: Path, tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    query = tmp_path / "good.png"
+    query.write_bytes((folder / "stripes" / "00.png").read_bytes())
+    data = as_json(capsys, "search", tmp_path, "--query", query, "--backbone", "embedded")
+    assert [Path(each["path"]).name for each in data["bad"]] == ["bad.jpg"]
+
+
 def test_evaluate_scores_a_saved_model(
     model: Path, folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:

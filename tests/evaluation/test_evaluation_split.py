@@ -196,6 +196,24 @@ def test_every_split_is_a_partition_with_all_classes_in_training(y, size, share,
     assert not set(groups[found.train]) & set(groups[found.test])
 
 
+@pytest.mark.parametrize("size", [9, 10, 11, 12])
+@pytest.mark.parametrize("seed", range(4))
+def test_of_two_large_groups_of_a_class_one_is_held_out(size, seed):
+    """Neither brings the class nearer its quarter; without one it could not be judged at all."""
+    y = np.repeat(["a", "b"], 2 * size)
+    groups = np.repeat(np.arange(4), size)
+    found = make_split(y, groups=groups, random_state=seed)
+    assert set(y[found.test]) == set(y[found.train]) == {"a", "b"}
+    assert len(found.test) == 2 * size
+
+
+def test_a_class_in_one_group_is_still_not_held_out():
+    y, groups = np.repeat(["a", "b"], 10), np.r_[np.zeros(10, int), np.arange(1, 11)]
+    found = make_split(y, groups=groups)
+    assert set(y[found.test]) == {"b"}
+    assert "class a (10 pictures) has none to test on" in found.warnings[0]
+
+
 def test_draw_takes_all_of_a_small_class():
     """Fewer than asked for: all."""
     assert (Y[draw(Y, 10)] == "cat").sum() == 8

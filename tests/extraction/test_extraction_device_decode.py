@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,6 +16,7 @@ import torch
 from PIL import Image
 
 from tlfeatures.backbones import Backbone, BackboneRequest, Preprocessing, load_network
+from tlfeatures.errors import UsageError
 from tlfeatures.extraction import _device_decode, extract_codes
 from tlfeatures.extraction._device_decode import prepare_on_device
 from tlfeatures.extraction._engine import Means, TorchEngine
@@ -22,6 +27,8 @@ from tlfeatures.store import relative_difference
 pytestmark = pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
 SQUARE = Preprocessing(resize=80, input_size=64)
 OPTIONS = DecodeOptions()
+FOLDER = "decode_jpegs_cuda, /tmp/build/torchvision/csrc/io/image/cuda/decode_jpegs_cuda.cpp"
+DECODING = f"{FOLDER}:119, Error while decoding JPEG images: decode_images, {FOLDER}:380, "
 
 
 def photograph(width: int = 160, height: int = 120, mode: str = "RGB") -> Image.Image:
@@ -104,6 +111,96 @@ def test_short_memory_of_the_device_is_no_damage(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(_device_decode, "decode_jpeg", never)
     with pytest.raises(MemoryError, match="CUDA out of memory"):
         on_cpu(as_jpeg(photograph()))
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        f"{DECODING}CUDA out of memory. Tried to allocate 2 MiB",
+        f"{DECODING}Failed to transfer jpeg to device: 5",
+    ],
+)
+def test_short_memory_inside_the_decoder_is_no_damage_either(
+    said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchvision hands on whatever happens there as a plain RuntimeError."""
+
+    def never(*_: Any, **__: Any) -> None:
+        raise RuntimeError(said)
+
+    monkeypatch.setattr(_device_decode, "decode_jpeg", never)
+    with pytest.raises(MemoryError, match="decoding"):
+        on_cpu(as_jpeg(photograph()))
+
+
+@pytest.mark.parametrize("name", ["decode_jpeg", "functional"])
+def test_what_the_device_cannot_do_with_a_picture_is_left_to_pillow(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise RuntimeError(f"{DECODING}Failed to decode jpeg stream: 8")
+
+    stands_in = never if name == "decode_jpeg" else SimpleNamespace(resize=never)
+    monkeypatch.setattr(_device_decode, name, stands_in)
+    assert on_cpu(as_jpeg(photograph())) is None
+
+
+def test_a_torchvision_without_the_decoder_is_said_when_the_engine_is_opened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(*_: Any, **__: Any) -> None:
+        raise RuntimeError(f"{'/a/folder' * 40}: not compiled with nvJPEG support\nC++ trace")
+
+    network = load_network(BackboneRequest("embedded"))
+    monkeypatch.setattr(_device_decode, "decode_jpeg", never)
+    with pytest.raises(UsageError, match=r"no JPEG files here \(.*nvJPEG support\); try fast"):
+        TorchEngine(Backbone(network), Means(decode="gpu"))
+    TorchEngine(Backbone(network), Means())
+
+
+class FakeStream:
+    """Counts how often it was waited for."""
+
+    def __init__(self) -> None:
+        self.waited = 0
+
+    def synchronize(self) -> None:
+        self.waited += 1
+
+
+def test_each_thread_decodes_on_a_stream_that_is_done_when_it_hands_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    used: list[FakeStream] = []
+
+    @contextlib.contextmanager
+    def on(stream: FakeStream) -> Iterator[None]:
+        used.append(stream)
+        try:
+            yield
+        finally:  # before the stream of before is taken up again
+            assert stream.waited
+            stream.waited = 0
+
+    monkeypatch.setattr(torch.cuda, "Stream", FakeStream)
+    monkeypatch.setattr(torch.cuda, "stream", on)
+    monkeypatch.setattr(_device_decode, "_of_thread", threading.local())
+
+    def work() -> None:
+        for _ in range(2):
+            with _device_decode._own_stream("cuda"):
+                pass
+
+    work()
+    with pytest.raises(MemoryError), _device_decode._own_stream("cuda"):
+        raise MemoryError
+    other = threading.Thread(target=work)
+    other.start()
+    other.join()
+    assert used[0] is used[1] is used[2]
+    assert used[3] is used[4] is not used[0]
+    with _device_decode._own_stream("cpu"):
+        assert len(used) == 5
 
 
 def test_a_run_takes_both_kinds_and_names_bad_pictures(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -11,10 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tlfeatures import CNNCodes, load_pictures
+from tlfeatures import CNNCodes, backbones, load_pictures
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction import RunOptions, _machine, _options, _specs, extract, spec_of
 from tlfeatures.extraction._machine import device_signs
+from tlfeatures.extraction._options import settle
 from tlfeatures.store import DeviceMemo, SpecMemo, cache_info
 
 EMBEDDED = BackboneRequest("embedded")
@@ -115,3 +117,26 @@ def test_a_damaged_memory_says_nothing(tmp_path: Path, text: str) -> None:
     (path,) = (tmp_path / "memo").iterdir()
     path.write_text(text)
     assert devices(tmp_path) is None
+
+
+def test_weights_replaced_while_they_are_read_are_not_remembered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the new file would be known by the old one's spec for good."""
+    weights = tmp_path / "best.safetensors"
+    weights.write_bytes((Path(backbones.__file__).parent / "embedded.safetensors").read_bytes())
+    request = BackboneRequest("embedded", str(weights))
+    run = settle(RunOptions(tmp_path / "c"), request)
+    find = _specs._find_specs
+
+    def replaced_meanwhile(*given: Any) -> Any:
+        found = find(*given)
+        os.utime(weights, (1, 1))
+        return found
+
+    monkeypatch.setattr(_specs, "_find_specs", replaced_meanwhile)
+    spec = _specs.specs_of(request, [None], run)[0]
+    assert _specs._remembered(request, [None], run, None) is None
+    monkeypatch.setattr(_specs, "_find_specs", find)
+    assert _specs.specs_of(request, [None], run) == [spec]
+    assert _specs._remembered(request, [None], run, None) == [spec]

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from tlfeatures import CNNCodes, TransferClassifier, load_pictures
-from tlfeatures.backbones import Backbone, BackboneRequest
+from tlfeatures.backbones import Backbone, BackboneRequest, load_backbone
 from tlfeatures.cli._app import run
 from tlfeatures.extraction import (
     RunOptions,
@@ -25,7 +25,7 @@ from tlfeatures.extraction import (
     extract,
     open_engine,
 )
-from tlfeatures.extraction._settings import computing, single_threaded
+from tlfeatures.extraction._settings import computing, is_out_of_memory, single_threaded
 from tlfeatures.store import list_compiled, relative_difference
 
 EMBEDDED = BackboneRequest("embedded")
@@ -150,8 +150,18 @@ def test_single_threaded_gives_the_threads_back_even_after_an_error() -> None:
     assert torch.get_num_threads() == before
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("GET was unable to find an engine to execute this computation"),
+    ],
+)
 def test_a_batch_that_does_not_fit_is_halved_and_the_codes_are_the_same(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
+    error: RuntimeError,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
 ) -> None:
     engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", batch_size=12))
     wanted = engine.codes(pixels(12))[0]
@@ -160,7 +170,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_codes_are_the_same(
     def short(self: Backbone, batch: Any) -> Any:
         sizes.append(len(batch))
         if len(batch) > 3:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error
         return codes(self, batch)
 
     monkeypatch.setattr(Backbone, "codes", short)
@@ -353,7 +363,7 @@ def test_a_kept_package_that_cannot_be_loaded_is_made_anew(
     path.touch()  # empty, as after a power cut
     monkeypatch.setattr(torch._inductor, "aoti_load_package", load)
     monkeypatch.setattr(_compile, "_compile", lambda *given: given[3].write_text("anew"))
-    words: Any = torch.nn.Identity(), pixels(1), "float32", path, "x"
+    words: Any = torch.nn.Identity(), torch.from_numpy(pixels(1)), "float32", path, "x"
     assert _compile.compile_cut(*words, may_compile=False) is None
     assert _compile.compile_cut(*words) == "anew"
 
@@ -509,8 +519,8 @@ def test_the_command_line_says_what_it_chose(
     assert "store_dtype float16 is for codes of half precision" in capsys.readouterr().err
 
 
-def test_numbers_beyond_fp16_are_computed_in_float32(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_numbers_beyond_fp16_are_computed_in_float32_and_a_line_says_so(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"))
     wanted = engine.codes(pixels(3))[0]
@@ -524,4 +534,43 @@ def test_numbers_beyond_fp16_are_computed_in_float32(
 
     monkeypatch.setattr(Backbone, "codes", narrow)
     monkeypatch.setattr(engine, "precision", "fp16")
-    np.testing.assert_array_equal(engine.codes(pixels(3))[0], wanted)
+    _engine._say_overflow.cache_clear()
+    for _ in range(2):
+        np.testing.assert_array_equal(engine.codes(pixels(3))[0], wanted)
+    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
+    assert len(said) == 1
+    assert said[0].startswith("numbers of embedded leave the range of fp16; batches where they do")
+
+
+def test_only_bf16_rounds_normalised_pixels_too_coarsely() -> None:
+    cut = load_backbone(EMBEDDED).cut
+    for precision, kept in (("float32", True), ("fp16", True), ("bf16", False)):
+        assert (_engine._exact_enough(cut, precision) is cut) == kept
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_what_says_that_memory_is_short(error: Exception, expected: bool) -> None:
+    assert is_out_of_memory(error) == expected
+
+
+def test_a_missing_toolkit_is_said_before_the_compiler_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", None)
+    monkeypatch.setenv("CUDA_HOME", "/usr/local/cuda")
+    _compile._check_toolkit("cuda")
+    monkeypatch.delenv("CUDA_HOME")
+    _compile._check_toolkit("cpu")
+    with pytest.raises(RuntimeError, match="no CUDA toolkit is found"):
+        _compile._check_toolkit("cuda")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 import threading
@@ -14,11 +15,11 @@ import pytest
 from PIL import Image
 
 from tlfeatures.errors import StoreError
-from tlfeatures.extraction import Progress, _chunk, extract_codes
+from tlfeatures.extraction import Progress, _chunk, _extract, extract_codes
 from tlfeatures.extraction._chunk import iter_ahead
 from tlfeatures.extraction._plan import Plan
-from tlfeatures.pictures import Pictures
-from tlfeatures.store import CodeSpec, ShardWriter
+from tlfeatures.pictures import DecodeOptions, Pictures, content_digest, row_key
+from tlfeatures.store import CodeCache, CodeSpec, ShardWriter
 
 
 class FakeEngine:
@@ -94,6 +95,66 @@ def test_bad_pictures_are_named_and_the_others_keep_their_labels(
     assert done.pictures.paths == [paths[i] for i in kept]
     assert done.pictures.groups.tolist() == [groups[i] for i in kept]
     assert np.asarray(done.codes)[:, 0].tolist() == [10.0 * i for i in kept]
+
+
+def test_a_picture_without_numbers_is_a_bad_one_and_ends_nothing(
+    paths: list[str], tmp_path: Path
+) -> None:
+    """As 0/0 of a picture of one colour, in a network or a preprocessing of one's own."""
+
+    class Divides(FakeEngine):
+        def codes(self, batch: Any) -> Any:
+            (made,) = super().codes(batch)
+            made[made[:, 0] == 50] = np.nan
+            return [made]
+
+    done = run(Pictures(paths), tmp_path / "c", Divides())
+    assert [path for path, _ in done.bad] == [paths[5]]
+    assert done.bad[0][1].startswith("the network gives NaN or infinity for it")
+    assert (done.given, done.computed, done.cached) == (10, 9, 0)
+    again = run(Pictures(paths), tmp_path / "c")  # another engine may do better: it is tried anew
+    assert (again.computed, again.cached, again.bad) == (1, 9, [])
+
+
+def test_probes_are_written_again_in_later_chunks_too(paths: list[str], tmp_path: Path) -> None:
+    engine = FakeEngine()
+    (spec,) = engine.specs
+    job = _chunk.Run(
+        token="one", cache=tmp_path / "c", specs=engine.specs, make_engine=lambda _: engine,
+        options=DecodeOptions(), n_threads=1,
+    )  # fmt: skip
+    rows = [
+        _chunk.Row(row_key(content_digest(path), DecodeOptions()), path, path, (0,))
+        for path in paths
+    ]
+    _chunk.extract_chunk(job, rows[:5])
+    shutil.rmtree(CodeCache(tmp_path / "c", spec).folder)
+    _chunk.extract_chunk(job, rows[5:])
+    assert CodeCache(tmp_path / "c", spec).read_probes() is not None
+    _chunk.forget_engine(job)
+
+
+def test_digests_found_before_a_kill_are_known_afterwards(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tlfeatures.store._file_memo._FRESH_NS", -(10**18))
+    digest, seen = _extract.content_digest, []
+
+    def stops(item: Any) -> bytes:
+        seen.append(item)
+        if item == paths[7]:
+            raise KeyboardInterrupt
+        return digest(item)
+
+    monkeypatch.setattr(_extract, "content_digest", stops)
+    monkeypatch.setattr(_extract, "HASHERS", 1)
+    with pytest.raises(KeyboardInterrupt):
+        run(Pictures(paths), tmp_path / "c")
+    seen.clear()
+    paths_then, paths[7] = list(paths), paths[0]  # nothing stops this time
+    monkeypatch.setattr(_extract, "REMEMBER_EVERY_S", 0.0)
+    run(Pictures(paths_then[:7] + paths_then[8:]), tmp_path / "c")
+    assert seen == paths_then[8:]
 
 
 def test_copies_are_computed_once_and_counted_as_cached(paths: list[str], tmp_path: Path) -> None:

@@ -103,6 +103,13 @@ def test_compiling_is_weighed_against_the_time_it_saves() -> None:
     short, long = weigh_compiling("auto", 100.0, "cuda"), weigh_compiling("auto", 1000.0, "cuda")
     assert (short[0], long[0]) == (False, True)
     assert "about 60 s and would save about 38 s" in short[1]
+    # While the network is faster than the decoders beside it, they are what is waited for.
+    assert not weigh_compiling("auto", 1000.0, "cuda", decoding=980.0)[0]
+    assert weigh_compiling("auto", 1000.0, "cuda", decoding=700.0)[0]
+    on_gpu = plan(10**7, device="cuda", n_jobs=1, decode="gpu")
+    assert on_gpu.is_compiled
+    waiting = plan(10**7, device="cuda", n_jobs=1).chosen[-1]
+    assert waiting.startswith("not compiled: compiling takes about 60 s and would save about 0 s")
 
 
 @pytest.mark.parametrize(

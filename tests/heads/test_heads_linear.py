@@ -165,6 +165,10 @@ def test_one_group_of_a_class_falls_back_with_a_warning(two):
     groups = np.where(y == "class0", 0, np.arange(len(y)))
     with pytest.warns(UserWarning, match="class class0 has one picture or group"):
         SVMHead().fit(X, y, groups=groups)
+    # Of many pictures too: it is groups that are counted.
+    groups = np.where(y == "class1", -1, np.arange(len(y)))
+    with pytest.warns(UserWarning, match="class class1 has one picture or group"):
+        SVMHead().fit(X, y, groups=groups)
 
 
 @pytest.mark.parametrize("kind", LINEAR)

@@ -148,6 +148,15 @@ def test_a_dangling_link_stays_in_to_be_reported_and_a_pipe_is_left_out(tmp_path
     assert pictures.left_out == 2
 
 
+def test_a_link_to_itself_is_a_bad_picture_like_a_dangling_one(tmp_path: Path) -> None:
+    fill(tmp_path, "a/1.jpg")
+    for name in ("a/2.jpg", "loop"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    pictures = load_pictures(tmp_path)
+    assert names(tmp_path, pictures) == ["a/1.jpg", "a/2.jpg"]
+    assert pictures.left_out == 1
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the file system refuses such names")
 def test_names_that_are_not_utf8_are_kept_and_can_be_read(tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9.png")

@@ -15,11 +15,13 @@ from tlfeatures.store import (
     CodeCache,
     Probes,
     _gc,
+    _take,
     cache_info,
     compiled_path,
     compiled_totals,
     export_folder,
     find_folder,
+    folder_size,
     gc_cache,
     list_compiled,
     mark_compiled,
@@ -29,6 +31,7 @@ from tlfeatures.store import (
     verify_cache,
 )
 from tlfeatures.store._shard import shard_name
+from tlfeatures.store._verify import visit_all
 
 
 def offset_of(path, name="codes"):
@@ -145,7 +148,8 @@ def make_folder(root, spec, rows, days_ago):
     cache = CodeCache(root, spec)
     cache.publish(np.frombuffer(key_of(1), "S16"), rows[:1])
     when = time.time() - days_ago * 86400
-    os.utime(cache.folder / "meta.json", (when, when))
+    for path in (cache.folder / "meta.json", cache.folder):
+        os.utime(path, (when, when))
     return cache.folder
 
 
@@ -181,6 +185,26 @@ def test_a_dry_run_takes_nothing_away(aged, tmp_path):
 def test_reading_and_writing_count_as_use(aged, tmp_path, spec, rows):
     CodeCache(tmp_path, other_spec(spec, layer="layer100")).read([key_of(1)])
     assert [e.folder for e in gc_cache(tmp_path, keep_days=5).removed] == [aged[10]]
+
+
+def test_shards_count_as_use_where_meta_json_may_not_be_touched(aged, tmp_path, spec, rows):
+    """Another user's folder, in which one may write files of one's own."""
+    meta = aged[100] / "meta.json"
+    before = meta.stat().st_mtime_ns
+    cache = CodeCache(tmp_path, other_spec(spec, layer="layer100"))
+    cache.publish(np.frombuffer(key_of(2), "S16"), rows[:1])
+    os.utime(meta, ns=(before, before))
+    assert [e.folder for e in gc_cache(tmp_path, keep_days=5).removed] == [aged[10]]
+
+
+def test_the_size_of_a_folder_is_that_of_its_files_whatever_else_is_there(filled):
+    known = verify_cache(filled.root).bytes
+    assert folder_size(filled.root) == known
+    (filled.folder / "broken").mkdir()
+    (filled.folder / "broken" / "x.h5").write_bytes(b"12345")
+    (filled.folder / "gone").symlink_to("nowhere")
+    assert folder_size(filled.root) == known + 5
+    assert folder_size(filled.root / "nothing") == 0
 
 
 def test_a_folder_used_within_the_hour_stays_whatever_its_size(filled):
@@ -398,6 +422,67 @@ def test_broken_shards_and_contradicting_probes_are_refused(filled, tmp_path, sp
     other.write_probes(Probes(rows[1:4] * 1.01, {}))
     (refused,) = merge_caches(filled.root, other.root).refused
     assert "probe pictures differ" in refused.reason
+
+
+def test_probes_without_shards_are_compared_too(tmp_path, spec, rows):
+    """An own network's are written before its first row is."""
+    mine, other = (CodeCache(tmp_path / name, spec) for name in ("mine", "other"))
+    mine.write_probes(Probes(rows[1:4], {}))
+    other.publish(np.frombuffer(key_of(50), "S16"), rows[:1])
+    (unknown,) = merge_caches(mine.root, other.root).refused
+    assert "only one side" in unknown.reason
+    other.write_probes(Probes(rows[1:4] * 1.01, {}))
+    (refused,) = merge_caches(mine.root, other.root).refused
+    assert "probe pictures differ" in refused.reason
+    assert not mine.list_shards()
+
+
+def test_damaged_probes_of_the_other_cache_refuse_their_folder_alone(tmp_path, spec, rows):
+    mine = CodeCache(tmp_path / "mine", spec)
+    for layer in ("layer1", "layer2"):
+        other = CodeCache(tmp_path / "other", other_spec(spec, layer=layer))
+        other.publish(np.frombuffer(key_of(50), "S16"), rows[:1])
+        other.write_probes(Probes(rows[1:4], {}))
+        if layer == "layer1":
+            (other.folder / "probes.json").write_text("{}")
+            broken = other.folder
+    done = merge_caches(mine.root, other.root)
+    assert (done.shards, [problem.path for problem in done.refused]) == (1, [broken])
+    assert "probes.json is damaged" in done.refused[0].reason
+
+
+def test_shards_that_are_merged_while_they_are_taken_are_not_missed(
+    tmp_path, spec, rows, monkeypatch
+):
+    other = CodeCache(tmp_path / "other", spec)
+    small = [other.publish(np.frombuffer(key_of(i), "S16"), rows[i : i + 1]) for i in range(3)]
+    check, left = _take.check_file, [1]
+
+    def merge_first(path, spec):
+        if left and left.pop():
+            keys = np.frombuffer(b"".join(key_of(i) for i in range(3)), "S16")
+            other.publish(keys, rows[:3])
+            for each in small:
+                each.unlink()
+        return check(path, spec)
+
+    monkeypatch.setattr(_take, "check_file", merge_first)
+    done = merge_caches(tmp_path / "mine", other.root)
+    assert (done.rows, done.present, done.refused) == (3, 0, [])
+    mine = CodeCache(tmp_path / "mine", spec)
+    np.testing.assert_array_equal(mine.read([key_of(i) for i in range(3)]), rows[:3])
+
+
+def test_files_that_vanish_again_and_again_are_not_taken_for_seen(tmp_path):
+    visited = []
+
+    def gone(path):
+        visited.append(path)
+        raise FileNotFoundError
+
+    assert not visit_all(lambda: [tmp_path / "a"], gone)
+    assert len(visited) > 1
+    assert visit_all(lambda: [tmp_path / "a", tmp_path / "b"], lambda path: None)
 
 
 def test_a_folder_is_found_by_the_beginning_of_its_name_or_key(filled, spec):

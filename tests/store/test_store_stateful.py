@@ -114,9 +114,9 @@ class Store(RuleBasedStateMachine):
     @rule(is_old=st.booleans())
     def collect(self, is_old):
         """A folder used of late stays; an old one goes whole."""
-        meta = self.cache.folder / "meta.json"
         if is_old:
-            os.utime(meta, (1, 1))
+            for path in (self.cache.folder / "meta.json", self.cache.folder):
+                os.utime(path, (1, 1))
         gc_cache(self.cache.root, keep_days=1)
         if is_old:
             self.model = {}

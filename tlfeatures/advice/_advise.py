@@ -19,10 +19,10 @@ from tlfeatures.advice._rules import Recommendation, choose
 from tlfeatures.advice._sample import LEAST_A_CLASS, rows_to_probe, usable_rows
 from tlfeatures.advice._similarity import head_answers, probe_depths
 from tlfeatures.advice._size import measure_size
-from tlfeatures.errors import LabelsError, PicturesError
+from tlfeatures.errors import LabelsError
 from tlfeatures.evaluation import make_split
 from tlfeatures.extraction import CNNCodes, extract_layers
-from tlfeatures.pictures import Pictures, estimate_range
+from tlfeatures.pictures import Pictures, check_readable, estimate_range
 
 if TYPE_CHECKING:
     from tlfeatures.advice._network import Depths
@@ -240,10 +240,7 @@ def take_sides(pictures: Pictures, codes: CNNCodes, test: float | None, random_s
     started = time.perf_counter()
     extraction = codes.extract(pictures)
     kept = extraction.pictures
-    if not len(kept):
-        raise PicturesError(
-            f"none of the {len(pictures)} pictures can be read; see the reasons given."
-        )
+    check_readable(pictures, kept, extraction.bad)
     split = make_split(labels_of(kept), kept.split, kept.groups, test, None, random_state)
     training, held_out = (
         Pictures(side.items, side.labels, groups=side.groups, names=side.paths)

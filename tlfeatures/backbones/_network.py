@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import torch
@@ -105,13 +105,21 @@ def normalise(batch: torch.Tensor, preprocessing: AnyPreprocessing) -> torch.Ten
         batch = batch.flip(3)
     n, height, width, channels = batch.shape
     # Over whole lines of pixels: over the three channels alone it takes several times as long.
-    mean, std = (
-        torch.tensor(numbers, dtype=torch.float32, device=batch.device).repeat(width)
-        for numbers in (preprocessing.mean, preprocessing.std)
-    )
+    of_channels = ((preprocessing.divide_by,) * 3, preprocessing.mean, preprocessing.std)
+    divide_by, mean, std = (_line(tuple(each), width, batch.device) for each in of_channels)
     lines = batch.reshape(n, height, width * channels).to(torch.float32)
-    x = lines.div_(preprocessing.divide_by).sub_(mean).div_(std)
+    x = lines.div_(divide_by).sub_(mean).div_(std)
     return x.view(n, height, width, channels).permute(0, 3, 1, 2)
+
+
+@lru_cache(maxsize=32)
+def _line(numbers: tuple[float, ...], width: int, device: torch.device) -> torch.Tensor:
+    """The channels' numbers for a line of pixels, float32, on the device once for all batches.
+
+    A tensor also of the divisor: a GPU multiplies by the inverse of a number, less exactly.
+    """
+    with torch.inference_mode(mode=False):  # for batches of any kind
+        return torch.tensor(numbers, dtype=torch.float32).repeat(width).to(device)
 
 
 def network_input(

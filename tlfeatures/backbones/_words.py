@@ -21,7 +21,7 @@ def random_seed(weights: str | None) -> int | None:
     if weights is None or weights.partition(":")[0] != "random":
         return None
     seed = weights.partition(":")[2] or "0"
-    if not seed.isdigit():
+    if not seed.isdecimal():
         raise UsageError(f"weights {weights!r}: write 'random' or 'random:SEED', SEED a number.")
     return int(seed)
 

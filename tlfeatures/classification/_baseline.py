@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -15,13 +16,21 @@ from sklearn.base import clone
 
 from tlfeatures.classification._classifier import TransferClassifier, as_codes
 from tlfeatures.classification._controls import histogram_codes, pixel_codes
-from tlfeatures.errors import LabelsError, PicturesError, UsageError
+from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
 from tlfeatures.extraction import CNNCodes, check_preprocessing
 from tlfeatures.heads import HEADS, choose_head, make_head
-from tlfeatures.pictures import Pictures, estimate_range, find_exact_copies, load_pictures
+from tlfeatures.pictures import (
+    Pictures,
+    check_readable,
+    estimate_range,
+    find_exact_copies,
+    load_pictures,
+)
+from tlfeatures.store import CodeSpec
 
 CONTROL_LIMIT = 2000  # pictures; a control is a rough measure
+GEOMETRY = ("resize", "input_size", "crop", "interpolation")
 COPIES_NAMED = 5
 
 
@@ -113,7 +122,7 @@ def evaluate_baseline(
     backbone: str | CNNCodes = "resnet50",
     *,
     heads: Sequence[str] = tuple(HEADS),
-    test: str | float | Pictures | None = None,
+    test: str | os.PathLike[str] | float | Pictures | None = None,
     train_per_class: int | None = None,
     random_state: int = 0,
     say: Callable[[str], None] = lambda words: None,
@@ -121,8 +130,8 @@ def evaluate_baseline(
     """Score every head on held-out pictures, beside what trivial methods reach on the same split.
 
     Split: the test folder if there is one, else val, else a stratified 25 % that respects groups.
-    C, the head and everything else are chosen inside the training side. Controls use at most
-    2,000 pictures.
+    C, the head and everything else are chosen inside the training side. Controls use about 2,000
+    pictures.
 
     Parameters
     ----------
@@ -146,6 +155,8 @@ def evaluate_baseline(
     ------
     LabelsError
         If there are no labels, or too few classes or pictures to hold any out.
+    PicturesError
+        If none can be read, or none of a side.
     UsageError
         If a head is unknown.
     """
@@ -163,16 +174,14 @@ def evaluate_baseline(
         codes_of.set_params(range=estimate_range(pictures) or "full")
     with _timed(seconds, "extract"):
         extraction = codes_of.extract(pictures)
-    kept, labels = extraction.pictures, extraction.pictures.labels
-    if labels is None or not len(labels):
-        raise PicturesError(
-            f"none of the {len(pictures)} pictures can be read; see the reasons given."
-        )
+    kept = extraction.pictures
+    labels: Any = kept.labels
+    check_readable(pictures, kept, extraction.bad)
     with _timed(seconds, "doctor"):
         warning = check_preprocessing(extraction, codes_of.request(), codes_of.run_options(), say)
         notes += [warning] if warning else []
     split = make_split(labels, kept.split, kept.groups, share, train_per_class, random_state)
-    notes += [*split.warnings, *_copies(kept, extraction.codes.keys, split)]
+    notes += [*split.warnings, *_alike(kept, split), *_copies(kept, extraction.codes.keys, split)]
     X, groups = np.asarray(extraction.codes), kept.groups
     train, held_out = split.train, split.test
     train_groups = None if groups is None else groups[train]
@@ -185,8 +194,8 @@ def evaluate_baseline(
         scores = {n: score(labels[held_out], fitted[n].predict(X[held_out])) for n in unfitted}
     with _timed(seconds, "controls"), _collected(notes):
         say("controls: pixels, colours, random weights, majority, shuffled labels")
-        controls = _controls(codes_of, kept, X, split, fitted[name], random_state, notes)
-    spec = extraction.codes.spec
+        spec = extraction.codes.spec
+        controls = _controls(codes_of, kept, X, split, fitted[name], spec, random_state, notes)
     return Baseline(
         classes=sorted(set(labels.tolist())),
         protocol=split.protocol,
@@ -221,12 +230,9 @@ def evaluate_model(model: TransferClassifier, pictures: Pictures) -> ModelScore:
             "the pictures have no labels; use a folder of class folders or a manifest."
         )
     extraction = model.codes_.extract(pictures)
-    labels = extraction.pictures.labels
-    if labels is None or not len(labels):
-        raise PicturesError(
-            f"none of the {len(pictures)} pictures can be read; see the reasons given."
-        )
-    unknown = sorted(set(labels.tolist()) - set(model.classes_.tolist()))
+    labels: Any = extraction.pictures.labels
+    check_readable(pictures, extraction.pictures, extraction.bad, sides=False)
+    unknown = sorted(map(str, set(labels.tolist()) - set(model.classes_.tolist())))
     notes = [f"the model knows no class {', '.join(unknown)}; those pictures count as wrong."]
     result = score(labels, model.head_.predict(np.asarray(extraction.codes)))
     head = _head_result(result, model.head_)
@@ -235,19 +241,31 @@ def evaluate_model(model: TransferClassifier, pictures: Pictures) -> ModelScore:
     )
 
 
-def _with_test(pictures: Pictures, test: str | Pictures | None) -> Pictures:
+def _with_test(pictures: Pictures, test: str | os.PathLike[str] | Pictures | None) -> Pictures:
     """The pictures with a split column that holds out `test`."""
     if test is None:
         return pictures
-    other = load_pictures(test) if isinstance(test, str) else test
+    other = test if isinstance(test, Pictures) else load_pictures(test)
     if pictures.labels is None or other.labels is None:
         raise LabelsError("both sides need labels; use folders of class folders.")
     return Pictures(
         [*pictures.items, *other.items],
         [*pictures.labels, *other.labels],
         ["train"] * len(pictures) + ["test"] * len(other),
+        _groups_of(pictures, other),
         names=[*pictures.paths, *other.paths],
     )
+
+
+def _groups_of(*sides: Pictures) -> list[str] | None:
+    """The groups of all sides, where one has any; a picture without is a group of its own."""
+    if all(side.groups is None for side in sides):
+        return None
+    found: list[str] = []
+    for number, side in enumerate(sides):
+        own = [f"picture {i} of side {number}" for i in range(len(side))]
+        found += own if side.groups is None else [str(group) for group in side.groups]
+    return found
 
 
 def _controls(
@@ -256,22 +274,24 @@ def _controls(
     X: NDArray[np.float32],
     split: Split,
     chosen: Any,
+    spec: CodeSpec,
     random_state: int,
     notes: list[str],
 ) -> dict[str, Control]:
-    train, held_out = _thin_out(split, random_state)
+    train, held_out = _thin_out(split, np.asarray(pictures.labels), random_state)
     if len(train) + len(held_out) < len(split.train) + len(split.test):
         notes.append(f"controls use {len(train)} training and {len(held_out)} test pictures.")
     labels: Any = pictures.labels
     y_train, y_test = labels[train], labels[held_out]
     rows = np.concatenate([train, held_out])
     both, n = pictures[rows], len(train)
+    groups = None if pictures.groups is None else pictures.groups[train]
 
     def judged(codes: NDArray[np.float32], head: Any) -> Control:
-        fitted = head.fit(codes[:n], y_train)
+        fitted = head.fit(codes[:n], y_train, groups=groups)
         return _control(score(y_test, fitted.predict(codes[n:])))
 
-    random_codes = clone(codes_of).set_params(weights="random", on_bad="raise")
+    random_codes = _at_random(codes_of, spec)
     options = codes_of.decode_options()
     controls = {
         "pixels": judged(pixel_codes(both, options), make_head("logistic")),
@@ -285,16 +305,43 @@ def _controls(
     return controls
 
 
-def _thin_out(split: Split, random_state: int) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """At most 2,000 pictures, both sides in proportion; all where there are fewer."""
-    total = len(split.train) + len(split.test)
-    if total <= CONTROL_LIMIT:
+def _at_random(codes_of: CNNCodes, spec: CodeSpec) -> CNNCodes:
+    """The same network on the same squares, with weights that were drawn."""
+    made: CNNCodes = clone(codes_of).set_params(weights="random", weights_id=None, on_bad="raise")
+    if "resize" in spec.preprocessing:  # else one's own function, which has them in itself
+        made.set_params(**{name: spec.preprocessing[name] for name in GEOMETRY})
+    return made
+
+
+def _thin_out(
+    split: Split, y: NDArray[Any], random_state: int
+) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """About 2,000 pictures, both sides in proportion; all where there are fewer.
+
+    Of the training side 1,000 at least, so that controls learn from as many as the heads where
+    these have few, and two of each class.
+    """
+    n_train, n_test = len(split.train), len(split.test)
+    if n_train + n_test <= CONTROL_LIMIT:
         return split.train, split.test
     rng = np.random.default_rng(random_state)
-    n_train = max(1, min(CONTROL_LIMIT - 1, round(CONTROL_LIMIT * len(split.train) / total)))
-    train = rng.choice(split.train, min(n_train, len(split.train)), replace=False)
-    test = rng.choice(split.test, min(CONTROL_LIMIT - n_train, len(split.test)), replace=False)
-    return np.sort(train), np.sort(test)
+    share = round(CONTROL_LIMIT * n_train / (n_train + n_test))
+    most = max(CONTROL_LIMIT // 2, CONTROL_LIMIT - n_test, share)
+    train = split.train if n_train <= most else _draw_evenly(split.train, y, most, rng)
+    most = min(n_test, max(CONTROL_LIMIT // 4, CONTROL_LIMIT - len(train)))
+    return train, np.sort(rng.choice(split.test, most, replace=False))
+
+
+def _draw_evenly(
+    rows: NDArray[np.intp], y: NDArray[Any], n: int, rng: np.random.Generator
+) -> NDArray[np.intp]:
+    """About n of the rows: of each class its share, and two at least where it has them."""
+    drawn: list[NDArray[np.intp]] = []
+    for label in np.unique(y[rows]):
+        of_class = rows[y[rows] == label]
+        wanted = max(2, n * len(of_class) // len(rows))
+        drawn.append(rng.permutation(of_class)[:wanted])
+    return np.sort(np.concatenate(drawn))
 
 
 def _control(result: Score) -> Control:
@@ -317,6 +364,19 @@ def _classifier(codes: CNNCodes, name: str, head: Any, spec: Any) -> TransferCla
     model.codes_, model.head_, model.head_name_, model.spec_ = codes, head, name, spec
     model.classes_ = head.classes_
     return model
+
+
+def _alike(pictures: Pictures, split: Split) -> list[str]:
+    """That intervals, which count every picture, are too narrow where pictures of a group test."""
+    if pictures.groups is None:
+        return []
+    n_groups = len(set(pictures.groups[split.test].tolist()))
+    if n_groups == len(split.test):
+        return []
+    return [
+        f"the {len(split.test)} test pictures are of {n_groups} groups; the intervals count each "
+        "picture by itself, so where pictures of a group are alike they are too narrow."
+    ]
 
 
 def _copies(pictures: Pictures, keys: Sequence[bytes], split: Split) -> list[str]:

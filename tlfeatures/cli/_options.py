@@ -276,6 +276,6 @@ def parse_range(word: str) -> tuple[float, float] | None:
 def _number(name: str, word: str) -> int | None:
     if word == "auto":
         return None
-    if not word.isdigit() or int(word) < 1:
+    if not word.isdecimal() or int(word) < 1:
         raise UsageError(f"{name} {word!r}: write a number of at least 1, or auto.")
     return int(word)

@@ -13,7 +13,7 @@ import click
 from tlfeatures.backbones import licence_note
 from tlfeatures.cli._progress import ProgressLine, printable
 from tlfeatures.extraction import specs_of
-from tlfeatures.store import cache_info, cache_totals, compiled_totals, list_compiled
+from tlfeatures.store import folder_size
 
 if TYPE_CHECKING:
     from tlfeatures.classification import Baseline
@@ -86,8 +86,8 @@ def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()
 
 def say_cache(root: Path, line: ProgressLine) -> None:
     """Where the cache is and its size."""
-    size = cache_totals(cache_info(root))[1] + compiled_totals(list_compiled(root))[1]
-    line.say(f"cache: {root} ({size / 1e6:.1f} MB)")
+    if not line.quiet:
+        line.say(f"cache: {root} ({folder_size(root) / 1e6:.1f} MB)")
 
 
 def exit_code(bad: Sequence[Any], strict: bool) -> int:

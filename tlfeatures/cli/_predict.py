@@ -41,11 +41,11 @@ def command(model: str, images: tuple[str, ...], top: int, out: str | None, **gi
         for row in result.predictions:
             click.echo(printable(f"{row.path}\t{row.label}\t{percent(row.probability)} %"))
     say_bad(result.bad, words.progress)
-    return exit_code(result.bad, given["strict"])
+    return exit_code(result.bad, given["strict"] or not result.predictions)
 
 
 def take_images(images: tuple[str, ...]) -> Any:
-    """Pictures of one folder or manifest, or the list of files."""
+    """Pictures of one folder or manifest, or of a list of files and folders."""
     from pathlib import Path
 
     from tlfeatures.pictures import Pictures, load_pictures
@@ -54,4 +54,7 @@ def take_images(images: tuple[str, ...]) -> Any:
         Path(images[0]).is_dir() or images[0].lower().endswith((".csv", ".parquet"))
     ):
         return load_pictures(images[0])
-    return Pictures(list(images))
+    found: list[str] = []
+    for each in images:
+        found += load_pictures(each).paths if Path(each).is_dir() else [each]
+    return Pictures(found)

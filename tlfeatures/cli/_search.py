@@ -17,7 +17,14 @@ from tlfeatures.cli._options import (
     options,
     take_both,
 )
-from tlfeatures.cli._output import exit_code, print_json, say_bad, say_cache, say_plan
+from tlfeatures.cli._output import (
+    as_bad,
+    exit_code,
+    print_json,
+    say_bad,
+    say_cache,
+    say_plan,
+)
 from tlfeatures.cli._progress import printable
 
 
@@ -50,7 +57,8 @@ def command(
             [{k: v for k, v in asdict(hit).items() if k != "row"} for hit in hits] for hits in found
         ]
         both = zip(queries, rows, strict=True)
-        print_json({"queries": [{"path": q, "neighbours": hits} for q, hits in both]})
+        found_of = [{"path": query, "neighbours": hits} for query, hits in both]
+        print_json({"queries": found_of, "bad": as_bad(index.bad_)})
     else:
         for query, hits in zip(queries, found, strict=True):
             click.echo(printable(query))

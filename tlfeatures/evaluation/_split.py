@@ -223,13 +223,28 @@ def _hold_out(y: Labels, groups: Labels | None, share: float, rng: np.random.Gen
     wanted = np.clip(np.round(share * sizes), 1, sizes - 1)
     held = np.zeros(len(sizes))
     chosen: list[int] = []
+
+    def gain(rows: Ints) -> float:
+        """By how much a group brings its classes nearer; -inf if it leaves one nothing."""
+        after = held + np.bincount(encoded[rows], minlength=len(sizes))
+        is_last = ((after >= sizes) & (after > held)).any()
+        return -np.inf if is_last else float((abs(wanted - held) - abs(wanted - after)).sum())
+
+    def take(rows: Ints) -> None:
+        held[:] += np.bincount(encoded[rows], minlength=len(sizes))
+        chosen.extend(rows)
+
+    left = []
     for rows in _shuffled_groups(groups, len(y), rng):
-        classes, counts = np.unique(encoded[rows], return_counts=True)
-        after = held[classes] + counts
-        gain = np.abs(wanted - held)[classes] - np.abs(wanted[classes] - after)
-        if gain.sum() > 0 and (after < sizes[classes]).all():
-            held[classes] = after
-            chosen.extend(rows)
+        if gain(rows) > 0:
+            take(rows)
+        else:
+            left.append(rows)
+    for label in range(len(sizes)):  # groups may be too large to bring a class nearer its share
+        if not held[label]:
+            best = max((rows for rows in left if label in encoded[rows]), key=gain, default=None)
+            if best is not None and gain(best) > -np.inf:
+                take(best)
     return np.sort(np.array(chosen, dtype=np.intp))
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tlfeatures.extraction._doctor import Diagnosis, diagnose
     from tlfeatures.extraction._doctor_examination import Finding
     from tlfeatures.extraction._estimator import CNNCodes
-    from tlfeatures.extraction._settings import exact_products
+    from tlfeatures.extraction._settings import exact_products, is_out_of_memory
 
 __all__ = [
     "COMPILES",
@@ -55,6 +55,7 @@ __all__ = [
     "extract_codes",
     "extract_layers",
     "has_bf16",
+    "is_out_of_memory",
     "next_contract",
     "open_engine",
     "resolve_device",
@@ -69,6 +70,7 @@ _LATER = {
     "Finding": "_doctor_examination",
     "diagnose": "_doctor",
     "exact_products": "_settings",
+    "is_out_of_memory": "_settings",
 }
 
 

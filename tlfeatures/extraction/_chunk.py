@@ -42,6 +42,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 _log = logging.getLogger(__name__)
 REMEMBER_EVERY_S = 5.0  # bad pictures found so far
+NOT_FINITE = "the network gives NaN or infinity for it; try precision float32"
 AHEAD = 4  # tasks a thread may be ahead of the network; bounds the memory
 
 
@@ -194,7 +195,12 @@ def _engine_of(run: Run, stores: Sequence[CodeCache]) -> Engine:
             engine = run.make_engine(run.specs)
             check_probes(engine, stores)
             _engine[run.token] = engine
-        return _engine[run.token]
+        engine = _engine[run.token]
+        # Read also to be written again with the next rows, should the folder be taken away.
+        bare = [store for store in stores if store.read_probes() is None]
+        if bare:
+            check_probes(engine, bare)
+        return engine
 
 
 def forget_engine(run: Run) -> None:
@@ -376,10 +382,12 @@ class _Chunk:
             self.done.notes[words] = (count + 1, first)
 
     def _write(self, writers: Sequence[ShardWriter], computed: _Computed) -> None:
-        """Append to each store the rows that it lacks."""
+        """Append to each store the rows that it lacks; a picture without numbers is a bad one."""
         rows = computed.rows
+        is_finite = np.all([np.isfinite(codes).all(axis=1) for codes in computed.codes], axis=0)
+        self.done.bad.update({rows[j].key: NOT_FINITE for j in np.flatnonzero(~is_finite)})
         for i, (writer, values) in enumerate(zip(writers, computed.codes, strict=True)):
-            lacking = [j for j, row in enumerate(rows) if i in row.lacks]
+            lacking = [j for j, row in enumerate(rows) if i in row.lacks and is_finite[j]]
             if lacking:
                 writer.append([rows[j].key for j in lacking], values[lacking])
                 self.done.computed[i] += len(lacking)

@@ -123,6 +123,7 @@ def compile_cut(
                 return _load(path)
         if not may_compile:
             return None
+        _check_toolkit(batch.device.type)
         started = time.perf_counter()
         _log.info("compiling %s, which takes up to a minute", name)
         _compile(cut, batch, precision, path)
@@ -132,6 +133,22 @@ def compile_cut(
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         _log.warning("%s is not compiled: %s", name, line[:200])
         return None
+
+
+def _check_toolkit(device: str) -> None:
+    """Say at once what the compiler would say after a minute's work.
+
+    Raises
+    ------
+    RuntimeError
+        If code for a GPU cannot be built for lack of NVIDIA's headers, which torch does not bring.
+    """
+    if device != "cuda" or torch.version.hip is not None or os.environ.get("CUDA_HOME"):
+        return
+    from torch.utils import cpp_extension  # looks for one beside the compiler too
+
+    if cpp_extension.CUDA_HOME is None:
+        raise RuntimeError("no CUDA toolkit is found; install one and set CUDA_HOME to its folder")
 
 
 def _load(path: Path) -> Any:

@@ -6,7 +6,10 @@ does not take (other formats, CMYK, damaged files) is decoded by Pillow, which n
 
 from __future__ import annotations
 
+import contextlib
 import io
+import threading
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,6 +18,8 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional
 
 from tlfeatures.backbones import is_thin
+from tlfeatures.errors import UsageError
+from tlfeatures.extraction._settings import is_out_of_memory
 from tlfeatures.pictures import orientation_of
 
 if TYPE_CHECKING:
@@ -29,6 +34,27 @@ INTERPOLATIONS = {
     "bicubic": functional.InterpolationMode.BICUBIC,
 }
 QUARTERS = {3: 2, 4: 2, 6: 3, 7: 2, 8: 1}  # by EXIF orientation, counter-clockwise
+_of_thread = threading.local()
+
+
+def check_decoder(device: str) -> None:
+    """Decode one small file there, for otherwise Pillow would quietly decode all.
+
+    Raises
+    ------
+    UsageError
+        If torchvision cannot.
+    """
+    data = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(data, "JPEG")
+    try:
+        with _own_stream(device):
+            _decode(data.getvalue(), device)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        line = str(error).strip().partition("\n")[0][-200:]  # it begins with folders
+        raise UsageError(f"torchvision decodes no JPEG files here ({line}); try fast.") from error
 
 
 def prepare_on_device(
@@ -56,12 +82,16 @@ def prepare_on_device(
     """
     try:
         return _prepare(data, preprocessing, options, device)
-    except torch.OutOfMemoryError:
-        torch.cuda.empty_cache()
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+    torch.cuda.empty_cache()
     try:
         return _prepare(data, preprocessing, options, device)
-    except torch.OutOfMemoryError as error:
-        raise MemoryError(str(error)) from error
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def _prepare(
@@ -70,14 +100,28 @@ def _prepare(
     orientation = _plain_jpeg(data, options)
     if orientation is None or preprocessing.interpolation not in INTERPOLATIONS:
         return None
+    with _own_stream(device):
+        try:
+            picture = _upright(_decode(data, device), orientation)
+            made = _resize(picture, preprocessing)
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            return None  # damaged, or made so much smaller that the device has no kernel for it
+        if made is not None and made.is_cuda:  # its memory is not free before batches have it
+            made.record_stream(torch.cuda.default_stream())
+    return made
+
+
+def _decode(data: bytes, device: str) -> torch.Tensor:
+    """A picture (3, H, W), uint8."""
     encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-    try:
-        picture = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError:  # damaged
-        return None
-    picture = _upright(picture, orientation)
+    made: torch.Tensor = decode_jpeg(encoded, mode=ImageReadMode.RGB, device=device)
+    return made
+
+
+def _resize(picture: torch.Tensor, preprocessing: Preprocessing) -> torch.Tensor | None:
+    """The network's square, (side, side, 3); None of pictures too thin for this way."""
     height, width = picture.shape[1:]
     if is_thin((width, height)):
         return None
@@ -86,8 +130,26 @@ def _prepare(
     picture = functional.resize(picture, [height, width], interpolation=way, antialias=True)
     if preprocessing.crop != "none":
         picture = functional.center_crop(picture, [side, side])
-    made: torch.Tensor = picture.permute(1, 2, 0)
-    return made
+    return picture.permute(1, 2, 0)
+
+
+@contextlib.contextmanager
+def _own_stream(device: str) -> Iterator[None]:
+    """On a GPU work on a stream of this thread's, done when the block is left.
+
+    The decoder writes on a stream of torchvision's own, which does not wait for others, into memory
+    that is free as the allocator sees it on this one: nothing may be left here that still reads it.
+    """
+    if device != "cuda":
+        yield
+        return
+    if not hasattr(_of_thread, "stream"):
+        _of_thread.stream = torch.cuda.Stream()
+    with torch.cuda.stream(_of_thread.stream):
+        try:
+            yield
+        finally:
+            _of_thread.stream.synchronize()
 
 
 def _plain_jpeg(data: bytes, options: DecodeOptions) -> int | None:

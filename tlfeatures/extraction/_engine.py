@@ -29,7 +29,7 @@ from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
 from tlfeatures.extraction._plan import CPU_BATCH
-from tlfeatures.extraction._settings import DTYPES, computing
+from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
 
 if TYPE_CHECKING:
@@ -105,6 +105,10 @@ class TorchEngine:
             self._try()
         if means.batch_size is None and means.device == "cuda":
             self.batch_size = self._fitting_batch()
+        if means.decode == "gpu":
+            from tlfeatures.extraction._device_decode import check_decoder
+
+            check_decoder(means.device)
         self.is_compiled = False
         if means.compiled_in is not None:
             self._compile(whole, means, means.compiled_in)
@@ -133,16 +137,17 @@ class TorchEngine:
             with computing(self.device, self.precision):
                 codes = self.backbone.codes(batch)
             if self.precision == "fp16" and not all(np.isfinite(each).all() for each in codes):
+                _say_overflow(self.backbone.name)
                 with computing(self.device, "float32"):
                     codes = self.backbone.codes(batch)
             if isinstance(self.backbone.cut, CompiledCut) and self.backbone.cut.has_failed:
                 self._drop_compiled()
             return codes
-        except torch.OutOfMemoryError:
-            if len(batch) < 2:
+        except RuntimeError as error:
+            if len(batch) < 2 or not is_out_of_memory(error):
                 raise
-            if self.device == "cuda":
-                torch.cuda.empty_cache()
+        if self.device == "cuda":  # what the error has held is free by now
+            torch.cuda.empty_cache()
         # One that was gathered before the size was halved needs no smaller size yet.
         is_late = len(batch) > self.batch_size
         half = self.batch_size if is_late else (len(batch) + 1) // 2
@@ -187,6 +192,7 @@ class TorchEngine:
         _, channels, *sides = self.backbone.input_shape
         is_ours = isinstance(self.backbone.preprocessing, Preprocessing)
         shape = (TRIED, *sides, channels) if is_ours else (TRIED, channels, *sides)
+        torch.cuda.empty_cache()  # what is kept for later counts as free
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         self.codes(np.zeros(shape, np.uint8 if is_ours else np.float32))
@@ -239,9 +245,9 @@ def batch_size_for(free: int, a_picture: int) -> int:
 def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
     """The network with fewer, larger operations, if its graph is known and it says the same.
 
-    On a CPU with oneDNN's fused operations, elsewhere with the batch norms folded. In half
-    precision the convolutions that look at pixels lose nothing of these: on a CPU they take them as
-    they are, where that can be, elsewhere they stay in float32.
+    On a CPU with oneDNN's fused operations, elsewhere with the batch norms folded. In bf16 the
+    convolutions that look at pixels lose nothing of these: on a CPU they take them as they are,
+    where that can be, elsewhere they stay in float32.
     """
     cut, preprocessing = backbone.cut, backbone.preprocessing
     if not isinstance(cut, fx.GraphModule):
@@ -275,6 +281,16 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
 def _say_unfused(name: str, reason: str) -> None:
     """Once in a process, however often a network is opened."""
     _log.warning("%s runs unfused, which is slower: %s", name, reason)
+
+
+@lru_cache(maxsize=64)
+def _say_overflow(name: str) -> None:
+    """Once in a process."""
+    _log.warning(
+        "numbers of %s leave the range of fp16; batches where they do are computed again in "
+        "float32, which takes several times as long; bf16 has the range",
+        name,
+    )
 
 
 def _noise(backbone: Backbone, n: int, device: str) -> torch.Tensor:
@@ -311,8 +327,11 @@ def _is_same(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], prec
 
 
 def _exact_enough(cut: nn.Module, precision: str) -> nn.Module:
-    """The network as it runs under autocast in that precision."""
-    if precision == "float32" or not isinstance(cut, fx.GraphModule):
+    """The network as it runs under autocast in that precision.
+
+    fp16 is eight times finer than bf16 and rounds normalised pixels finely enough.
+    """
+    if precision != "bf16" or not isinstance(cut, fx.GraphModule):
         return cut
     return keep_first_exact(cut)
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 HASHERS = min(16, os.cpu_count() or 1)  # threads
+REMEMBER_EVERY_S = 30.0  # digests found so far
 
 
 @dataclass(frozen=True)
@@ -356,6 +357,14 @@ def _make_keys(
             return b"", str(error)
 
     reasons: dict[int, str] = {}
+    number_of = {i: j for j, i in enumerate(files)}
+    new: list[int] = []  # numbers among the files
+
+    def remember() -> None:
+        memo.remember([paths[j] for j in new], facts[new], [digests[files[j]] for j in new])
+        new.clear()
+
+    remembered_at = time.monotonic()
     with ThreadPoolExecutor(HASHERS) as pool:
         try:
             answers = iter_ahead(pool, digest_of, [items[i] for i in unknown], 64)
@@ -363,11 +372,16 @@ def _make_keys(
                 digests[i] = digest
                 if reason:
                     reasons[i] = reason
+                elif i in number_of:
+                    new.append(number_of[i])
+                if time.monotonic() - remembered_at > REMEMBER_EVERY_S:  # a kill costs no more
+                    remember()
+                    remembered_at = time.monotonic()
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    new = [j for j, i in enumerate(files) if not known[j] and digests[i]]
-    memo.remember([paths[j] for j in new], facts[new], [digests[files[j]] for j in new])
+        finally:
+            remember()
     return [row_key(digest, options) if digest else b"" for digest in digests], reasons
 
 

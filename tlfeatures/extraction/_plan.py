@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 CPU_BATCH = 16
 MOST_THREADS = 16
+MOST_DECODERS = 32  # torch has no more streams, and no two decoders may share one
 CHUNK_S = 4.0  # a chunk's length on a core, so that progress is seen and the ends meet
 MOST_CHUNK = 1024
 START_S = 1.5  # by which workers begin later than this process would; 0.5 if it has no torch yet
@@ -82,6 +83,7 @@ def plan_run(n: int, request: BackboneRequest, run: RunOptions) -> Plan:
         batch_size=run.batch_size or CPU_BATCH,
         n_jobs=run.n_jobs,
         compile=run.compile,
+        decode=run.decode,
     )
 
 
@@ -94,6 +96,7 @@ def make_plan(
     batch_size: int,
     n_jobs: int | None = None,
     compile: str = "auto",  # noqa: A002  the option's name
+    decode: str = "exact",
 ) -> Plan:
     """Weigh what processes and a compiler cost at the start against what they save.
 
@@ -110,11 +113,16 @@ def make_plan(
         As the user wishes: processes on a CPU (1: this one), decoder threads on a GPU; negative
         counts from all cores, as in joblib.
     compile : {"auto", "on", "off"}
+    decode : {"exact", "fast", "gpu"}
     """
     plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
     is_fused = gflop_of(backbone) is not None  # timm's and one's own are not
-    is_compiled, reason = weigh_compiling(compile, seconds, device, is_fused=is_fused)
+    # Beside the network, where that is a GPU's.
+    decoding = 0.0 if decode == "gpu" else n * DECODE_S / min(plan.n_threads, n_cores())
+    is_compiled, reason = weigh_compiling(
+        compile, seconds, device, is_fused=is_fused, decoding=decoding
+    )
     chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)
     return replace(plan, is_compiled=is_compiled, chosen=chosen)
 
@@ -132,7 +140,7 @@ def _say_precision(precision: str, device: str, backbone: str | None) -> str:
 
 
 def weigh_compiling(
-    word: str, seconds: float, device: str, *, is_fused: bool = True
+    word: str, seconds: float, device: str, *, is_fused: bool = True, decoding: float = 0.0
 ) -> tuple[bool, str]:
     """Whether to compile, and why.
 
@@ -144,13 +152,15 @@ def weigh_compiling(
     device : str
     is_fused : bool, default=True
         Whether it runs in fused operations on a CPU.
+    decoding : float, default=0.0
+        Seconds that decoding takes at the same time, on a GPU.
     """
     if word != "auto":
         return word == "on", f"compile {word}, as asked"
     if device == "cpu":
         why = ", as fused operations are about as fast" if is_fused else ""
         return False, f"not compiled: on a CPU only if asked{why}"
-    saved = seconds * (1 - 1 / COMPILED_GAIN)
+    saved = max(seconds, decoding) - max(seconds / COMPILED_GAIN, decoding)
     words = f"compiling takes about {COMPILE_S:.0f} s and would save about {saved:.0f} s"
     return saved > COMPILE_S, words if saved > COMPILE_S else f"not compiled: {words}"
 
@@ -166,7 +176,7 @@ def _share_out(
         return Plan(n_threads=n_threads, batch_size=batch_size, most=n, chosen=(reason,))
 
     if device != "cpu":
-        decoders = n_jobs or threads
+        decoders = min(n_jobs or threads, MOST_DECODERS)
         return here(decoders, f"one process on {device}, {decoders} threads decode")
     seconds = DECODE_S + seconds_of(backbone, precision)
     most = max(batch_size, min(MOST_CHUNK, int(CHUNK_S / seconds)))

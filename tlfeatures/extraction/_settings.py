@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import re
 import sys
 import threading
 from collections import Counter
@@ -17,6 +18,12 @@ import torch
 DTYPES = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 PRECISION, EXACT, INHERITED = "fp32_precision", "ieee", "none"
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
+SHORT_OF_MEMORY = re.compile(
+    r"out of memory|not enough memory|can't allocate memory|ALLOC_FAILED"
+    r"|unable to find an engine to execute"  # cuDNN, when it found none whose workspace fits
+    r"|failed to (?!synchronize)[a-z ]+: 5\b",  # torchvision, of nvJPEG's allocator
+    re.IGNORECASE,
+)
 _lock = threading.Lock()
 _users: Counter[str] = Counter()
 _before: dict[str, list[Any]] = {}
@@ -79,6 +86,16 @@ def _c_library() -> Iterator[Any]:
     """glibc; where it is not the C library, what is asked of it is left undone."""
     with contextlib.suppress(OSError, AttributeError):
         yield ctypes.CDLL(None) if sys.platform.startswith("linux") else None
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it says that memory is short.
+
+    torch has a class for that on a GPU, but not for what its libraries or a CPU say.
+    """
+    is_known = isinstance(error, MemoryError | torch.OutOfMemoryError)
+    is_said = isinstance(error, RuntimeError) and bool(SHORT_OF_MEMORY.search(str(error)))
+    return is_known or is_said
 
 
 def exact_products() -> contextlib.AbstractContextManager[None]:

@@ -16,7 +16,14 @@ from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions, recall, settle
 from tlfeatures.extraction._plan import plan_run
 from tlfeatures.extraction._probes import check_probes
-from tlfeatures.store import OWN_CONTRACTS, CodeCache, CodeSpec, SpecMemo, newest_contract
+from tlfeatures.store import (
+    OWN_CONTRACTS,
+    CodeCache,
+    CodeSpec,
+    SpecMemo,
+    facts_of,
+    newest_contract,
+)
 
 PACKAGES = ("tlfeatures", "torch", "torchvision", "timm", "numpy", "pillow")
 
@@ -101,6 +108,7 @@ def _base_specs(
     if (remembered := _remembered(request, layers, run, tensors)) is not None:
         return remembered
     files = _weights_files(request) if _is_known(request, tensors) else None
+    before = facts_of(files or ())
     find = partial(_find_specs, request, layers, run, tensors)
     is_here = run.device == "cpu" and n > 0 and not cluster_size()
     n_workers = plan_run(n, request, run).n_workers if is_here else 1
@@ -109,7 +117,9 @@ def _base_specs(
     else:  # a download is for one process, and so is what it says meanwhile
         specs = find()
         files = _weights_files(request) if files is not None else None
-    if files is not None:
+    after = facts_of(files or ())
+    # A file that was replaced while it was read says nothing; one that was downloaded does.
+    if files is not None and all(before.get(path, facts) == facts for path, facts in after.items()):
         memo = SpecMemo(run.cache_dir)
         for layer, spec in zip(layers, specs, strict=True):
             memo.put(_words(replace(request, layer=layer), run), spec, files)

@@ -22,7 +22,13 @@ from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry,
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import ExtractionError, LabelsError, UsageError
 from tlfeatures.evaluation import make_split, paired_difference
-from tlfeatures.extraction import CNNCodes, Progress, has_bf16, resolve_device
+from tlfeatures.extraction import (
+    CNNCodes,
+    Progress,
+    has_bf16,
+    is_out_of_memory,
+    resolve_device,
+)
 from tlfeatures.finetuning._augment import (
     NONE,
     Augmentation,
@@ -31,7 +37,7 @@ from tlfeatures.finetuning._augment import (
 )
 from tlfeatures.finetuning._checkpoint import Checkpoint
 from tlfeatures.finetuning._data import LabelledPictures, seeded
-from tlfeatures.finetuning._net import TuningNet, is_memory, make_net
+from tlfeatures.finetuning._net import TuningNet, make_net
 from tlfeatures.finetuning._network import FineTuneNet, usual_length
 from tlfeatures.finetuning._plan import make_plan
 from tlfeatures.finetuning._rates import search_rate
@@ -223,7 +229,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         try:
             self._train(recipe, tasks)
         except (RuntimeError, MemoryError) as error:
-            if not is_memory(error):
+            if not is_out_of_memory(error):
                 raise
             raise ExtractionError(
                 f"the memory does not hold the training ({str(error).splitlines()[0][:80]}); use "
@@ -398,7 +404,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     ) -> FineTuneNet:
         codes = tasks[0].baseline.codes_
         if recipe.is_scratch:
-            codes = clone(codes).set_params(weights=f"random:{self.random_state}")
+            codes = clone(codes).set_params(weights=f"random:{self.random_state}", weights_id=None)
         some: Pictures = tasks[0].train[:64]
         with seeded(self.random_state):
             module = FineTuneNet(backbone, sizes, usual_length(codes.query(some)))

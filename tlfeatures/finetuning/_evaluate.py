@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlfeatures.classification import TransferClassifier
-from tlfeatures.errors import LabelsError, PicturesError
+from tlfeatures.errors import LabelsError
 from tlfeatures.evaluation import Score, make_split, mcnemar_p, score
 from tlfeatures.finetuning._classifier import FineTunedClassifier, as_codes_of
 from tlfeatures.finetuning._result import FINE_TUNED, FineTuning, HeldOut
-from tlfeatures.pictures import Pictures
+from tlfeatures.pictures import Pictures, check_readable
 
 
 def evaluate_finetuning(
@@ -56,11 +56,9 @@ def evaluate_finetuning(
     if shared_with is not None:
         shared = codes_of.extract(shared_with)
         shared_with, bad = shared.pictures, shared.bad
-    kept, labels = extraction.pictures, extraction.pictures.labels
-    if labels is None or not len(labels):
-        raise PicturesError(
-            f"none of the {len(pictures)} pictures can be read; see the reasons given."
-        )
+    kept = extraction.pictures
+    labels: Any = kept.labels
+    check_readable(pictures, kept, extraction.bad)
     seed = classifier.random_state
     split = make_split(labels, kept.split, kept.groups, test, None, seed)
     train, held_out = kept[split.train], kept[split.test]

@@ -12,7 +12,7 @@ from skorch.helper import predefined_split
 from torch import nn
 
 from tlfeatures.errors import ExtractionError
-from tlfeatures.extraction import exact_products
+from tlfeatures.extraction import exact_products, is_out_of_memory
 from tlfeatures.finetuning._network import FineTuneNet
 from tlfeatures.finetuning._parts import HEAD, Structure
 from tlfeatures.finetuning._recipes import Phase, Recipe
@@ -145,7 +145,7 @@ class TuningNet(NeuralNet):
             try:
                 return self._gather(batch)
             except (RuntimeError, MemoryError) as error:
-                if not is_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 self._take_smaller_parts(len(batch[0]), error)
 
@@ -257,11 +257,3 @@ def task_hits(scores: torch.Tensor, y: torch.Tensor, sizes: tuple[int, ...]) -> 
         hits += int((found == y[rows]).sum())
         first += size
     return hits
-
-
-def is_memory(error: BaseException) -> bool:
-    """Whether it says that memory is short; on a CPU torch has no class of its own for it."""
-    words = ("not enough memory", "can't allocate memory", "out of memory")
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
-        word in str(error) for word in words
-    )

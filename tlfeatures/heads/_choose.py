@@ -54,10 +54,11 @@ def choose_head(
     """Choose a head: the simplest that is within one standard error of the best.
 
     Each head predicts every training picture from the other folds. A linear head uses the folds
-    of its own C path: for each fold the C that the *other* folds chose, so that no picture helps
-    to choose the C it is judged with. The other heads are fitted once a fold. The standard error
-    is that of the paired difference to the best head (the one-standard-error rule of Breiman et
-    al. 1984, on differences). Simplest first: logistic, svm, knn, then others in the order given.
+    of its own C path: for each fold the C by which the pictures of the *other* folds were
+    predicted best (from all folds but their own, so this is less than a nested search). The other
+    heads are fitted once a fold. The standard error is that of the paired difference to the best
+    head (the one-standard-error rule of Breiman et al. 1984, on differences). Simplest first:
+    logistic, svm, knn, then others in the order given.
 
     Parameters
     ----------

@@ -136,7 +136,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
             return
         folds = make_folds(y, groups, self._seed())
         if folds is None:
-            self._warn_no_folds(y, grid)
+            self._warn_no_folds(y, groups, grid)
             self._learn_probabilities(None, y)
             return
         path = self._search(Z, y, grid, folds)
@@ -159,8 +159,10 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
             return int(self.random_state)
         return int(check_random_state(self.random_state).randint(2**31 - 1))
 
-    def _warn_no_folds(self, y: Ints, grid: tuple[float, ...]) -> None:
-        rare = self.classes_[np.bincount(y).argmin()]
+    def _warn_no_folds(self, y: Ints, groups: Any, grid: tuple[float, ...]) -> None:
+        units = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
+        pairs = np.unique(np.stack([y, units.ravel()], 1), axis=0)  # a class's pictures, or groups
+        rare = self.classes_[np.bincount(pairs[:, 0]).argmin()]
         missing = [f"C (it stays at {self.C_:g})"] if len(grid) > 1 else []
         missing += ["probabilities (a fixed sigmoid is used)"] if self._needs_scores else []
         warnings.warn(

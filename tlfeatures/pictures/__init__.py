@@ -16,7 +16,7 @@ from tlfeatures.pictures._decode import (
 )
 from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
-from tlfeatures.pictures._pictures import Pictures
+from tlfeatures.pictures._pictures import Pictures, check_readable
 from tlfeatures.pictures._range import estimate_range
 from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, save_png, thumbnail
 
@@ -27,6 +27,7 @@ __all__ = [
     "Pictures",
     "as_bytes",
     "bad_key",
+    "check_readable",
     "contact_sheet",
     "content_digest",
     "data_uri",

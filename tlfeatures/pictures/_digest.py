@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +34,18 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
     ImageReadError
         With the system's reason, such as a missing file or a refused permission.
     """
+    with _open(path) as file:
+        return file.read()
+
+
+@contextlib.contextmanager
+def _open(path: str | os.PathLike[str]) -> Iterator[FileIO]:
     file = Path(path)
     try:
         if file.exists() and not file.is_file():  # reading a pipe would never end
             raise ImageReadError("cannot be read: not a regular file", is_lasting=False)
-        return file.read_bytes()
+        with file.open("rb", buffering=0) as opened:
+            yield opened
     except ImageReadError:
         raise
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
@@ -55,10 +65,11 @@ def content_digest(item: Any) -> bytes:
     ImageReadError
         If the file cannot be read, or a picture opened but not loaded turns out bad.
     """
-    if isinstance(item, (str, os.PathLike)):
-        item = read_bytes(item)
+    if isinstance(item, (str, os.PathLike)):  # in blocks, however large it is
+        with _open(item) as file:
+            return hashlib.file_digest(file, _of_bytes).digest()
     if isinstance(item, bytes):
-        return hashlib.blake2b(item, digest_size=DIGEST_SIZE).digest()
+        return _of_bytes(item).digest()
     if isinstance(item, Image.Image):
         with reasons():
             # Beside the pixels: what else `decode` looks at.
@@ -71,6 +82,10 @@ def content_digest(item: Any) -> bytes:
     digest.update(f"{kind}{pixels.dtype}{pixels.shape}".encode())
     digest.update(np.ascontiguousarray(pixels).tobytes())
     return digest.digest()
+
+
+def _of_bytes(data: bytes = b"") -> hashlib.blake2b:
+    return hashlib.blake2b(data, digest_size=DIGEST_SIZE)
 
 
 def row_key(digest: bytes, options: DecodeOptions) -> bytes:

@@ -160,16 +160,26 @@ def _walk(
     for entry in entries:
         if entry.name.startswith(".") or entry.name in NEVER_CLASSES:
             continue
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, f"{prefix}{entry.name}/", above | {here})
         else:
             yield prefix + entry.name, entry
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder that one may not enter
+        return False
+
+
 def _is_picture(entry: os.DirEntry[str]) -> bool:
     path = Path(entry.path)
-    if not entry.is_file() and path.exists():  # a pipe or device; a dangling link is a bad picture
-        return False
+    try:
+        if not entry.is_file() and path.exists():  # a pipe or device
+            return False
+    except OSError:  # a link that leads nowhere is a bad picture, whose reason is told
+        pass
     extension = _extension(entry.name)
     if extension:
         return extension in EXTENSIONS

@@ -35,7 +35,8 @@ def make_baseline_page(
             ("Pictures", f"{result.n_train} for training, {result.n_test} for testing"),
             (
                 "Classes",
-                ", ".join(result.classes[:20]) + (" ..." if len(result.classes) > 20 else ""),
+                ", ".join(map(str, result.classes[:20]))
+                + (" ..." if len(result.classes) > 20 else ""),
             ),
             ("Protocol", result.protocol),
             ("Codes", result.key[:12]),

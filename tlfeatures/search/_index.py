@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.errors import ImageReadError, PicturesError
+from tlfeatures.errors import ImageReadError
 from tlfeatures.extraction import CNNCodes
 from tlfeatures.neighbors import kneighbors
 from tlfeatures.pictures import (
     Pictures,
+    check_readable,
     contact_sheet,
     content_digest,
     row_key,
@@ -76,9 +77,9 @@ class ImageIndex(BaseEstimator):
         """
         backbone = self.backbone
         self.codes_ = CNNCodes(backbone) if isinstance(backbone, str) else clone(backbone)
-        extraction = self.codes_.extract(X)
-        if not len(extraction.pictures):
-            raise PicturesError(f"none of the {extraction.given} pictures can be read.")
+        pictures = Pictures.of(X)
+        extraction = self.codes_.extract(pictures)
+        check_readable(pictures, extraction.pictures, extraction.bad, sides=False)
         self.pictures_, self.bad_ = extraction.pictures, extraction.bad
         self.extraction_ = extraction
         self.X_ = np.asarray(extraction.codes)

@@ -23,9 +23,10 @@ from tlfeatures.store._info import (
     cache_info,
     cache_totals,
     find_folder,
+    folder_size,
     newest_contract,
 )
-from tlfeatures.store._memo import AnswerMemo, DeviceMemo, RangeMemo, SpecMemo
+from tlfeatures.store._memo import AnswerMemo, DeviceMemo, RangeMemo, SpecMemo, facts_of
 from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._take import Taken, merge_caches
@@ -58,7 +59,9 @@ __all__ = [
     "default_cache_dir",
     "export_codes",
     "export_folder",
+    "facts_of",
     "find_folder",
+    "folder_size",
     "gc_cache",
     "list_compiled",
     "mark_compiled",

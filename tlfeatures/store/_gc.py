@@ -134,11 +134,12 @@ def _files(entries: list[Entry]) -> list[CompiledFile]:
 
 
 def _last_used(folder: Path) -> float:
-    """Seconds since 1970: runs touch meta.json; without it the folder's own time counts."""
+    """Seconds since 1970: runs touch meta.json where they may, and shards change the folder's."""
+    times = [0.0]
     for path in (folder / META_NAME, folder):
         with contextlib.suppress(OSError):
-            return path.stat().st_mtime
-    return 0.0
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
 def _take_away(entry: CacheFolder, root: Path) -> bool:

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -154,6 +154,15 @@ class AnswerMemo(_Memo):
     def put(self, question: Mapping[str, Any], answer: Mapping[str, Any]) -> None:
         """Remember an answer, of JSON values."""
         self._write({"question": dict(question), "answer": dict(answer)}, "answer", dict(question))
+
+
+def facts_of(files: Iterable[Path]) -> dict[Path, dict[str, Any]]:
+    """Size, times and place of each file that is there; another content has others."""
+    found = {}
+    for path in files:
+        with contextlib.suppress(OSError):
+            found[path] = _facts(path)
+    return found
 
 
 def _absolute(source: str | os.PathLike[str]) -> str:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 from pathlib import Path
 
-from tlfeatures.errors import StoreError
+from tlfeatures.errors import StoreCorruptError, StoreError
 from tlfeatures.store._bad import BAD_GLOB
 from tlfeatures.store._cache import CodeCache
-from tlfeatures.store._files import publish_bytes, write_error
+from tlfeatures.store._files import publish_bytes, publish_new, write_error
 from tlfeatures.store._info import spec_folders
 from tlfeatures.store._probes import PROBES_NAME, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
-from tlfeatures.store._verify import NAMELESS, Problem, check_file
+from tlfeatures.store._verify import NAMELESS, Problem, check_file, visit_all
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,38 +78,49 @@ def take_shards(root: str | os.PathLike[str], spec: CodeSpec, folder: Path) -> T
     cache = CodeCache(root, spec)
     n_shards = n_rows = n_present = 0
     refused: list[Problem] = []
-    # Probes first: rows never stand without them, wherever this is interrupted.
-    for path in [p for glob in (PROBES_NAME, "*.h5", BAD_GLOB) for p in sorted(folder.glob(glob))]:
-        target = cache.folder / path.name
-        if path.name.startswith("."):
-            continue
+
+    def list_files() -> list[Path]:
+        # Probes first: rows never stand without them, wherever this is interrupted.
+        found = [p for glob in (PROBES_NAME, "*.h5", BAD_GLOB) for p in sorted(folder.glob(glob))]
+        return [path for path in found if not path.name.startswith(".")]
+
+    def take(path: Path) -> None:
+        nonlocal n_shards, n_rows, n_present
+        target, is_shard = cache.folder / path.name, path.suffix == ".h5"
         if target.exists():
-            n_present += path.suffix == ".h5"
-            continue
-        with contextlib.suppress(FileNotFoundError):
-            reason, rows = check_file(path, spec)
-            if reason:
-                refused.append(Problem(path, reason))
-                continue
-            _copy(path, target, cache)
-            n_shards, n_rows = n_shards + (path.suffix == ".h5"), n_rows + rows
+            n_present += is_shard
+            return
+        reason, rows = check_file(path, spec)
+        if reason:
+            refused.append(Problem(path, reason))
+            return
+        _copy(path, target, cache)
+        n_shards, n_rows = n_shards + is_shard, n_rows + rows
+
+    if not visit_all(list_files, take):
+        refused.append(Problem(folder, "its shards were merged all the time; take it once more"))
     return Taken(n_shards, n_rows, n_present, refused)
 
 
 def _copy(path: Path, target: Path, cache: CodeCache) -> None:
     data = path.read_bytes()
+    publish = publish_new if path.name == PROBES_NAME else publish_bytes
     try:
         cache.make_folder()
-        publish_bytes(data, target)
+        publish(data, target)
     except OSError as error:
         raise write_error(target, error) from error
 
 
 def _contradiction(mine: CodeCache, theirs: CodeCache) -> str:
     """Why the rows of two caches must not be mixed, or ""."""
-    if not mine.list_shards():
+    one = mine.read_probes()
+    try:
+        other = theirs.read_probes()
+    except StoreCorruptError as error:
+        return str(error)
+    if one is None and not mine.list_shards():
         return ""
-    one, other = mine.read_probes(), theirs.read_probes()
     if one is None or other is None:
         return "" if one is other else "only one side has codes of the probe pictures to compare"
     difference = relative_difference(other.codes, one.codes)

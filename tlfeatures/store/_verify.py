@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tlfeatures.store._shard import load_table, shard_name
 from tlfeatures.store._spec import CodeSpec
 
 NAMELESS = "no file in it says which codes these are, or the folder has another name than they say"
+LISTINGS = 40  # of a folder whose shards are merged meanwhile
 BROKEN = "broken"  # the folder that broken files are moved to, inside a spec's folder
 
 
@@ -94,15 +96,12 @@ def verify_cache(root: str | os.PathLike[str]) -> Verification:
     n_folders = n_shards = n_rows = n_bytes = 0
     for folder, spec in spec_folders(root):
         n_folders += 1
-        for path in _files(folder):
-            with contextlib.suppress(FileNotFoundError):
-                size = path.stat().st_size
-                reason, whole = check_file(path, spec)
-                n_shards += path.suffix == ".h5"
-                n_bytes += size
-                n_rows += 0 if reason else whole
-                if reason:
-                    problems.append(Problem(path, reason))
+        for path, size, reason, whole in _check_all(folder, spec):
+            n_shards += path.suffix == ".h5"
+            n_bytes += size
+            n_rows += 0 if reason else whole
+            if reason:
+                problems.append(Problem(path, reason))
         if spec is None and _files(folder):  # a writer that was stopped early leaves it empty
             problems.append(
                 Problem(folder, "neither meta.json nor a shard says which codes these are")
@@ -235,6 +234,41 @@ def _move_aside(path: Path) -> None:
         raise
     except OSError as error:
         raise write_error(target, error) from error
+
+
+def visit_all(list_files: Callable[[], Iterable[Path]], visit: Callable[[Path], None]) -> bool:
+    """Visit each file once; while some vanish, as shards do that are merged, list them again.
+
+    Returns
+    -------
+    bool
+        False if they went on vanishing.
+    """
+    seen: set[Path] = set()
+    for _ in range(LISTINGS):
+        has_vanished = False
+        for path in list_files():
+            if path not in seen:
+                try:
+                    visit(path)
+                    seen.add(path)
+                except FileNotFoundError:
+                    has_vanished = True
+        if not has_vanished:
+            return True
+    return False
+
+
+def _check_all(folder: Path, spec: CodeSpec | None) -> list[tuple[Path, int, str, int]]:
+    """Each file of a folder with its bytes, what is wrong with it, and its rows."""
+    found: list[tuple[Path, int, str, int]] = []
+
+    def check(path: Path) -> None:
+        size = path.stat().st_size
+        found.append((path, size, *check_file(path, spec)))
+
+    visit_all(lambda: _files(folder), check)
+    return found
 
 
 def _files(folder: Path) -> list[Path]:
