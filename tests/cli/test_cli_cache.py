@@ -101,7 +101,8 @@ def test_gc_needs_to_be_told_what_may_go(filled: Path, capsys: Capture) -> None:
 
 def test_gc_takes_what_was_not_used_for_long(filled: Path, capsys: Capture) -> None:
     old = cache_info(filled)[0].folder
-    os.utime(old / "meta.json", (1, 1))
+    for path in (old / "meta.json", old):
+        os.utime(path, (1, 1))
     words = ("gc", "--keep-days", 7, "--dry-run", "--cache", filled)
     data, said = call(capsys, *words)
     assert [entry["folder"] for entry in data["removed"]] == [old.name]
