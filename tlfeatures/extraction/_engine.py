@@ -288,7 +288,7 @@ def _say_overflow(name: str) -> None:
     """Once in a process."""
     _log.warning(
         "numbers of %s leave the range of fp16; batches where they do are computed again in "
-        "float32, which takes several times as long; bf16 has the range",
+        "float32, which takes longer; bf16 has the range",
         name,
     )
 
