@@ -25,7 +25,7 @@ from _networks import flop_of, load_network, transforms_of, use_weights
 from PIL import Image
 
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.extraction import RunOptions, open_engine
+from tlfeatures.extraction import RunOptions, _kernels, open_engine
 from tlfeatures.pictures import decode
 
 BATCH = 32
@@ -139,8 +139,11 @@ def worker(given: Any) -> Steps:
 
 
 def open_engine_of(given: Any) -> Any:
-    """The engine of tlfeatures on the random weights."""
-    run = RunOptions(device="cpu", precision=given.precision, batch_size=given.batch_size)
+    """The engine of tlfeatures on the random weights, with its own operations compiled."""
+    cache = given.weights.parent
+    if _kernels.find_kept(cache) is None:
+        _kernels.build(_kernels.path_of(cache))
+    run = RunOptions(cache, device="cpu", precision=given.precision, batch_size=given.batch_size)
     return open_engine(BackboneRequest(given.network, str(given.weights)), run)
 
 

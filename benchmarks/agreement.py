@@ -10,15 +10,16 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import io
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _decoders import LARGE_SIDE, device_codes, enlarge, replicated_chroma
 from _machine import describe_machine, list_versions
 from joblib import Parallel, delayed
 from PIL import Image
@@ -48,8 +49,11 @@ FAST: dict[str, dict[str, str]] = {
     "exact": {"precision": "float32", "decode": "exact"},
     "fast": {"precision": "float32", "decode": "fast"},
 }
+ON_DEVICE = {  # decode gpu, as far as it can be had without one
+    "decode gpu, libjpeg-turbo for nvJPEG": nullcontext,
+    "decode gpu, chroma as by nvJPEG": replicated_chroma,
+}
 C = 10.0
-LARGE_SIDE = 1536  # of the enlarged photographs, pixels
 COLOURS = [
     (0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 200, 200), (240, 240, 240), (30, 120, 220),
     (200, 30, 30), (30, 160, 60),
@@ -177,9 +181,13 @@ def compare_ways(
             )
             found = codes.transform(pictures)
             yield compare(found, wanted, data=data, network=network, way=way)
+        for way, decoding in ON_DEVICE.items():
+            with decoding():
+                found = device_codes(pictures, request)
+            yield compare(found, wanted, data=data, network=network, way=way)
 
 
-def compare_decoders(pictures: Pictures, weights: Path, cache: Path) -> Iterator[Row]:
+def compare_reduced(pictures: Pictures, weights: Path, cache: Path) -> Iterator[Row]:
     """Reduced decoding of enlarged photographs, against exact decoding of the same files."""
     large = enlarge(pictures, cache / "large")
     labels = np.asarray(large.labels)
@@ -193,20 +201,6 @@ def compare_decoders(pictures: Pictures, weights: Path, cache: Path) -> Iterator
     data = f"hymenoptera enlarged to {LARGE_SIDE} px"
     names = {"data": data, "network": "resnet18", "way": "decode fast"}
     yield compare(codes["fast"], refer(codes["exact"], labels, 10), **names)
-
-
-def enlarge(pictures: Pictures, folder: Path) -> Pictures:
-    """JPEG files of the pictures with a short side of LARGE_SIDE."""
-    for path, label in zip(pictures.paths, pictures.labels, strict=True):
-        target = folder / str(label) / f"{Path(path).stem}.jpg"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        picture = decode(path)
-        scale = LARGE_SIDE / min(picture.size)
-        size = (round(picture.width * scale), round(picture.height * scale))
-        data = io.BytesIO()
-        picture.resize(size, Image.Resampling.BICUBIC).save(data, "JPEG", quality=90)
-        target.write_bytes(data.getvalue())
-    return load_pictures(folder)
 
 
 def pooled(root: Path) -> Pictures:
@@ -279,7 +273,7 @@ def main() -> None:
         cache = Path(scratch)
         colours = least_of_colours(args.weights, cache)
         for tables in (
-            compare_decoders(ants_and_bees, args.weights, cache),
+            compare_reduced(ants_and_bees, args.weights, cache),
             compare_ways(ants_and_bees, "hymenoptera", 10, args.weights, cache),
             compare_ways(caltech, "caltech101", 5, args.weights, cache),
         ):

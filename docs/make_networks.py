@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 from torchvision.models import get_model_weights
 
@@ -21,6 +23,7 @@ from tlfeatures.backbones import (
     BackboneFacts,
     BackboneRequest,
     Description,
+    Network,
     WeightsFacts,
     describe_backbone,
     load_network,
@@ -44,11 +47,13 @@ def facts(name: str) -> BackboneFacts:
     default = weights_entry(name, None).name
     entries = sorted(get_model_weights(name), key=lambda entry: entry.name != default)
     made = describe_backbone(BackboneRequest(name))
+    network = load_network(BackboneRequest(name, "random"))
     return BackboneFacts(
         name,
         made.default_layer,
         made.dim,
-        has_depthwise(load_network(BackboneRequest(name, "random")).module),
+        has_depthwise(network.module),
+        share_3x3(network),
         tuple(entry_facts(entry) for entry in entries),
     )
 
@@ -57,6 +62,27 @@ def has_depthwise(network: nn.Module) -> bool:
     """Whether one of its convolutions looks at each channel alone."""
     convs = (each for each in network.modules() if isinstance(each, nn.Conv2d))
     return any(1 < each.groups == each.in_channels for each in convs)
+
+
+def share_3x3(network: Network) -> float:
+    """Of the multiply-adds of convolutions and linear layers, those in dense 3 x 3, stride 1."""
+    products: Counter[bool] = Counter()
+
+    def count(module: nn.Module, _: Any, made: torch.Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            words = (module.kernel_size, module.stride, module.dilation, module.groups)
+            is_3x3 = words == ((3, 3), (1, 1), (1, 1), 1) and module.in_channels > 3
+            products[is_3x3] += made.numel() * module.weight[0].numel()
+        else:
+            products[False] += made.numel() * module.in_features  # type: ignore[operator]
+
+    example = network.example().to("meta")
+    for module in network.module.to("meta").modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    with torch.no_grad():
+        network.module(example)
+    return round(products[True] / products.total(), 3)
 
 
 def entry_facts(entry: Any) -> WeightsFacts:
@@ -91,8 +117,15 @@ def embedded_facts() -> BackboneFacts:
         size_mb=round(file.stat().st_size / 2**20, 3),
         file=file.name,
     )
-    network = load_network(BackboneRequest(EMBEDDED)).module
-    return BackboneFacts(EMBEDDED, made.default_layer, made.dim, has_depthwise(network), (entry,))
+    network = load_network(BackboneRequest(EMBEDDED))
+    return BackboneFacts(
+        EMBEDDED,
+        made.default_layer,
+        made.dim,
+        has_depthwise(network.module),
+        share_3x3(network),
+        (entry,),
+    )
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from tlfeatures.extraction._engine import batch_size_for
 from tlfeatures.extraction._machine import resolve_precision
 from tlfeatures.extraction._open import plan_and_compile
 from tlfeatures.extraction._options import settle
-from tlfeatures.extraction._plan import make_plan, pays_off, weigh_compiling
+from tlfeatures.extraction._plan import KERNELS_S, make_plan, pays_off, weigh_compiling
 from tlfeatures.store import CodeSpec
 
 INTEL = "flags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n"
@@ -110,6 +110,20 @@ def test_compiling_is_weighed_against_the_time_it_saves() -> None:
     assert on_gpu.is_compiled
     waiting = plan(10**7, device="cuda", n_jobs=1).chosen[-1]
     assert waiting.startswith("not compiled: compiling takes about 60 s and would save about 0 s")
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_own_operations_are_for_many_pictures_of_networks_full_of_3x3_in_float32() -> None:
+    assert (
+        plan(20_000, "vgg16").kernels_save_s > plan(20_000, "resnet50").kernels_save_s > KERNELS_S
+    )
+    assert 0 < plan(100, "resnet18", n_jobs=2).kernels_save_s < KERNELS_S
+    assert plan(20_000, "vit_b_16").kernels_save_s == 0  # has no convolutions of 3 x 3
+    assert plan(20_000, "vgg16", n_jobs=1).kernels_save_s == 0  # one process of several threads
+    assert plan(20_000, "vgg16", compile="off").kernels_save_s == 0
+    assert plan(20_000, "vgg16", device="cuda").kernels_save_s == 0
+    assert make_plan(20_000, "vgg16", "cpu", "bf16", batch_size=16).kernels_save_s == 0
+    assert make_plan(20_000, None, "cpu", "float32", batch_size=16, n_jobs=2).kernels_save_s == 0
 
 
 @pytest.mark.parametrize(

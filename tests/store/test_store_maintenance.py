@@ -23,6 +23,7 @@ from tlfeatures.store import (
     find_folder,
     folder_size,
     gc_cache,
+    kernels_path,
     list_compiled,
     mark_compiled,
     merge_caches,
@@ -378,6 +379,17 @@ def test_compiled_networks_count_among_what_is_too_much(compiled, aged, tmp_path
 def test_a_compiled_network_of_another_torch_that_is_used_now_stays(compiled, tmp_path):
     mark_compiled(compiled["foreign"])
     assert gc_cache(tmp_path, keep_days=30).compiled_removed == []
+
+
+def test_compiled_operations_go_by_age_whatever_torch_there_is(tmp_path):
+    path = kernels_path(tmp_path, "dd")
+    path.parent.mkdir()
+    path.write_bytes(b"x" * 10)
+    os.utime(path, (time.time() - 10 * 86400,) * 2)
+    assert compiled_totals(list_compiled(tmp_path)) == (1, 10)
+    assert gc_cache(tmp_path, keep_days=30).compiled_removed == []
+    assert names(gc_cache(tmp_path, keep_days=5).compiled_removed) == [path.name]
+    assert not path.exists()
 
 
 def test_what_killed_compiling_left_is_swept_in_its_folder_only(compiled, tmp_path):

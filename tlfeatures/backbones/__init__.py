@@ -16,6 +16,7 @@ from tlfeatures.backbones._listing import (
     is_depthwise,
     licence_note,
     list_backbones,
+    share_3x3_of,
     stands_bf16,
 )
 from tlfeatures.backbones._preprocessing import (
@@ -73,6 +74,7 @@ __all__ = [
     "normalise",
     "pool_codes",
     "random_seed",
+    "share_3x3_of",
     "stands_bf16",
     "weights_file",
 ]

@@ -72,6 +72,8 @@ class BackboneFacts:
         Width of its code.
     is_depthwise : bool
         Whether it has depthwise convolutions, whose codes bf16 changes more than promised.
+    share_3x3 : float
+        Of its multiply-adds, in 0..1, those in convolutions of 3 x 3 that look at each place.
     entries : tuple of WeightsFacts
         The default one first.
     """
@@ -80,6 +82,7 @@ class BackboneFacts:
     layer: str
     dim: int
     is_depthwise: bool
+    share_3x3: float
     entries: tuple[WeightsFacts, ...]
 
 
@@ -111,6 +114,12 @@ def gflop_of(backbone: Any) -> float | None:
     """Multiply-adds for a picture, in 1e9, of a known network; None of others."""
     facts = _facts_of(backbone)
     return None if facts is None else facts.entries[0].gflop
+
+
+def share_3x3_of(backbone: Any) -> float:
+    """Of the multiply-adds of a known network those in dense convolutions of 3 x 3, stride 1."""
+    facts = _facts_of(backbone)
+    return 0.0 if facts is None else facts.share_3x3
 
 
 def licence_note(backbone: Any, weights: str | None) -> str | None:

@@ -30,6 +30,7 @@ from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
 from tlfeatures.extraction._plan import CPU_BATCH
 from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
+from tlfeatures.extraction._winograd import load_kernels
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
 
 if TYPE_CHECKING:
@@ -61,6 +62,8 @@ class Means:
         The cache folder, where compiled networks are kept; None: not compiled.
     may_compile : bool
         False: only what is kept there is taken.
+    kernels : Path or None
+        Our own compiled operations, for a process of one thread.
     """
 
     device: str = "cpu"
@@ -69,6 +72,7 @@ class Means:
     decode: str = "exact"
     compiled_in: Path | None = None
     may_compile: bool = True
+    kernels: Path | None = None
 
 
 class TorchEngine:
@@ -260,7 +264,8 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
         if means.device == "cpu":
             known = preprocessing if isinstance(preprocessing, Preprocessing) else None
             size = means.batch_size or CPU_BATCH
-            made = fuse(cut, DTYPES[means.precision], batch, size, known)
+            kernels = None if means.kernels is None else load_kernels(means.kernels)
+            made = fuse(cut, DTYPES[means.precision], batch, size, known, kernels)
         else:
             made = _exact_enough(fold_batch_norms(cut), means.precision)
         with computing(means.device, "float32"):

@@ -27,6 +27,7 @@ from tlfeatures.extraction._fused import (
     PositiveMaxPool2d,
     is_exact_on_pixels,
 )
+from tlfeatures.extraction._winograd import ACTIVATIONS, Kernels, WinogradConv2d, suits
 
 M = TypeVar("M", bound=nn.Module)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
@@ -52,7 +53,7 @@ BY_FUNCTION: dict[Any, Activation] = {
     torch.sigmoid: Activation("sigmoid"),
 }
 IN_MEMORY_OF_ITS_OWN = (
-    FusedConv2d, PixelConv2d, PositiveMaxPool2d,
+    FusedConv2d, WinogradConv2d, PixelConv2d, PositiveMaxPool2d,
     nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d, nn.BatchNorm2d,
 )  # fmt: skip
 
@@ -63,6 +64,7 @@ def fuse(
     batch: torch.Tensor,
     batch_size: int,
     preprocessing: Preprocessing | None = None,
+    kernels: Kernels | None = None,
 ) -> fx.GraphModule:
     """A network that says the same with fewer, larger operations.
 
@@ -79,6 +81,8 @@ def fuse(
         Of the batches that will be run most.
     preprocessing : Preprocessing, optional
         What normalises pictures for it.
+    kernels : Kernels, optional
+        Our own operations, for one thread; they take over convolutions of 3 x 3 in float32.
 
     Returns
     -------
@@ -91,7 +95,7 @@ def fuse(
     Exception
         Whatever PyTorch raises where it has no such operations.
     """
-    return _Fuser(network, dtype, batch, batch_size, preprocessing).run()
+    return _Fuser(network, dtype, batch, batch_size, preprocessing, kernels).run()
 
 
 class Float32Conv2d(nn.Module):
@@ -181,8 +185,10 @@ class _Fuser:
         batch: torch.Tensor,
         batch_size: int,
         preprocessing: Preprocessing | None,
+        kernels: Kernels | None,
     ) -> None:
         self._network, self._dtype, self._batch_size = fold_batch_norms(network), dtype, batch_size
+        self._kernels = kernels if dtype == torch.float32 else None
         self._graph = self._network.graph
         self._modules = dict(self._network.named_modules())
         self._leave_out_what_hands_on()
@@ -222,6 +228,10 @@ class _Fuser:
         made: nn.Module
         if node in self._first and self._normalising is not None:
             made = PixelConv2d(conv, activation, self._normalising, shape)
+        elif self._kernels is not None and suits(conv, shape, self._kernels):
+            if activation not in ACTIVATIONS:
+                after, activation = [], NONE
+            made = WinogradConv2d(conv, activation, self._kernels)
         else:
             dtype = torch.float32 if node in self._first else self._dtype
             made = FusedConv2d(conv, activation, dtype, shape)

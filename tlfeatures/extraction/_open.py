@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -12,12 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import CodesMismatchError
+from tlfeatures.extraction._kernels import build, find_kept, path_of
+from tlfeatures.extraction._map import cluster_size
 from tlfeatures.extraction._options import RunOptions, settle
-from tlfeatures.extraction._plan import Plan, plan_run
+from tlfeatures.extraction._plan import KERNELS_S, Plan, plan_run
 from tlfeatures.store import CodeSpec
 
 if TYPE_CHECKING:
     from tlfeatures.extraction._engine import TorchEngine
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -102,11 +107,26 @@ def open_engine(
 
     run, request = settle(run, request), absolute(request)
     layers = (request.layer,) if layers is None else layers
-    kept_in = run.cache_dir if is_compiled else None
     means = Means(
-        run.device, run.precision, run.batch_size, run.decode, kept_in, may_compile=may_compile
+        run.device,
+        run.precision,
+        run.batch_size,
+        run.decode,
+        compiled_in=run.cache_dir if is_compiled else None,
+        may_compile=may_compile,
+        kernels=_find_kernels(run),
     )
     return open_torch_engine(request, layers, means, tensors)
+
+
+def _find_kernels(run: RunOptions) -> Path | None:
+    """Our own operations, as far as they are compiled; they are for processes of one thread."""
+    import torch
+
+    is_for_them = (run.device, run.precision) == ("cpu", "float32") and run.compile != "off"
+    if not is_for_them or torch.get_num_threads() > 1:
+        return None
+    return find_kept(run.cache_dir)
 
 
 def absolute(request: BackboneRequest) -> BackboneRequest:
@@ -123,6 +143,8 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     Workers find what was compiled on the disk.
     """
     plan = plan_run(n, maker.request, maker.run)
+    if _takes_kernels(plan, maker.run):
+        return _build_kernels(plan, maker.run.cache_dir)
     kept = None if plan.is_compiled else _with_kept(specs, maker)
     if kept is not None:
         chosen = (*plan.chosen[:-1], "compiled: what an earlier run compiled is kept")
@@ -141,6 +163,31 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     return replace(plan, make_engine=maker, compile_s=seconds)
 
 
+def _takes_kernels(plan: Plan, run: RunOptions) -> bool:
+    """Whether our own operations are compiled already, or it pays.
+
+    A cluster's processors may be others; its workers take what they find for theirs.
+    """
+    if run.compile != "auto" or not plan.kernels_save_s:
+        return False
+    pays = plan.kernels_save_s > KERNELS_S and not cluster_size()
+    return pays or find_kept(run.cache_dir) is not None
+
+
+def _build_kernels(plan: Plan, root: Path) -> Plan:
+    """Compile our own operations, unless the cache folder has them; workers find them there."""
+    started, path = time.perf_counter(), path_of(root)
+    if not path.exists():
+        try:
+            build(path)
+        except (RuntimeError, OSError) as error:
+            _log.warning("convolutions take up to twice as long as they could: %s", error)
+            return replace(plan, chosen=(*plan.chosen[:-1], f"not compiled: {error}"))
+    said = "convolutions of 3 x 3 by Winograd's method, compiled for this processor"
+    seconds = time.perf_counter() - started
+    return replace(plan, compile_s=seconds, chosen=(*plan.chosen[:-1], said))
+
+
 def _with_kept(specs: Sequence[CodeSpec], maker: EngineMaker) -> EngineMaker | None:
     """The maker for what an earlier run compiled, which costs nothing; None if `auto` finds none.
 
@@ -149,11 +196,11 @@ def _with_kept(specs: Sequence[CodeSpec], maker: EngineMaker) -> EngineMaker | N
     is_wanted = maker.run.compile == "auto" and maker.run.device != "cpu"
     if not is_wanted or maker.request.needs_probes:  # one's own code is loaded anew each time
         return None
-    from tlfeatures.extraction._compile import path_of
+    from tlfeatures.extraction import _compile
 
     engine = maker(specs)
     size, keys = engine.batch_size, [spec.key for spec in engine.specs]
-    is_kept = path_of(maker.run.cache_dir, keys, engine.device, size).exists()
+    is_kept = _compile.path_of(maker.run.cache_dir, keys, engine.device, size).exists()
     if not is_kept:
         return None
     return replace(maker, run=replace(maker.run, batch_size=size), may_compile=False)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from joblib import effective_n_jobs
 
-from tlfeatures.backbones import gflop_of, is_depthwise, stands_bf16
+from tlfeatures.backbones import gflop_of, is_depthwise, share_3x3_of, stands_bf16
 from tlfeatures.extraction._chunk import MakeEngine
 from tlfeatures.extraction._machine import has_bf16, is_worker, n_cores
 from tlfeatures.extraction._map import cluster_size, local_jobs
@@ -27,6 +27,8 @@ DECODE_S = 0.0025  # of one core, for a picture of 500 x 375: reading, decoding,
 GFLOP_PER_S = {"float32": 200.0, "bf16": 400.0, "gpu": 3e4}  # of one core with AVX-512, or a GPU
 USUAL_GFLOP = 4.0
 COMPILE_S = 60.0  # on a GPU
+KERNELS_S = 2.0  # to compile our own operations
+KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.6 to 2.4
 COMPILED_GAIN = 1.6  # of convolutional networks on a GPU: timm's published tables, uncompiled to it
 
 
@@ -46,6 +48,8 @@ class Plan:
     most : int
         Pictures of a chunk.
     is_compiled : bool
+    kernels_save_s : float
+        Seconds that our own operations would save; 0.0: they are not for this run.
     compile_s : float
         Seconds that compiling took, or finding what was compiled before.
     make_engine : callable or None
@@ -60,6 +64,7 @@ class Plan:
     batch_size: int = CPU_BATCH
     most: int = MOST_CHUNK
     is_compiled: bool = False
+    kernels_save_s: float = 0.0
     compile_s: float = 0.0
     make_engine: MakeEngine | None = None
     chosen: tuple[str, ...] = ()
@@ -123,8 +128,12 @@ def make_plan(
     is_compiled, reason = weigh_compiling(
         compile, seconds, device, is_fused=is_fused, decoding=decoding
     )
+    is_alone = plan.is_mapped or n_cores() == 1  # they are for processes of one thread
+    is_for_kernels = (device, precision) == ("cpu", "float32") and is_alone and compile != "off"
+    share = share_3x3_of(backbone) if is_for_kernels else 0.0
+    saved = seconds * share * (1 - 1 / KERNELS_GAIN)
     chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)
-    return replace(plan, is_compiled=is_compiled, chosen=chosen)
+    return replace(plan, is_compiled=is_compiled, kernels_save_s=saved, chosen=chosen)
 
 
 def _say_precision(precision: str, device: str, backbone: str | None) -> str:

@@ -10,6 +10,7 @@ from tlfeatures.store._compiled import (
     CompiledFile,
     compiled_path,
     compiled_totals,
+    kernels_path,
     list_compiled,
     mark_compiled,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "find_folder",
     "folder_size",
     "gc_cache",
+    "kernels_path",
     "list_compiled",
     "mark_compiled",
     "merge_caches",

@@ -1,4 +1,4 @@
-"""Compiled networks that runs keep in the cache folder: how they are named, how many there are."""
+"""Compiled networks and operations in the cache folder: how they are named, how many there are."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from pathlib import Path
 from tlfeatures.store._files import SWEEP_AFTER_S, TEMPORARY_PREFIX
 
 COMPILED = "compiled"  # folder of the cache
-SUFFIX = ".pt2"
+SUFFIX, OF_ANY_TORCH = ".pt2", ".so"
 _BEFORE_VERSION = "-torch-"
 
 
 @dataclasses.dataclass(frozen=True)
 class CompiledFile:
-    """A compiled network.
+    """A compiled network, or operations of our own.
 
     Attributes
     ----------
@@ -36,8 +36,8 @@ class CompiledFile:
 
     @property
     def is_current(self) -> bool:
-        """Whether the torch that is installed made it, so that a run may use it."""
-        return self.path.name.endswith(_ending())
+        """Whether a run may use it: a network if the torch that is installed made it."""
+        return self.path.name.endswith((_ending(), OF_ANY_TORCH))
 
 
 def compiled_path(root: str | os.PathLike[str], digest: str) -> Path:
@@ -45,10 +45,17 @@ def compiled_path(root: str | os.PathLike[str], digest: str) -> Path:
     return Path(root) / COMPILED / f"{digest}{_ending()}"
 
 
+def kernels_path(root: str | os.PathLike[str], digest: str) -> Path:
+    """Where the compiled operations that this digest stands for are kept; they need no torch."""
+    return Path(root) / COMPILED / f"{digest}{OF_ANY_TORCH}"
+
+
 def list_compiled(root: str | os.PathLike[str]) -> list[CompiledFile]:
-    """The compiled networks of a cache folder, by name; none if there is no such folder."""
+    """What is compiled in a cache folder, by name; nothing if there is no such folder."""
     found = []
-    for path in sorted((Path(root) / COMPILED).glob(f"*{SUFFIX}")):
+    for path in sorted((Path(root) / COMPILED).glob("*")):
+        if path.suffix not in (SUFFIX, OF_ANY_TORCH):
+            continue
         with contextlib.suppress(OSError):  # taken away meanwhile
             facts = path.stat()
             found.append(CompiledFile(path, facts.st_size, facts.st_mtime))

@@ -1,0 +1,159 @@
+"""Convolutions of 3 x 3 in float32 by Winograd's method, see `_winograd.cpp`; for the CPU."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from tlfeatures.extraction._fused import NONE, RELU, Activation
+from tlfeatures.store import mark_compiled
+
+_log = logging.getLogger(__name__)
+INNER, OUTER = 4, 6  # pixels that a tile gives, and that it looks at
+POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
+LEAST_CHANNELS = 32  # below, spreading and gathering take longer than what they save
+LEAST_SAVED = 2.0  # direct multiplications by those that are left; 4.0 where sides are fours
+FEW, MANY = 48, 96  # tiles that stay in the second cache, of narrow layers and of wide ones
+WIDE = 256
+ACTIVATIONS = (NONE, RELU)  # that it takes along
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The compiled operations.
+
+    Attributes
+    ----------
+    library : ctypes.CDLL
+    lanes : int
+        Numbers that a vector of the processor holds.
+    """
+
+    library: Any
+    lanes: int
+
+
+@lru_cache(maxsize=4)
+def load_kernels(path: Path) -> Kernels | None:
+    """The operations that `_kernels.build` has made; None, after a warning, if damaged."""
+    try:
+        library = ctypes.CDLL(str(path))
+        for name in ("winograd_lanes", "winograd_columns", "winograd_scratch"):
+            getattr(library, name).restype = ctypes.c_int64
+        library.winograd_columns.argtypes = [ctypes.c_int64]
+        library.winograd_scratch.argtypes = [ctypes.c_int64] * 3
+        pointers, numbers = [ctypes.c_void_p] * 5, [ctypes.c_int64] * 8
+        library.winograd_float.argtypes = [*pointers, *numbers, ctypes.c_void_p]
+        library.winograd_float.restype = None
+    except (OSError, AttributeError) as error:
+        _log.warning("%s cannot be used (%s); delete it", path, error)
+        return None
+    mark_compiled(path)
+    return Kernels(library, int(library.winograd_lanes()))
+
+
+class WinogradConv2d(nn.Module):
+    """A convolution with what follows it, in a quarter of the multiplications, for one thread.
+
+    Parameters
+    ----------
+    conv : nn.Conv2d
+        One that `suits`.
+    activation : Activation
+        One of `ACTIVATIONS`.
+    kernels : Kernels
+    """
+
+    def __init__(self, conv: nn.Conv2d, activation: Activation, kernels: Kernels) -> None:
+        super().__init__()
+        self._library, self._padding = kernels.library, int(conv.padding[0])
+        self._cut = activation == RELU
+        self._channels, self._filters = conv.in_channels, conv.out_channels
+        width = kernels.lanes * self._library.winograd_columns(self._filters)
+        self._weight = _spread(conv.weight.detach(), width)
+        bias = torch.zeros(self._filters) if conv.bias is None else conv.bias.detach()
+        self._bias = bias.float().contiguous()
+        self._block = MANY if max(self._channels, self._filters) >= WIDE else FEW
+        self._scratch = self._library.winograd_scratch(self._channels, self._filters, self._block)
+
+    def forward(self, batch: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
+        """The activation of convolution (+ other); `other` is overwritten."""
+        batch = batch.float().contiguous(memory_format=torch.channels_last)
+        n, _, height, width = batch.shape
+        sides = (height + 2 * self._padding - 2, width + 2 * self._padding - 2)
+        if other is None:
+            made = torch.empty(
+                (n, self._filters, *sides),
+                dtype=torch.float32,
+                memory_format=torch.channels_last,
+            )
+        else:
+            made = other.float().contiguous(memory_format=torch.channels_last)
+        scratch = torch.empty(self._scratch, dtype=torch.float32)
+        self._library.winograd_float(
+            batch.data_ptr(), self._weight.data_ptr(), self._bias.data_ptr(),
+            None if other is None else made.data_ptr(), made.data_ptr(),
+            n, height, width, self._channels, self._filters, self._padding, self._block,
+            self._cut, scratch.data_ptr(),
+        )  # fmt: skip
+        return made
+
+
+def suits(conv: nn.Conv2d, shape: tuple[int, ...], kernels: Kernels) -> bool:
+    """Whether a convolution of batches of this shape is one of these, and faster as one.
+
+    Parameters
+    ----------
+    conv : nn.Conv2d
+        With zeros, if any, around the picture.
+    shape : tuple of int
+        (n, C, H, W) of its input.
+    kernels : Kernels
+    """
+    lost = 2 - 2 * int(conv.padding[0])  # pixels of a side
+    return (
+        conv.kernel_size == (3, 3)
+        and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
+        and conv.padding in {(0, 0), (1, 1)}
+        and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
+        and conv.in_channels % kernels.lanes == conv.out_channels % kernels.lanes == 0
+        and saved(shape[2] - lost, shape[3] - lost) >= LEAST_SAVED
+    )
+
+
+def saved(height: int, width: int) -> float:
+    """Multiplications of a direct convolution by those of this one, for a map of this size."""
+    tiles = -(-height // INNER) * -(-width // INNER)
+    return 9 * height * width / (OUTER**2 * tiles) if tiles else 0.0
+
+
+def _spread(weight: torch.Tensor, width: int) -> torch.Tensor:
+    """G g G' of the weights, (36, filters / width, channels, width), float32, computed in float64.
+
+    Parameters
+    ----------
+    weight : Tensor of shape (filters, channels, 3, 3)
+    width : int
+        Filters that are computed together.
+    """
+    filters, channels = weight.shape[:2]
+    to_places = torch.kron(_interpolation(), _interpolation())  # of (y, x) to (y, x)
+    spread = to_places @ weight.double().reshape(filters * channels, 9).T
+    spread = spread.view(OUTER**2, filters // width, width, channels)
+    return spread.float().transpose(2, 3).contiguous()
+
+
+def _interpolation() -> torch.Tensor:
+    """G, (6, 3), float64: a polynomial's values at the points, each by its Lagrange divisor."""
+    points = torch.tensor(POINTS, dtype=torch.float64)
+    powers = points[:, None] ** torch.arange(3)
+    differences = points[:, None] - points + torch.eye(len(points), dtype=torch.float64)
+    at_infinity = torch.tensor([[0, 0, 1]], dtype=torch.float64)
+    return torch.cat([powers / differences.prod(1, keepdim=True), at_infinity])
