@@ -67,8 +67,9 @@ NOTES = """\
   cores), and in as many processes as cores at once.
 - The matrix product is oneDNN's, 1024 x 1024, a single-threaded process a core, its rate turned
   into pictures by the network's operations. With the seconds of decoding added it is what this
-  processor could do if all of the network ran like one such product; some convolutions run up to a
-  tenth faster than it, most of the rest slower.
+  processor could do if all of the network ran like one such product. Some convolutions run up to a
+  tenth faster than it, most of the rest slower; in float32 those of 3 x 3 multiply up to four times
+  less.
 - Ratios and shares are taken within each round; shown is the median over the rounds.
 """
 

@@ -142,7 +142,8 @@ def open_engine_of(given: Any) -> Any:
     """The engine of tlfeatures on the random weights, with its own operations compiled."""
     cache = given.weights.parent
     if _kernels.find_kept(cache) is None:
-        _kernels.build(_kernels.path_of(cache))
+        with contextlib.suppress(RuntimeError):  # no compiler
+            _kernels.build(_kernels.path_of(cache))
     run = RunOptions(cache, device="cpu", precision=given.precision, batch_size=given.batch_size)
     return open_engine(BackboneRequest(given.network, str(given.weights)), run)
 
