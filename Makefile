@@ -45,9 +45,11 @@ torture: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/embedded.py
 	$(BIN)/python benchmarks/store.py
+	$(BIN)/python -m pip install --quiet simplejpeg
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/depths.py
+	$(BIN)/python benchmarks/winograd.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/extract.py --compilation --cached
 	$(BIN)/python benchmarks/gpu.py

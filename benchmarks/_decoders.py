@@ -1,4 +1,7 @@
-"""Pictures decoded in other ways than Pillow's at full size, for `agreement.py`."""
+"""Pictures decoded in other ways than Pillow's at full size, for `agreement.py`.
+
+Needs the package simplejpeg, which decodes with libjpeg-turbo's own options.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,14 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+import simplejpeg
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import functional
 
 from tlfeatures import Pictures, load_pictures
 from tlfeatures.backbones import BackboneRequest, load_backbone
 from tlfeatures.extraction import _device_decode
-from tlfeatures.extraction._batch import prepare_item, stack
 from tlfeatures.extraction._engine import Means, TorchEngine
 from tlfeatures.pictures import DecodeOptions, decode
 
@@ -41,19 +45,41 @@ def enlarge(pictures: Pictures, folder: Path) -> Pictures:
 def device_codes(pictures: Pictures, request: BackboneRequest) -> Any:
     """Codes (n, d), float32, as with `--decode gpu`, whose lines run on the CPU's tensors here.
 
-    Its resize is the same on both devices up to rounding; in the place of nvJPEG decodes
-    libjpeg-turbo, as Pillow does, unless `replicated_chroma` is about.
+    Resized as on a GPU; in the place of nvJPEG decodes libjpeg-turbo, as Pillow does, unless
+    `replicated_chroma` is about.
+
+    Raises
+    ------
+    RuntimeError
+        If a picture is not for that way, so that Pillow would prepare it.
     """
     engine = TorchEngine(load_backbone(request), Means(decode="gpu"))
     made = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), _resized_as_on_gpu():
         warnings.simplefilter("ignore", DeprecationWarning)  # torchvision's, of its decoders
         for start in range(0, len(pictures.paths), engine.batch_size):
             batch = pictures.paths[start : start + engine.batch_size]
-            data = (Path(path).read_bytes() for path in batch)
-            prepared = [prepare_item(engine, each, DecodeOptions())[0] for each in data]
-            made += engine.codes(stack(prepared))
+            made += engine.codes(torch.stack([_prepare(engine, path) for path in batch]))
     return np.concatenate(made)
+
+
+def _prepare(engine: TorchEngine, path: Any) -> torch.Tensor:
+    made = engine.prepare_file(Path(path).read_bytes(), DecodeOptions())
+    if made is None:
+        raise RuntimeError(f"{path} is not for decode gpu")
+    return made
+
+
+@contextmanager
+def _resized_as_on_gpu() -> Iterator[None]:
+    """Torchvision resizes uint8 in float32 on a GPU, and rounds; on a CPU in whole numbers."""
+    resize = functional.resize
+
+    def in_float32(picture: torch.Tensor, *words: Any, **more: Any) -> torch.Tensor:
+        return resize(picture.float(), *words, **more).round().clamp(0, 255).to(torch.uint8)
+
+    with mock.patch.object(functional, "resize", in_float32):
+        yield
 
 
 @contextmanager
@@ -61,15 +87,14 @@ def replicated_chroma() -> Iterator[None]:
     """Decode as nvJPEG does by default: colours are not interpolated ("fast" in libjpeg-turbo).
 
     torchvision opens nvJPEG with its default flags; the colours of most JPEG files are stored at
-    half the size, and then each stands for four pixels. Pillow interpolates.
+    half the width and height, and then each stands for four pixels. Pillow interpolates.
     """
     with mock.patch.object(_device_decode, "decode_jpeg", _decode_replicating):
         yield
 
 
 def _decode_replicating(encoded: torch.Tensor, **_: Any) -> torch.Tensor:
-    import simplejpeg
-
     data = encoded.numpy().tobytes()
-    pixels = simplejpeg.decode_jpeg(data, "RGB", fastdct=False, fastupsample=True)
+    words = {"fastdct": False, "fastupsample": True, "strict": False}
+    pixels = simplejpeg.decode_jpeg(data, "RGB", **words)
     return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

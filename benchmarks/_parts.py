@@ -25,7 +25,8 @@ from _networks import flop_of, load_network, transforms_of, use_weights
 from PIL import Image
 
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.extraction import RunOptions, _kernels, open_engine
+from tlfeatures.extraction import RunOptions, open_engine
+from tlfeatures.extraction._kernels import make_ready
 from tlfeatures.pictures import decode
 
 BATCH = 32
@@ -139,13 +140,13 @@ def worker(given: Any) -> Steps:
 
 
 def open_engine_of(given: Any) -> Any:
-    """The engine of tlfeatures on the random weights, with its own operations compiled."""
-    cache = given.weights.parent
-    if _kernels.find_kept(cache) is None:
-        with contextlib.suppress(RuntimeError):  # no compiler
-            _kernels.build(_kernels.path_of(cache))
-    run = RunOptions(cache, device="cpu", precision=given.precision, batch_size=given.batch_size)
-    return open_engine(BackboneRequest(given.network, str(given.weights)), run)
+    """The engine of tlfeatures on the random weights, in one thread with its own operations."""
+    if given.one_thread:
+        with contextlib.suppress(RuntimeError, OSError):  # no compiler
+            make_ready()
+    run = RunOptions(device="cpu", precision=given.precision, batch_size=given.batch_size)
+    request = BackboneRequest(given.network, str(given.weights))
+    return open_engine(request, run, with_kernels=given.one_thread)
 
 
 def prepared_batches(given: Any, opened: Any) -> Iterator[Any]:

@@ -29,6 +29,9 @@ from sklearn.svm import LinearSVC
 
 from tlfeatures import CNNCodes, Pictures, load_pictures
 from tlfeatures.backbones import BackboneRequest, is_depthwise, load_backbone
+from tlfeatures.extraction import RunOptions, open_engine
+from tlfeatures.extraction._kernels import make_ready
+from tlfeatures.extraction._settings import single_threaded
 from tlfeatures.pictures import decode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,10 +52,11 @@ FAST: dict[str, dict[str, str]] = {
     "exact": {"precision": "float32", "decode": "exact"},
     "fast": {"precision": "float32", "decode": "fast"},
 }
-ON_DEVICE = {  # decode gpu, as far as it can be had without one
-    "decode gpu, libjpeg-turbo for nvJPEG": nullcontext,
-    "decode gpu, chroma as by nvJPEG": replicated_chroma,
+ON_DEVICE = {  # decode gpu in float32, as far as it can be had without one
+    "decode gpu: its resize": nullcontext,
+    "decode gpu: its resize, chroma as by nvJPEG": replicated_chroma,
 }
+OWN = "float32, own convolutions"
 C = 10.0
 COLOURS = [
     (0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 200, 200), (240, 240, 240), (30, 120, 220),
@@ -101,6 +105,18 @@ def plain_codes(pictures: Pictures, request: BackboneRequest) -> Any:
     return np.concatenate(
         [backbone.codes(prepare(decode(path))[None])[0] for path in pictures.paths]
     )
+
+
+def own_codes(pictures: Pictures, request: BackboneRequest) -> Any:
+    """Codes (n, d), float32, with 3 x 3 convolutions by Winograd's method."""
+    make_ready()
+    with single_threaded():
+        run = RunOptions(device="cpu", precision="float32")
+        engine = open_engine(request, run, with_kernels=True)
+        size, prepare, paths = engine.batch_size, engine.prepare, pictures.paths
+        batches = (paths[start : start + size] for start in range(0, len(paths), size))
+        codes = [engine.codes(np.stack([prepare(decode(p)) for p in each])) for each in batches]
+    return np.concatenate([layers[0] for layers in codes])
 
 
 def score(codes: Any, labels: Any, n_splits: int) -> float:
@@ -181,6 +197,7 @@ def compare_ways(
             )
             found = codes.transform(pictures)
             yield compare(found, wanted, data=data, network=network, way=way)
+        yield compare(own_codes(pictures, request), wanted, data=data, network=network, way=OWN)
         for way, decoding in ON_DEVICE.items():
             with decoding():
                 found = device_codes(pictures, request)
@@ -234,7 +251,7 @@ def is_only_asked_for(row: Row) -> bool:
 def write(rows: list[Row], colours: dict[str, float], out: Path) -> None:
     """The page, with the bars."""
     of_colours = ", ".join(f"{network} {least:.5f}" for network, least in colours.items())
-    ways = [row for row in rows if row.way in WAYS]
+    ways = [row for row in rows if row.way in (*WAYS, OWN)]
     coarse = [row.least_cosine for row in ways if is_only_asked_for(row)]
     least = min((row.least_cosine for row in ways if not is_only_asked_for(row)), default=1.0)
     most = max((abs(row.accuracy - row.reference) for row in ways), default=0.0)

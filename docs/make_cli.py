@@ -38,7 +38,7 @@ leaves the cache whole; the same command goes on.
 | `backbones doctor` | `verdict` (right; BGR, 0-255, no mean/std, tf, caffe, imagenet, normalised twice, wrong input size, other; cannot tell), `words, applied{}, expected[], candidates[{name, input_size, batch_norm_distance, confidence, entropy, agreement, n_pictures, excluded}], n_pictures, bad[]`; null what was not measured |
 | `cache info` | `cache, rows, bytes, folders[{folder, rows, shards, bytes, key, spec}], compiled{files, bytes}`; `cache where`: `cache, exists` |
 | `cache verify` | `cache, folders, shards, rows, bytes, problems[{path, reason}]`; `cache repair`: `cache, moved[], rescued, lost` |
-| `cache gc` | `cache, dry_run, removed[], kept[], in_use[], compiled[{file, bytes}]` (compiled networks that went); `cache merge`: `cache, shards, rows, present, refused[]` |
+| `cache gc` | `cache, dry_run, removed[], kept[], in_use[], compiled[{file, bytes}]` (compiled files that went); `cache merge`: `cache, shards, rows, present, refused[]` |
 | `cache diff` | `a, b, differences[]`; `cache export`: `out, rows, dim, bad[]` |
 
 In this version `confounds` and `learning_curve` are not examined and always empty.

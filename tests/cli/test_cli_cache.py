@@ -124,12 +124,12 @@ def test_compiled_networks_are_counted_and_taken_away(filled: Path, capsys: Capt
     data, said = call(capsys, "info", "--cache", filled)
     assert data["compiled"] == {"files": 1, "bytes": 2_000_000}
     assert data["bytes"] == without["bytes"] + 2_000_000
-    assert "compiled networks: 1 files, 2.0 MB" in said
+    assert "compiled: 1 files, 2.0 MB" in said
     os.utime(path, (1, 1))
     words = ("gc", "--keep-days", 7, "--cache", filled)
     data, said = call(capsys, *words, "--dry-run")
     assert data["compiled"] == [{"file": path.name, "bytes": 2_000_000}]
-    assert "would go: compiled network 0123-torch-" in said
+    assert "would go: compiled 0123-torch-" in said
     assert "2.0 MB would be freed" in said
     assert run(["cache", *map(str, words)]) == 0
     assert not path.exists()

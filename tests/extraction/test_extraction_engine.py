@@ -395,7 +395,7 @@ def test_compiled_networks_are_kept_for_this_kind_of_processor(
 ) -> None:
     here = _compile.path_of(tmp_path, ["key"], "cpu", 16)
     assert here == _compile.path_of(tmp_path, ["key"], "cpu", 16)
-    monkeypatch.setattr(_machine, "_cpu_flags", lambda: {"avx2"})
+    monkeypatch.setattr(_machine, "cpu_flags", lambda: {"avx2"})
     assert here != _compile.path_of(tmp_path, ["key"], "cpu", 16)
 
 

@@ -3,40 +3,38 @@
 from __future__ import annotations
 
 import logging
-import platform
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from torch import fx, nn
 
 from tlfeatures.backbones import BackboneRequest, load_backbone
-from tlfeatures.extraction import CNNCodes, RunOptions, _kernels, _open, open_engine
-from tlfeatures.extraction._engine import Means, TorchEngine
-from tlfeatures.extraction._fused import NONE, RELU
-from tlfeatures.extraction._open import plan_and_compile
+from tlfeatures.extraction import CNNCodes, RunOptions, _engine, _kernels, _open, open_engine
+from tlfeatures.extraction._engine import Means, TorchEngine, close_networks
+from tlfeatures.extraction._fuse import fuse
+from tlfeatures.extraction._fused import NONE, RELU, FusedConv2d
+from tlfeatures.extraction._kernels import Kernels, are_for_here, load_kernels
+from tlfeatures.extraction._map import end_workers
+from tlfeatures.extraction._open import EngineMaker, plan_and_compile
 from tlfeatures.extraction._settings import computing
-from tlfeatures.extraction._winograd import (
-    Kernels,
-    WinogradConv2d,
-    load_kernels,
-    saved,
-    suits,
-)
+from tlfeatures.extraction._winograd import WinogradConv2d, saved, suits
 from tlfeatures.store import CodeSpec, relative_difference
 
 needs_compiler = pytest.mark.skipif(
-    not any(shutil.which(name) for name in _kernels.COMPILERS), reason="no C++ compiler is here"
+    not are_for_here() or not any(shutil.which(name) for name in _kernels.COMPILERS),
+    reason="no C++ compiler is here, or no Linux on a processor with AVX2",
 )
-IS_X86 = platform.machine() == "x86_64"
-TARGETS = [_kernels.TARGET, *([("-mavx2", "-mfma"), ("-msse2",)] if IS_X86 else [])]
+TARGETS = [_kernels.TARGET, ("-mavx2", "-mfma")]
 SHAPE = (2, 64, 14, 14)
+RUN = RunOptions(device="cpu", precision="float32")
+SPECS = [CodeSpec("vgg16", "0" * 64, "classifier.5", "avg", 4096, {"side": 4})]
 
 
 @pytest.fixture(scope="module")
@@ -44,14 +42,19 @@ def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
     return build_for(_kernels.TARGET, tmp_path_factory.mktemp("native"))
 
 
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stands for the user's cache folder, on a machine that our convolutions are for."""
+    monkeypatch.setattr(_kernels, "user_cache_dir", lambda: tmp_path / "user")
+    monkeypatch.setattr(_open, "are_for_here", lambda: True)
+    return tmp_path / "user"
+
+
 def build_for(target: Sequence[str], folder: Path) -> Kernels:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_kernels, "TARGET", tuple(target))
-        path = _kernels.path_of(folder)
-        _kernels.build(path)
-    found = load_kernels(path)
-    assert found is not None
-    return found
+        _kernels.build(folder / "kernels.so")
+    return load_kernels(folder / "kernels.so")
 
 
 def convolution(channels: int, filters: int, padding: int = 1, **words: Any) -> nn.Conv2d:
@@ -83,7 +86,7 @@ def test_every_width_of_vectors_says_what_float64_says(
     target: Sequence[str], tmp_path: Path
 ) -> None:
     built = build_for(target, tmp_path)
-    for channels, filters, height, width in ((64, 48, 13, 18), (32, 96, 4, 7), (272, 64, 9, 9)):
+    for channels, filters, height, width in ((64, 48, 13, 18), (32, 96, 4, 7), (272, 64, 25, 26)):
         conv, batch = convolution(channels, filters), maps(3, channels, height, width)
         assert differ(WinogradConv2d(conv, NONE, built)(batch), exact(conv, batch)) < 3e-6
 
@@ -175,14 +178,13 @@ def test_a_quarter_of_the_multiplications_is_left_where_sides_are_fours() -> Non
 @pytest.mark.parametrize(
     "name", ["resnet18", "vgg11_bn", "densenet121", "googlenet", "efficientnet_v2_s"]
 )
-def test_networks_give_the_codes_they_gave(name: str, tmp_path: Path) -> None:
-    path = _kernels.path_of(tmp_path)
-    _kernels.build(path)
+def test_networks_give_the_codes_they_gave(name: str, own_folder: Path) -> None:
+    _kernels.make_ready()
     request = BackboneRequest(name, "random", input_size=64)
     batch = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     with computing("cpu", "float32"):
         plain = load_backbone(request).codes(batch)[0]
-    engine = TorchEngine(load_backbone(request), Means(kernels=path))
+    engine = open_engine(request, RUN, with_kernels=True)
     assert count_own(engine) > 0
     assert relative_difference(engine.codes(batch)[0], plain) < 1e-5
 
@@ -192,59 +194,98 @@ def count_own(engine: TorchEngine) -> int:
 
 
 @needs_compiler
-def test_half_precision_is_left_to_the_processors_own_operations(tmp_path: Path) -> None:
-    path = _kernels.path_of(tmp_path)
-    _kernels.build(path)
-    backbone = load_backbone(BackboneRequest("resnet18", "random", input_size=64))
-    assert count_own(TorchEngine(backbone, Means(precision="bf16", kernels=path))) == 0
-
-
-@needs_compiler
-@pytest.mark.parametrize(
-    ("word", "n_threads", "is_used"), [("auto", 1, True), ("off", 1, False), ("auto", 2, False)]
-)
-def test_what_the_cache_folder_keeps_is_used_by_processes_of_one_thread(
-    word: str, n_threads: int, is_used: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = RunOptions(tmp_path, device="cpu", precision="float32", compile=word)
+def test_half_precision_is_left_to_the_processors_own_operations(own_folder: Path) -> None:
+    _kernels.make_ready()
     request = BackboneRequest("resnet18", "random", input_size=64)
-    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
-    assert count_own(open_engine(request, run)) == 0
-    _kernels.build(_kernels.path_of(tmp_path))
-    assert (count_own(open_engine(request, run)) > 0) is is_used
-
-
-def maker_of(root: Path) -> Any:
-    run = RunOptions(root, device="cpu", precision="float32", n_jobs=2)
-    return SimpleNamespace(request=BackboneRequest("vgg16"), run=run)
-
-
-SPECS = [CodeSpec("vgg16", "0" * 64, "classifier.5", "avg", 4096, {"side": 4})]
+    half = RunOptions(device="cpu", precision="bf16")
+    assert count_own(open_engine(request, half, with_kernels=True)) == 0
 
 
 @needs_compiler
-def test_many_pictures_pay_for_compiling_and_the_next_run_finds_it(tmp_path: Path) -> None:
+def test_a_network_that_would_say_something_else_runs_without_them(
+    own_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    _kernels.make_ready()
+    request = BackboneRequest("resnet18", "random", input_size=64)
+    monkeypatch.setattr(_engine, "ROWS_AGREE", 0.0)
+    close_networks()
+    engine = open_engine(request, RUN, with_kernels=True)
+    close_networks()
+    assert "runs without our convolutions" in caplog.text
+    assert count_own(engine) == 0
+    assert any(isinstance(each, FusedConv2d) for each in engine.backbone.cut.modules())
+
+
+class Shared(nn.Module):
+    """Adds to each picture's map the same one, which has no picture in it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.conv = nn.Conv2d(3, 32, 1), nn.Conv2d(32, 32, 3, padding=1)
+        self.place = nn.Conv2d(32, 32, 3, padding=1)
+        self.map = nn.Parameter(torch.randn(1, 32, 12, 12))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made: torch.Tensor = self.conv(self.first(x)) + self.place(self.map)
+        return made
+
+
+@needs_compiler
+def test_what_is_the_same_for_all_pictures_is_not_written_over(kernels: Kernels) -> None:
+    torch.manual_seed(0)
+    traced = fx.symbolic_trace(Shared().requires_grad_(False).eval())
+    batch = maps(3, 3, 12, 12)
+    for own in (None, kernels):
+        fused = fuse(traced, torch.float32, batch[:1], 3, None, own)
+        with computing("cpu", "float32"):
+            assert differ(fused(batch), traced(batch)) < 1e-5
+
+
+@needs_compiler
+def test_another_shape_is_not_added(kernels: Kernels) -> None:
+    module = WinogradConv2d(convolution(64, 64), RELU, kernels)
+    with pytest.raises(RuntimeError, match="added to"):
+        module(maps(*SHAPE), maps(1, 64, 14, 14))
+
+
+def maker_of(root: Path) -> EngineMaker:
+    run = RunOptions(root, device="cpu", precision="float32", n_jobs=2)
+    return EngineMaker(BackboneRequest("vgg16"), run, {})
+
+
+@needs_compiler
+def test_many_pictures_pay_for_compiling_and_the_next_run_finds_it(
+    tmp_path: Path, own_folder: Path
+) -> None:
     few = plan_and_compile(20, SPECS, maker_of(tmp_path))
-    assert "Winograd" not in few.chosen[-1]
-    assert _kernels.find_kept(tmp_path) is None
+    assert few.make_engine is None
+    assert _kernels.find_kept() is None
     many = plan_and_compile(2000, SPECS, maker_of(tmp_path))
-    path = _kernels.find_kept(tmp_path)
+    path = _kernels.find_kept()
     assert path is not None
     assert many.chosen[-1].startswith("convolutions of 3 x 3 by Winograd's method")
-    before = path.stat().st_mtime_ns
+    assert many.make_engine == replace(maker_of(tmp_path), with_kernels=True)
+    before = path.stat().st_ino
     few = plan_and_compile(20, SPECS, maker_of(tmp_path))
     assert few.chosen[-1] == many.chosen[-1]
-    assert path.stat().st_mtime_ns == before
+    assert path.stat().st_ino == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
 @pytest.mark.parametrize(
-    ("compiler", "reason"), [("", "no C++ compiler is here"), ("false", "false fails")]
+    ("compiler", "reason"),
+    [
+        ("", "no C++ compiler is here"),
+        ("false", "false fails: exit status 1"),
+        ('c++ "', "CXX is no command"),
+        ("/no/such/c++", "[Errno 2]"),
+    ],
 )
 def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
     compiler: str,
     reason: str,
     tmp_path: Path,
+    own_folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -254,8 +295,9 @@ def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
         plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
     assert len(caplog.records) == 1
     assert reason in caplog.text
-    assert plan.chosen[-1].startswith(f"not compiled: {reason}")
-    assert list(tmp_path.glob("compiled/*")) == []
+    assert plan.chosen[-1].startswith(f"convolutions not compiled: {reason}")
+    assert plan.make_engine is None
+    assert list(own_folder.glob("compiled/*")) == []
 
 
 def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -265,19 +307,31 @@ def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CXX", "g++")
     monkeypatch.setattr(subprocess, "run", hang)
     with pytest.raises(RuntimeError, match="takes more than 120 s"):
-        _kernels.build(_kernels.path_of(tmp_path))
+        _kernels.build(tmp_path / "kernels.so")
 
 
-def test_a_damaged_file_is_named_and_not_used(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+@needs_compiler
+def test_a_damaged_file_is_made_anew_or_not_used(
+    own_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = _kernels.path_of(tmp_path)
-    path.parent.mkdir()
+    path = _kernels.own_path()
+    path.parent.mkdir(parents=True)
     path.write_bytes(b"no library")
-    assert load_kernels(path) is None
-    assert f"{path} cannot be used" in caplog.text
     backbone = load_backbone(BackboneRequest("embedded"))
-    assert count_own(TorchEngine(backbone, Means(kernels=path))) == 0  # goes on without
+    assert count_own(TorchEngine(backbone, Means(kernels=path))) == 0  # a worker goes on without
+    assert f"{path} cannot be used" in caplog.text
+    _kernels.make_ready()
+    assert load_kernels(path).lanes in (8, 16)
+
+
+def test_other_systems_and_processors_do_without(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_kernels, "cpu_flags", lambda: {"fma", "avx"})
+    assert not are_for_here()
+    plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
+    assert plan.chosen[-1].startswith("network not compiled")
+    assert plan.make_engine is None
 
 
 @needs_compiler
@@ -285,11 +339,16 @@ def test_workers_use_what_this_process_compiled(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_open, "KERNELS_S", 0.0)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "user"))
     words: dict[str, Any] = {"weights": "random", "input_size": 64, "precision": "float32"}
     words |= {"device": "cpu", "n_jobs": 2, "batch_size": 4}
     own = CNNCodes("resnet18", cache=tmp_path / "own", **words)
-    assert any("Winograd" in said for said in own.extract(folder).chosen)
     usual = CNNCodes("resnet18", cache=tmp_path / "usual", compile="off", **words)
-    found, wanted = own.transform(folder), usual.transform(folder)
+    end_workers()  # new ones see where the user's folder is now
+    try:
+        assert any("Winograd" in said for said in own.extract(folder).chosen)
+        found, wanted = own.transform(folder), usual.transform(folder)
+    finally:
+        end_workers()
     assert relative_difference(found, wanted) < 1e-5
     assert not np.array_equal(found, wanted)

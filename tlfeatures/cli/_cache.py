@@ -57,7 +57,7 @@ def where(cache: str | None, as_json: bool) -> None:
 @CACHE
 @JSON
 def info(cache: str | None, as_json: bool) -> None:
-    """List the codes that are kept, each spec in words, and count compiled networks."""
+    """List the codes that are kept, each spec in words, and count what is compiled."""
     root = _root(cache)
     folders = cache_info(root)
     rows, size = cache_totals(folders)
@@ -72,7 +72,7 @@ def info(cache: str | None, as_json: bool) -> None:
         click.echo(_folder_line(entry))
         click.echo(f"  {entry.spec.describe() if entry.spec else 'spec cannot be read'}")
     if n_compiled:
-        click.echo(f"compiled networks: {n_compiled} files, {compiled_size / 1e6:.1f} MB")
+        click.echo(f"compiled: {n_compiled} files, {compiled_size / 1e6:.1f} MB")
     click.echo(f"{root}: {rows} rows, {(size + compiled_size) / 1e6:.1f} MB")
 
 
@@ -143,7 +143,7 @@ def repair(cache: str | None, as_json: bool) -> None:
 def gc(
     keep_days: float | None, max_size: str | None, dry_run: bool, cache: str | None, as_json: bool
 ) -> None:
-    """Make room: take away codes and compiled networks that were not used for long.
+    """Make room: take away codes and compiled files that were not used for long.
 
     Compiled networks of another version of torch go too.
     """
@@ -162,7 +162,7 @@ def gc(
     for entry in done.removed:
         click.echo(f"{gone}: {_folder_line(entry)}")
     for file in done.compiled_removed:
-        click.echo(f"{gone}: compiled network {file.path.name}, {file.bytes / 1e6:.1f} MB")
+        click.echo(f"{gone}: compiled {file.path.name}, {file.bytes / 1e6:.1f} MB")
     for entry in done.in_use:
         click.echo(f"kept, used within the last hour: {entry.folder.name}")
     freed = cache_totals(done.removed)[1] + compiled_totals(done.compiled_removed)[1]

@@ -28,9 +28,9 @@ from tlfeatures.backbones import (
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
+from tlfeatures.extraction._kernels import Kernels, load_kernels
 from tlfeatures.extraction._plan import CPU_BATCH
 from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
-from tlfeatures.extraction._winograd import load_kernels
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ _log = logging.getLogger(__name__)
 MOST_BATCH = 512
 TRIED = 8  # pictures that tell how much memory one takes
 KEPT_CUTS = 4
+ROWS_AGREE = 1e-5  # float32 rows of one key, whatever computed them
 KEPT_OPEN = 2  # a network and its random control
 
 
@@ -253,33 +254,61 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
     convolutions that look at pixels lose nothing of these: on a CPU they take them as they are,
     where that can be, elsewhere they stay in float32.
     """
-    cut, preprocessing = backbone.cut, backbone.preprocessing
+    cut = backbone.cut
     if not isinstance(cut, fx.GraphModule):
         return cut
-    exact = _exact_enough(cut, means.precision)
+    kernels = _kernels_of(means)
     try:
-        pictures = _noise(backbone, 1, means.device)
-        batch = normalise(pictures, preprocessing)
-        made: nn.Module
-        if means.device == "cpu":
-            known = preprocessing if isinstance(preprocessing, Preprocessing) else None
-            size = means.batch_size or CPU_BATCH
-            kernels = None if means.kernels is None else load_kernels(means.kernels)
-            made = fuse(cut, DTYPES[means.precision], batch, size, known, kernels)
-        else:
-            made = _exact_enough(fold_batch_norms(cut), means.precision)
-        with computing(means.device, "float32"):
-            wanted = cut(batch)
-        with computing(means.device, means.precision):
-            found = made(network_input(pictures, preprocessing, made))
+        if kernels is not None:
+            made, difference = _fused(cut, backbone, means, kernels)
+            if difference <= ROWS_AGREE:
+                return made
+            _log.warning("%s runs without our convolutions: they say other things", backbone.name)
+        made, difference = _fused(cut, backbone, means)
+        if difference <= tolerance(means.precision):
+            return made
+        reason = "fused it gives other codes"
     except Exception as error:  # an operation that this torch or this processor has not
-        line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        _say_unfused(backbone.name, line[:200])
-        return exact
-    if _is_same(found, wanted, means.precision):
-        return made
-    _say_unfused(backbone.name, "fused it gives other codes")
-    return exact
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    _say_unfused(backbone.name, reason)
+    return _exact_enough(cut, means.precision)
+
+
+def _fused(
+    cut: fx.GraphModule, backbone: Backbone, means: Means, kernels: Kernels | None = None
+) -> tuple[nn.Module, float]:
+    """The network with larger operations, and how far its codes of noise are from the plain one's.
+
+    Raises
+    ------
+    Exception
+        Whatever PyTorch raises where it has no such operations.
+    """
+    preprocessing = backbone.preprocessing
+    pictures = _noise(backbone, 1, means.device)
+    batch = normalise(pictures, preprocessing)
+    made: nn.Module
+    if means.device == "cpu":
+        known = preprocessing if isinstance(preprocessing, Preprocessing) else None
+        size = means.batch_size or CPU_BATCH
+        made = fuse(cut, DTYPES[means.precision], batch, size, known, kernels)
+    else:
+        made = _exact_enough(fold_batch_norms(cut), means.precision)
+    with computing(means.device, "float32"):
+        wanted = cut(batch)
+    with computing(means.device, means.precision):
+        found = made(network_input(pictures, preprocessing, made))
+    return made, _difference(found, wanted)
+
+
+def _kernels_of(means: Means) -> Kernels | None:
+    if means.kernels is None or (means.device, means.precision) != ("cpu", "float32"):
+        return None
+    try:
+        return load_kernels(means.kernels)
+    except OSError as error:
+        _log.warning("%s cannot be used (%s); delete it", means.kernels, error)
+        return None
 
 
 @lru_cache(maxsize=64)
@@ -324,11 +353,16 @@ def _agree(compiled: CompiledCut, batch: torch.Tensor, means: Means) -> bool:
 
 def _is_same(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], precision: str) -> bool:
     """Whether codes of some layers lie within the tolerance of a precision."""
-    return all(
+    return _difference(found, wanted) <= tolerance(precision)
+
+
+def _difference(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
+    """The largest relative difference of a picture's code of some layer; NaN is passed on."""
+    differences = [
         relative_difference(a.float().numpy(force=True), b.float().numpy(force=True))
-        <= tolerance(precision)
         for a, b in zip(found, wanted, strict=True)
-    )
+    ]
+    return float(np.max(differences))
 
 
 def _exact_enough(cut: nn.Module, precision: str) -> nn.Module:
@@ -394,6 +428,8 @@ def _take_or_load(
         opened = _open[key]
     cut = (tuple(layers), request.pooling, means)
     if cut not in opened.engines:
+        if means.kernels is not None:  # the one that told the specs, before there was a plan
+            opened.engines.pop((*cut[:2], replace(means, kernels=None)), None)
         while len(opened.engines) >= KEPT_CUTS:  # each holds fused weights of its own
             opened.engines.pop(next(iter(opened.engines)))
         backbone = Backbone(opened.network, layers, request.pooling)

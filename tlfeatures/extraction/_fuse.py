@@ -27,7 +27,8 @@ from tlfeatures.extraction._fused import (
     PositiveMaxPool2d,
     is_exact_on_pixels,
 )
-from tlfeatures.extraction._winograd import ACTIVATIONS, Kernels, WinogradConv2d, suits
+from tlfeatures.extraction._kernels import Kernels
+from tlfeatures.extraction._winograd import ACTIVATIONS, WinogradConv2d, suits
 
 M = TypeVar("M", bound=nn.Module)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
@@ -196,6 +197,7 @@ class _Fuser:
             _Shapes(self._network).run(batch)
         self._order = {node: i for i, node in enumerate(self._graph.nodes)}
         self._first = first_convs(self._network)
+        self._of_pictures = _all_after_input(self._graph)
         may_take_pixels = dtype == torch.bfloat16 and self._may_take_pixels(preprocessing)
         self._normalising = preprocessing if may_take_pixels else None
 
@@ -297,7 +299,9 @@ class _Fuser:
             or not isinstance(others[0], fx.Node)
         ):
             return None
-        same_shape = _shape(others[0]) == _shape(node)
+        # One row for all pictures and one for each look alike of one picture.
+        same_rows = {others[0], node} <= self._of_pictures
+        same_shape = same_rows and _shape(others[0]) == _shape(node)
         return user if same_shape and self._is_free(others[0], node, user) else None
 
     def _is_free(self, other: fx.Node, node: fx.Node, addition: fx.Node) -> bool:
@@ -325,6 +329,15 @@ class _Fuser:
                 node.replace_all_uses_with(node.all_input_nodes[0])
                 self._graph.erase_node(node)
         self._network.recompile()
+
+
+def _all_after_input(graph: fx.Graph) -> set[fx.Node]:
+    """The nodes that depend on the pictures; others are the same for all, and for one."""
+    found = set[fx.Node]()
+    for node in graph.nodes:
+        if node.op == "placeholder" or not found.isdisjoint(node.all_input_nodes):
+            found.add(node)
+    return found
 
 
 def only_user(node: fx.Node | None) -> fx.Node | None:

@@ -1,7 +1,11 @@
-"""Our own operations, compiled for this processor and kept in the cache folder; without torch."""
+"""Our own operations, compiled for this processor, kept in the user's cache folder; without torch.
+
+Not in the cache folder of a run, which others may write to: what is loaded is code.
+"""
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -10,28 +14,75 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from tlfeatures.extraction._machine import processor_signs
-from tlfeatures.store import kernels_path
+from tlfeatures.extraction._machine import cpu_flags, processor_signs
+from tlfeatures.store import kernels_path, mark_compiled, user_cache_dir
 
 SOURCE = Path(__file__).with_name("_winograd.cpp")
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared")
-TARGET = ("-mcpu=native",) if platform.machine() in ("arm64", "aarch64") else ("-march=native",)
+TARGET = ("-march=native",)
+NEEDED = {"avx2", "fma"}
 TIMEOUT_S = 120.0
 
 
-def path_of(root: Path) -> Path:
-    """Where a cache folder keeps the operations of this program for this processor."""
+@dataclass(frozen=True)
+class Kernels:
+    """The compiled operations.
+
+    Attributes
+    ----------
+    library : ctypes.CDLL
+    lanes : int
+        Numbers that a vector of the processor holds.
+    """
+
+    library: Any
+    lanes: int
+
+
+_loaded: dict[Path, Kernels] = {}
+
+
+def are_for_here() -> bool:
+    """Whether this is a system and a processor that they were measured to be faster on."""
+    is_known = (platform.system(), platform.machine()) == ("Linux", "x86_64")
+    return is_known and cpu_flags() >= NEEDED
+
+
+def own_path() -> Path:
+    """Where the operations of this program are kept for this user and processor."""
     words = [SOURCE.read_text(encoding="utf-8"), *FLAGS, *TARGET, *processor_signs()]
-    return kernels_path(root, hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32])
+    digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
+    return kernels_path(user_cache_dir(), digest)
 
 
-def find_kept(root: Path) -> Path | None:
-    """The compiled operations in a cache folder, if they are there."""
-    path = path_of(root)
-    return path if path.exists() else None
+def find_kept() -> Path | None:
+    """The compiled operations, if they are there."""
+    path = own_path()
+    return path if os.path.isfile(path) else None
+
+
+def make_ready() -> None:
+    """Compile the operations, unless they are there and can be loaded.
+
+    Raises
+    ------
+    RuntimeError, OSError
+        As `build` and `load_kernels` do.
+    """
+    path = own_path()
+    if os.path.isfile(path):
+        try:
+            load_kernels(path)
+            return
+        except OSError:
+            os.unlink(path)  # cut short by a full disk or a power cut
+    build(path)
+    load_kernels(path)
 
 
 def build(path: Path) -> None:
@@ -48,16 +99,53 @@ def build(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch:
         made = Path(scratch) / path.name
-        try:
-            done = subprocess.run(  # noqa: S603  the user's own compiler
-                [*command, str(made)], capture_output=True, text=True, timeout=TIMEOUT_S
-            )
-        except subprocess.TimeoutExpired as error:
-            raise RuntimeError(f"{command[0]} takes more than {TIMEOUT_S:.0f} s") from error
-        if done.returncode:
-            line = next((each for each in done.stderr.splitlines() if "error" in each), "")
-            raise RuntimeError(f"{command[0]} fails: {line.strip()[:200]}")
+        _run_compiler([*command, str(made)])
+        with open(made, "rb") as file:
+            os.fsync(file.fileno())
         os.replace(made, path)
+
+
+def load_kernels(path: Path) -> Kernels:
+    """The operations in a file that `build` has made.
+
+    Raises
+    ------
+    OSError
+        If it cannot be loaded.
+    """
+    if path not in _loaded:
+        library = ctypes.CDLL(str(path))
+        try:
+            for name in ("winograd_lanes", "winograd_columns", "winograd_scratch"):
+                getattr(library, name).restype = ctypes.c_int64
+            library.winograd_columns.argtypes = [ctypes.c_int64]
+            library.winograd_scratch.argtypes = [ctypes.c_int64] * 3
+            pointers, numbers = [ctypes.c_void_p] * 5, [ctypes.c_int64] * 8
+            library.winograd_float.argtypes = [*pointers, *numbers, ctypes.c_void_p]
+            library.winograd_float.restype = None
+        except AttributeError as error:
+            raise OSError(f"{path} is another library: {error}") from error
+        mark_compiled(path)
+        _loaded[path] = Kernels(library, int(library.winograd_lanes()))
+    return _loaded[path]
+
+
+def _run_compiler(command: list[str]) -> None:
+    try:
+        done = subprocess.run(  # noqa: S603  the user's own compiler
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=TIMEOUT_S,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+    except subprocess.TimeoutExpired as error:
+        raise RuntimeError(f"{command[0]} takes more than {TIMEOUT_S:.0f} s") from error
+    if done.returncode:
+        lines = [line.strip() for line in done.stderr.splitlines() if "error" in line]
+        reason = lines[0][:200] if lines else f"exit status {done.returncode}"
+        raise RuntimeError(f"{command[0]} fails: {reason}")
 
 
 def _find_compiler() -> list[str]:
@@ -68,7 +156,11 @@ def _find_compiler() -> list[str]:
     RuntimeError
         If there is none.
     """
-    if chosen := shlex.split(os.environ.get("CXX", "")):
+    try:
+        chosen = shlex.split(os.environ.get("CXX", ""))
+    except ValueError as error:
+        raise RuntimeError(f"CXX is no command: {error}") from error
+    if chosen:
         return chosen
     found = next((path for name in COMPILERS if (path := shutil.which(name))), None)
     if found is None:

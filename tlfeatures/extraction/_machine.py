@@ -122,7 +122,7 @@ def resolve_precision(precision: str, device: str) -> str:
 def has_bf16() -> bool:
     """Whether this CPU multiplies matrices in bfloat16 (AVX-512 BF16 or AMX)."""
     if platform.system() == "Linux":
-        return bool(BF16_FLAGS & _cpu_flags())
+        return bool(BF16_FLAGS & cpu_flags())
     import torch
 
     names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
@@ -131,7 +131,7 @@ def has_bf16() -> bool:
 
 def processor_signs() -> list[str]:
     """What code that was compiled for this CPU may take for granted: its kind, its operations."""
-    return [platform.machine(), platform.processor(), *sorted(_cpu_flags())]
+    return [platform.machine(), platform.processor(), *sorted(cpu_flags())]
 
 
 def n_cores() -> int:
@@ -150,7 +150,8 @@ def _may_have_gpu() -> bool:
     return platform.system() != "Linux" or any(Path(sign).exists() for sign in GPU_SIGNS)
 
 
-def _cpu_flags() -> set[str]:
+def cpu_flags() -> set[str]:
+    """The processor's operations as Linux names them; empty elsewhere."""
     lines = _text_of("/proc/cpuinfo").splitlines()
     line = next((line for line in lines if line.startswith("flags")), "")
     return set(line.partition(":")[2].split())

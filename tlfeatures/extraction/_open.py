@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import CodesMismatchError
-from tlfeatures.extraction._kernels import build, find_kept, path_of
+from tlfeatures.extraction._kernels import are_for_here, find_kept, make_ready
 from tlfeatures.extraction._map import cluster_size
 from tlfeatures.extraction._options import RunOptions, settle
 from tlfeatures.extraction._plan import KERNELS_S, Plan, plan_run
@@ -41,6 +41,8 @@ class EngineMaker:
     is_compiled : bool
     may_compile : bool
         False: what is not kept compiled stays uncompiled.
+    with_kernels : bool
+        With our own operations, as far as they are compiled where it is opened.
     """
 
     request: BackboneRequest
@@ -49,6 +51,7 @@ class EngineMaker:
     tensors: Mapping[str, Any] | None = None
     is_compiled: bool = False
     may_compile: bool = True
+    with_kernels: bool = False
 
     def __call__(self, specs: Sequence[CodeSpec]) -> TorchEngine:
         """An engine of just these specs.
@@ -66,6 +69,7 @@ class EngineMaker:
             tensors=self.tensors,
             is_compiled=self.is_compiled,
             may_compile=self.may_compile,
+            with_kernels=self.with_kernels,
         )
         for found, wanted in zip(engine.specs, specs, strict=True):
             if replace(found, contract=wanted.contract) != wanted:
@@ -84,6 +88,7 @@ def open_engine(
     tensors: Mapping[str, Any] | None = None,
     is_compiled: bool = False,
     may_compile: bool = True,
+    with_kernels: bool = False,
 ) -> TorchEngine:
     """The network of these words on its device; the last ones used stay in memory.
 
@@ -98,6 +103,8 @@ def open_engine(
         Compile it, or take what the cache folder keeps of an earlier time.
     may_compile : bool, default=True
         False: only take what is kept.
+    with_kernels : bool, default=False
+        Take our own operations, if they are compiled; for a process of one thread.
 
     Raises
     ------
@@ -114,19 +121,9 @@ def open_engine(
         run.decode,
         compiled_in=run.cache_dir if is_compiled else None,
         may_compile=may_compile,
-        kernels=_find_kernels(run),
+        kernels=find_kept() if with_kernels else None,
     )
     return open_torch_engine(request, layers, means, tensors)
-
-
-def _find_kernels(run: RunOptions) -> Path | None:
-    """Our own operations, as far as they are compiled; they are for processes of one thread."""
-    import torch
-
-    is_for_them = (run.device, run.precision) == ("cpu", "float32") and run.compile != "off"
-    if not is_for_them or torch.get_num_threads() > 1:
-        return None
-    return find_kept(run.cache_dir)
 
 
 def absolute(request: BackboneRequest) -> BackboneRequest:
@@ -143,8 +140,8 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     Workers find what was compiled on the disk.
     """
     plan = plan_run(n, maker.request, maker.run)
-    if _takes_kernels(plan, maker.run):
-        return _build_kernels(plan, maker.run.cache_dir)
+    if _takes_kernels(plan):
+        return _with_kernels(plan, maker)
     kept = None if plan.is_compiled else _with_kept(specs, maker)
     if kept is not None:
         chosen = (*plan.chosen[:-1], "compiled: what an earlier run compiled is kept")
@@ -163,29 +160,29 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     return replace(plan, make_engine=maker, compile_s=seconds)
 
 
-def _takes_kernels(plan: Plan, run: RunOptions) -> bool:
+def _takes_kernels(plan: Plan) -> bool:
     """Whether our own operations are compiled already, or it pays.
 
     A cluster's processors may be others; its workers take what they find for theirs.
     """
-    if run.compile != "auto" or not plan.kernels_save_s:
+    if not plan.kernels_save_s or not are_for_here():
         return False
     pays = plan.kernels_save_s > KERNELS_S and not cluster_size()
-    return pays or find_kept(run.cache_dir) is not None
+    return pays or find_kept() is not None
 
 
-def _build_kernels(plan: Plan, root: Path) -> Plan:
-    """Compile our own operations, unless the cache folder has them; workers find them there."""
-    started, path = time.perf_counter(), path_of(root)
-    if not path.exists():
-        try:
-            build(path)
-        except (RuntimeError, OSError) as error:
-            _log.warning("convolutions take up to twice as long as they could: %s", error)
-            return replace(plan, chosen=(*plan.chosen[:-1], f"not compiled: {error}"))
-    said = "convolutions of 3 x 3 by Winograd's method, compiled for this processor"
+def _with_kernels(plan: Plan, maker: EngineMaker) -> Plan:
+    """Compile our own operations, unless they are there; workers find them where we do."""
+    started = time.perf_counter()
+    try:
+        make_ready()
+    except (RuntimeError, OSError) as error:
+        _log.warning("convolutions take up to twice as long as they could: %s", error)
+        return replace(plan, chosen=(*plan.chosen, f"convolutions not compiled: {error}"))
     seconds = time.perf_counter() - started
-    return replace(plan, compile_s=seconds, chosen=(*plan.chosen[:-1], said))
+    said = "convolutions of 3 x 3 by Winograd's method, compiled for this processor"
+    made = replace(maker, with_kernels=True)
+    return replace(plan, make_engine=made, compile_s=seconds, chosen=(*plan.chosen, said))
 
 
 def _with_kept(specs: Sequence[CodeSpec], maker: EngineMaker) -> EngineMaker | None:

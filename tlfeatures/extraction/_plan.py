@@ -128,8 +128,8 @@ def make_plan(
     is_compiled, reason = weigh_compiling(
         compile, seconds, device, is_fused=is_fused, decoding=decoding
     )
-    is_alone = plan.is_mapped or n_cores() == 1  # they are for processes of one thread
-    is_for_kernels = (device, precision) == ("cpu", "float32") and is_alone and compile != "off"
+    # They are for processes of one thread.
+    is_for_kernels = plan.is_mapped and precision == "float32" and compile == "auto"
     share = share_3x3_of(backbone) if is_for_kernels else 0.0
     saved = seconds * share * (1 - 1 / KERNELS_GAIN)
     chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)
@@ -168,7 +168,7 @@ def weigh_compiling(
         return word == "on", f"compile {word}, as asked"
     if device == "cpu":
         why = ", as fused operations are about as fast" if is_fused else ""
-        return False, f"not compiled: on a CPU only if asked{why}"
+        return False, f"network not compiled: on a CPU only if asked{why}"
     saved = max(seconds, decoding) - max(seconds / COMPILED_GAIN, decoding)
     words = f"compiling takes about {COMPILE_S:.0f} s and would save about {saved:.0f} s"
     return saved > COMPILE_S, words if saved > COMPILE_S else f"not compiled: {words}"

@@ -14,10 +14,8 @@ namespace {
 
 #if defined(__AVX512F__)
 constexpr int LANES = 16, MOST_COLUMNS = 4;
-#elif defined(__AVX__)
+#else  // AVX2
 constexpr int LANES = 8, MOST_COLUMNS = 2;
-#else
-constexpr int LANES = 4, MOST_COLUMNS = 4;
 #endif
 constexpr int ROWS = 6;  // ROWS x MOST_COLUMNS sums, one line of weights: the registers there are
 constexpr int DEPTH = 256;  // of channels, so that weights stay in a near cache
@@ -25,7 +23,7 @@ constexpr int LINE = 16;
 constexpr int INNER = 4, OUTER = 6, PLACES = OUTER * OUTER;
 constexpr float SMALL = 0.70710678118654752f, LARGE = 1.41421356237309505f;
 
-typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector numbers) { *reinterpret_cast<Vector*>(to) = numbers; }

@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import ctypes
-import logging
-from dataclasses import dataclass
-from functools import lru_cache
-from pathlib import Path
-from typing import Any
-
 import torch
 from torch import nn
 
 from tlfeatures.extraction._fused import NONE, RELU, Activation
-from tlfeatures.store import mark_compiled
+from tlfeatures.extraction._kernels import Kernels
 
-_log = logging.getLogger(__name__)
 INNER, OUTER = 4, 6  # pixels that a tile gives, and that it looks at
 POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
 LEAST_CHANNELS = 32  # below, spreading and gathering take longer than what they save
@@ -23,40 +15,6 @@ LEAST_SAVED = 2.0  # direct multiplications by those that are left; 4.0 where si
 FEW, MANY = 48, 96  # tiles that stay in the second cache, of narrow layers and of wide ones
 WIDE = 256
 ACTIVATIONS = (NONE, RELU)  # that it takes along
-
-
-@dataclass(frozen=True)
-class Kernels:
-    """The compiled operations.
-
-    Attributes
-    ----------
-    library : ctypes.CDLL
-    lanes : int
-        Numbers that a vector of the processor holds.
-    """
-
-    library: Any
-    lanes: int
-
-
-@lru_cache(maxsize=4)
-def load_kernels(path: Path) -> Kernels | None:
-    """The operations that `_kernels.build` has made; None, after a warning, if damaged."""
-    try:
-        library = ctypes.CDLL(str(path))
-        for name in ("winograd_lanes", "winograd_columns", "winograd_scratch"):
-            getattr(library, name).restype = ctypes.c_int64
-        library.winograd_columns.argtypes = [ctypes.c_int64]
-        library.winograd_scratch.argtypes = [ctypes.c_int64] * 3
-        pointers, numbers = [ctypes.c_void_p] * 5, [ctypes.c_int64] * 8
-        library.winograd_float.argtypes = [*pointers, *numbers, ctypes.c_void_p]
-        library.winograd_float.restype = None
-    except (OSError, AttributeError) as error:
-        _log.warning("%s cannot be used (%s); delete it", path, error)
-        return None
-    mark_compiled(path)
-    return Kernels(library, int(library.winograd_lanes()))
 
 
 class WinogradConv2d(nn.Module):
@@ -87,15 +45,14 @@ class WinogradConv2d(nn.Module):
         """The activation of convolution (+ other); `other` is overwritten."""
         batch = batch.float().contiguous(memory_format=torch.channels_last)
         n, _, height, width = batch.shape
-        sides = (height + 2 * self._padding - 2, width + 2 * self._padding - 2)
+        lost = 2 - 2 * self._padding
+        shape = (n, self._filters, height - lost, width - lost)
         if other is None:
-            made = torch.empty(
-                (n, self._filters, *sides),
-                dtype=torch.float32,
-                memory_format=torch.channels_last,
-            )
-        else:
+            made = torch.empty(shape, dtype=torch.float32, memory_format=torch.channels_last)
+        elif other.shape == shape:
             made = other.float().contiguous(memory_format=torch.channels_last)
+        else:  # it is written over, number by number
+            raise RuntimeError(f"numbers of shape {tuple(other.shape)} added to {shape}")
         scratch = torch.empty(self._scratch, dtype=torch.float32)
         self._library.winograd_float(
             batch.data_ptr(), self._weight.data_ptr(), self._bias.data_ptr(),

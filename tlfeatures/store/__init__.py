@@ -4,7 +4,7 @@ Promises: announced rows survive a kill, each row is checked when read, no row o
 Must not know: pictures, networks, torch, scikit-learn; a row is 16 bytes of key and d floats.
 """
 
-from tlfeatures.store._cache import CodeCache, default_cache_dir
+from tlfeatures.store._cache import CodeCache, default_cache_dir, user_cache_dir
 from tlfeatures.store._codes import Codes
 from tlfeatures.store._compiled import (
     CompiledFile,
@@ -73,5 +73,6 @@ __all__ = [
     "tolerance",
     "repair_cache",
     "scratch_file",
+    "user_cache_dir",
     "verify_cache",
 ]

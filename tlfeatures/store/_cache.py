@@ -55,7 +55,12 @@ _PAUSE_S = 0.001  # longer each time: 0.8 s in all
 def default_cache_dir() -> Path:
     """Return $TLFEATURES_CACHE, or else the user's cache folder of this system."""
     chosen = os.environ.get("TLFEATURES_CACHE")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("tlfeatures")
+    return Path(chosen).expanduser() if chosen else user_cache_dir()
+
+
+def user_cache_dir() -> Path:
+    """The user's cache folder of this system, where nobody else writes."""
+    return platformdirs.user_cache_path("tlfeatures")
 
 
 class CodeCache:

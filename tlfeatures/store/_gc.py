@@ -1,4 +1,4 @@
-"""Making room: folders of codes, and compiled networks, that were not used for long go."""
+"""Making room: folders of codes, and compiled files, that were not used for long go."""
 
 from __future__ import annotations
 
