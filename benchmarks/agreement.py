@@ -182,18 +182,20 @@ def compare(found: Any, wanted: Reference, **names: str) -> Row:
 
 
 def compare_ways(
-    pictures: Pictures, data: str, n_splits: int, weights: Path, cache: Path
+    pictures: Pictures, data: str, n_splits: int, args: argparse.Namespace, cache: Path
 ) -> Iterator[Row]:
-    """All ways with each network."""
+    """The ways asked for, our own convolutions and `--decode gpu`, with each network."""
     labels = np.asarray(pictures.labels)
     for stem, (network, preprocess, side) in NETWORKS.items():
-        words = {"weights": str(weights / f"{stem}.safetensors"), "preprocess": preprocess}
+        if network not in args.networks:
+            continue
+        words = {"weights": str(args.weights / f"{stem}.safetensors"), "preprocess": preprocess}
         request = BackboneRequest(network, input_size=side, **words)
         wanted = refer(plain_codes(pictures, request), labels, n_splits)
-        for way, options in WAYS.items():
+        for way in args.ways:
             # A cache a way: compiled or not share a key, and stored rows would be served.
             codes = CNNCodes(
-                network, input_size=side, cache=cache / f"{data}-{way}", **words, **options
+                network, input_size=side, cache=cache / f"{data}-{way}", **words, **WAYS[way]
             )
             found = codes.transform(pictures)
             yield compare(found, wanted, data=data, network=network, way=way)
@@ -281,6 +283,9 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=Path, default=Path.home() / ".cache/tlfeatures-shared-weights"
     )
+    names = [network for network, _, _ in NETWORKS.values()]
+    parser.add_argument("--networks", nargs="+", choices=names, default=names)
+    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/agreement.md")
     args = parser.parse_args()
     ants_and_bees = pooled(args.data / "hymenoptera")
@@ -291,8 +296,8 @@ def main() -> None:
         colours = least_of_colours(args.weights, cache)
         for tables in (
             compare_reduced(ants_and_bees, args.weights, cache),
-            compare_ways(ants_and_bees, "hymenoptera", 10, args.weights, cache),
-            compare_ways(caltech, "caltech101", 5, args.weights, cache),
+            compare_ways(ants_and_bees, "hymenoptera", 10, args, cache),
+            compare_ways(caltech, "caltech101", 5, args, cache),
         ):
             for row in tables:
                 rows.append(row)
