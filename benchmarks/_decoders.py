@@ -51,7 +51,7 @@ def device_codes(pictures: Pictures, request: BackboneRequest) -> Any:
     Raises
     ------
     RuntimeError
-        If a picture is not for that way, so that Pillow would prepare it.
+        If a JPEG file is not for that way; other files are Pillow's there too.
     """
     engine = TorchEngine(load_backbone(request), Means(decode="gpu"))
     made = []
@@ -65,9 +65,11 @@ def device_codes(pictures: Pictures, request: BackboneRequest) -> Any:
 
 def _prepare(engine: TorchEngine, path: Any) -> torch.Tensor:
     made = engine.prepare_file(Path(path).read_bytes(), DecodeOptions())
-    if made is None:
+    if made is not None:
+        return made
+    if Path(path).suffix.lower() in (".jpg", ".jpeg"):
         raise RuntimeError(f"{path} is not for decode gpu")
-    return made
+    return torch.from_numpy(engine.prepare(decode(path)))
 
 
 @contextmanager

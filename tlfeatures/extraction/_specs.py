@@ -14,7 +14,7 @@ from tlfeatures.extraction._machine import installed_version
 from tlfeatures.extraction._map import ask_workers, cluster_size
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions, recall, settle
-from tlfeatures.extraction._plan import plan_run
+from tlfeatures.extraction._plan import Plan, plan_run
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.store import (
     OWN_CONTRACTS,
@@ -111,9 +111,11 @@ def _base_specs(
     before = facts_of(files or ())
     find = partial(_find_specs, request, layers, run, tensors)
     is_here = run.device == "cpu" and n > 0 and not cluster_size()
-    n_workers = plan_run(n, request, run).n_workers if is_here else 1
-    if n_workers > 1 and files is not None and all(path.exists() for path in files):
-        specs = ask_workers(n_workers, find)[0]
+    plan = plan_run(n, request, run) if is_here else Plan()
+    if plan.n_workers > 1 and files is not None and all(path.exists() for path in files):
+        # As the chunks will want it, so that it is made ready once.
+        find_ready = partial(find, with_kernels=plan.kernels_save_s > 0)
+        specs = ask_workers(plan.n_workers, find_ready)[0]
     else:  # a download is for one process, and so is what it says meanwhile
         specs = find()
         files = _weights_files(request) if files is not None else None
@@ -131,8 +133,11 @@ def _find_specs(
     layers: Sequence[str | None],
     run: RunOptions,
     tensors: Mapping[str, Any] | None,
+    *,
+    with_kernels: bool = False,
 ) -> list[CodeSpec]:
-    return list(open_engine(request, run, layers, tensors=tensors).specs)
+    engine = open_engine(request, run, layers, tensors=tensors, with_kernels=with_kernels)
+    return list(engine.specs)
 
 
 def _remembered(
