@@ -176,7 +176,7 @@ def test_a_quarter_of_the_multiplications_is_left_where_sides_are_fours() -> Non
 
 @needs_compiler
 @pytest.mark.parametrize(
-    "name", ["resnet18", "vgg11_bn", "densenet121", "googlenet", "efficientnet_v2_s"]
+    "name", ["resnet18", "squeezenet1_1", "densenet121", "googlenet", "efficientnet_v2_s"]
 )
 def test_networks_give_the_codes_they_gave(name: str, own_folder: Path) -> None:
     _kernels.make_ready()
