@@ -28,7 +28,7 @@ from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 
 from tlfeatures import CNNCodes, Pictures, load_pictures
-from tlfeatures.backbones import BackboneRequest, is_depthwise, load_backbone
+from tlfeatures.backbones import BackboneRequest, is_depthwise, load_backbone, share_3x3_of
 from tlfeatures.extraction import RunOptions, open_engine
 from tlfeatures.extraction._kernels import make_ready
 from tlfeatures.extraction._settings import single_threaded
@@ -199,7 +199,9 @@ def compare_ways(
             )
             found = codes.transform(pictures)
             yield compare(found, wanted, data=data, network=network, way=way)
-        yield compare(own_codes(pictures, request), wanted, data=data, network=network, way=OWN)
+        if share_3x3_of(network):
+            found = own_codes(pictures, request)
+            yield compare(found, wanted, data=data, network=network, way=OWN)
         for way, decoding in ON_DEVICE.items():
             with decoding():
                 found = device_codes(pictures, request)

@@ -22,7 +22,7 @@ from tlfeatures.extraction._fuse import fuse
 from tlfeatures.extraction._fused import NONE, RELU, FusedConv2d
 from tlfeatures.extraction._kernels import Kernels, are_for_here, load_kernels
 from tlfeatures.extraction._map import end_workers
-from tlfeatures.extraction._open import EngineMaker, plan_and_compile
+from tlfeatures.extraction._open import KERNELS_S, EngineMaker, plan_and_compile
 from tlfeatures.extraction._settings import computing
 from tlfeatures.extraction._winograd import WinogradConv2d, saved, suits
 from tlfeatures.store import CodeSpec, relative_difference
@@ -330,7 +330,29 @@ def test_other_systems_and_processors_do_without(
     monkeypatch.setattr(_kernels, "cpu_flags", lambda: {"fma", "avx"})
     assert not are_for_here()
     plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
+    assert plan.kernels_save_s > KERNELS_S
     assert plan.chosen[-1].startswith("network not compiled")
+    assert plan.make_engine is None
+
+
+def test_on_a_cluster_workers_take_their_own_and_nothing_is_compiled_here(
+    tmp_path: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_open, "cluster_size", lambda: 2)
+    plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
+    assert plan.chosen[-1].endswith("where a worker has them compiled")
+    assert plan.make_engine == replace(maker_of(tmp_path), with_kernels=True)
+    assert not own_folder.exists()
+
+
+def test_without_a_folder_of_the_users_nothing_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(_kernels, "user_cache_dir", lambda: Path("~/.cache"))
+    monkeypatch.setattr(_open, "are_for_here", lambda: True)
+    assert _kernels.find_kept() is None
+    plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
+    assert "the user has no cache folder" in plan.chosen[-1]
     assert plan.make_engine is None
 
 

@@ -258,24 +258,35 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
     if not isinstance(cut, fx.GraphModule):
         return cut
     kernels = _kernels_of(means)
-    try:
-        if kernels is not None:
-            made, difference = _fused(cut, backbone, means, kernels)
-            if difference <= ROWS_AGREE:
-                return made
-            _log.warning("%s runs without our convolutions: they say other things", backbone.name)
-        made, difference = _fused(cut, backbone, means)
-        if difference <= tolerance(means.precision):
+    if kernels is not None:
+        made, reason = _try_fused(cut, backbone, means, ROWS_AGREE, kernels)
+        if made is not None:
             return made
-        reason = "fused it gives other codes"
-    except Exception as error:  # an operation that this torch or this processor has not
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+        _log.warning("%s runs without our convolutions: %s", backbone.name, reason)
+    made, reason = _try_fused(cut, backbone, means, tolerance(means.precision))
+    if made is not None:
+        return made
     _say_unfused(backbone.name, reason)
     return _exact_enough(cut, means.precision)
 
 
+def _try_fused(
+    cut: fx.GraphModule,
+    backbone: Backbone,
+    means: Means,
+    limit: float,
+    kernels: Kernels | None = None,
+) -> tuple[nn.Module | None, str]:
+    """The network with larger operations; None, and why, unless it says the same within a limit."""
+    try:
+        made, difference = _fused(cut, backbone, means, kernels)
+    except Exception as error:  # an operation that this torch or this processor has not
+        return None, (str(error).strip() or type(error).__name__).splitlines()[0][:200]
+    return (made, "") if difference <= limit else (None, "fused it gives other codes")
+
+
 def _fused(
-    cut: fx.GraphModule, backbone: Backbone, means: Means, kernels: Kernels | None = None
+    cut: fx.GraphModule, backbone: Backbone, means: Means, kernels: Kernels | None
 ) -> tuple[nn.Module, float]:
     """The network with larger operations, and how far its codes of noise are from the plain one's.
 

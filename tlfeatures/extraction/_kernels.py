@@ -5,6 +5,7 @@ Not in the cache folder of a run, which others may write to: what is loaded is c
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -54,7 +55,15 @@ def are_for_here() -> bool:
 
 
 def own_path() -> Path:
-    """Where the operations of this program are kept for this user and processor."""
+    """Where the operations of this program are kept for this user and processor.
+
+    Raises
+    ------
+    RuntimeError
+        If the user has no folder of their own, as in some containers.
+    """
+    if not user_cache_dir().is_absolute():
+        raise RuntimeError("the user has no cache folder; set HOME or XDG_CACHE_HOME")
     words = [SOURCE.read_text(encoding="utf-8"), *FLAGS, *TARGET, *processor_signs()]
     digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
     return kernels_path(user_cache_dir(), digest)
@@ -62,7 +71,10 @@ def own_path() -> Path:
 
 def find_kept() -> Path | None:
     """The compiled operations, if they are there."""
-    path = own_path()
+    try:
+        path = own_path()
+    except RuntimeError:
+        return None
     return path if os.path.isfile(path) else None
 
 
@@ -76,11 +88,9 @@ def make_ready() -> None:
     """
     path = own_path()
     if os.path.isfile(path):
-        try:
+        with contextlib.suppress(OSError):  # cut short by a full disk or a power cut
             load_kernels(path)
             return
-        except OSError:
-            os.unlink(path)  # cut short by a full disk or a power cut
     build(path)
     load_kernels(path)
 

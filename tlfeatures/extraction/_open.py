@@ -165,14 +165,19 @@ def _takes_kernels(plan: Plan) -> bool:
 
     A cluster's processors may be others; its workers take what they find for theirs.
     """
-    if not plan.kernels_save_s or not are_for_here():
+    if not plan.kernels_save_s:
         return False
-    pays = plan.kernels_save_s > KERNELS_S and not cluster_size()
-    return pays or find_kept() is not None
+    if cluster_size():
+        return True
+    return are_for_here() and (plan.kernels_save_s > KERNELS_S or find_kept() is not None)
 
 
 def _with_kernels(plan: Plan, maker: EngineMaker) -> Plan:
     """Compile our own operations, unless they are there; workers find them where we do."""
+    made = replace(maker, with_kernels=True)
+    if cluster_size():
+        said = "convolutions of 3 x 3 by Winograd's method where a worker has them compiled"
+        return replace(plan, make_engine=made, chosen=(*plan.chosen, said))
     started = time.perf_counter()
     try:
         make_ready()
@@ -181,7 +186,6 @@ def _with_kernels(plan: Plan, maker: EngineMaker) -> Plan:
         return replace(plan, chosen=(*plan.chosen, f"convolutions not compiled: {error}"))
     seconds = time.perf_counter() - started
     said = "convolutions of 3 x 3 by Winograd's method, compiled for this processor"
-    made = replace(maker, with_kernels=True)
     return replace(plan, make_engine=made, compile_s=seconds, chosen=(*plan.chosen, said))
 
 
