@@ -36,12 +36,12 @@ class Kernels:
 
     Attributes
     ----------
-    library : ctypes.CDLL
+    functions : ctypes.CDLL
     lanes : int
         Numbers that a vector of the processor holds.
     """
 
-    library: Any
+    functions: Any
     lanes: int
 
 

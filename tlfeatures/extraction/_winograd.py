@@ -10,7 +10,7 @@ from tlfeatures.extraction._kernels import Kernels
 
 INNER, OUTER = 4, 6  # pixels that a tile gives, and that it looks at
 POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
-LEAST_CHANNELS = 32  # below, spreading and gathering take longer than what they save
+LEAST_CHANNELS = 32  # below, spreading and gathering use up nearly all that is saved
 LEAST_SAVED = 2.0  # direct multiplications by those that are left; 4.0 where sides are fours
 FEW, MANY = 48, 96  # tiles that stay in the second cache, of narrow layers and of wide ones
 WIDE = 256
@@ -31,15 +31,15 @@ class WinogradConv2d(nn.Module):
 
     def __init__(self, conv: nn.Conv2d, activation: Activation, kernels: Kernels) -> None:
         super().__init__()
-        self._library, self._padding = kernels.library, int(conv.padding[0])
+        self._functions, self._padding = kernels.functions, int(conv.padding[0])
         self._cut = activation == RELU
         self._channels, self._filters = conv.in_channels, conv.out_channels
-        width = kernels.lanes * self._library.winograd_columns(self._filters)
+        width = kernels.lanes * self._functions.winograd_columns(self._filters)
         self._weight = _spread(conv.weight.detach(), width)
         bias = torch.zeros(self._filters) if conv.bias is None else conv.bias.detach()
         self._bias = bias.float().contiguous()
         self._block = MANY if max(self._channels, self._filters) >= WIDE else FEW
-        self._scratch = self._library.winograd_scratch(self._channels, self._filters, self._block)
+        self._scratch = self._functions.winograd_scratch(self._channels, self._filters, self._block)
 
     def forward(self, batch: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         """The activation of convolution (+ other); `other` is overwritten."""
@@ -54,7 +54,7 @@ class WinogradConv2d(nn.Module):
         else:  # it is written over, number by number
             raise RuntimeError(f"numbers of shape {tuple(other.shape)} added to {shape}")
         scratch = torch.empty(self._scratch, dtype=torch.float32)
-        self._library.winograd_float(
+        self._functions.winograd_float(
             batch.data_ptr(), self._weight.data_ptr(), self._bias.data_ptr(),
             None if other is None else made.data_ptr(), made.data_ptr(),
             n, height, width, self._channels, self._filters, self._padding, self._block,
