@@ -26,7 +26,7 @@ from PIL import Image
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction import RunOptions, open_engine
-from tlfeatures.extraction._kernels import make_ready
+from tlfeatures.extraction._kernels import RESIZING, WINOGRAD, make_ready
 from tlfeatures.pictures import decode
 
 BATCH = 32
@@ -141,12 +141,13 @@ def worker(given: Any) -> Steps:
 
 def open_engine_of(given: Any) -> Any:
     """The engine of tlfeatures on the random weights, in one thread with its own operations."""
-    if given.one_thread:
-        with contextlib.suppress(RuntimeError, OSError):  # no compiler
-            make_ready()
+    with contextlib.suppress(RuntimeError, OSError):  # no compiler
+        make_ready(RESIZING)
+        if given.one_thread:
+            make_ready(WINOGRAD)
     run = RunOptions(device="cpu", precision=given.precision, batch_size=given.batch_size)
     request = BackboneRequest(given.network, str(given.weights))
-    return open_engine(request, run, with_kernels=given.one_thread)
+    return open_engine(request, run, with_kernels=given.one_thread, with_resizing=True)
 
 
 def prepared_batches(given: Any, opened: Any) -> Iterator[Any]:

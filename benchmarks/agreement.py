@@ -30,7 +30,7 @@ from sklearn.svm import LinearSVC
 from tlfeatures import CNNCodes, Pictures, load_pictures
 from tlfeatures.backbones import BackboneRequest, is_depthwise, load_backbone, share_3x3_of
 from tlfeatures.extraction import RunOptions, open_engine
-from tlfeatures.extraction._kernels import make_ready
+from tlfeatures.extraction._kernels import WINOGRAD, make_ready
 from tlfeatures.extraction._settings import single_threaded
 from tlfeatures.pictures import decode
 
@@ -109,7 +109,7 @@ def plain_codes(pictures: Pictures, request: BackboneRequest) -> Any:
 
 def own_codes(pictures: Pictures, request: BackboneRequest) -> Any:
     """Codes (n, d), float32, with 3 x 3 convolutions by Winograd's method."""
-    make_ready()
+    make_ready(WINOGRAD)
     with single_threaded():
         run = RunOptions(device="cpu", precision="float32")
         engine = open_engine(request, run, with_kernels=True)

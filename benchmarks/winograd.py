@@ -27,7 +27,7 @@ from _machine import describe_machine, list_versions
 
 from tlfeatures.backbones import BackboneRequest, load_backbone, normalise
 from tlfeatures.extraction import RunOptions, open_engine
-from tlfeatures.extraction._kernels import build, make_ready
+from tlfeatures.extraction._kernels import WINOGRAD, build, make_ready
 from tlfeatures.extraction._settings import keep_memory
 from tlfeatures.extraction._winograd import WinogradConv2d
 from tlfeatures.store import relative_difference
@@ -64,8 +64,8 @@ def main() -> None:
     keep_memory()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
-        build_s = timed(lambda: build(Path(scratch) / "kernels.so"))
-    make_ready()
+        build_s = timed(lambda: build(WINOGRAD, Path(scratch) / "kernels.so"))
+    make_ready(WINOGRAD)
     for network in given.networks:
         rows.append(measure(network, given.rounds))
         print(as_markdown(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)

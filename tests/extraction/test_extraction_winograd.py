@@ -20,11 +20,11 @@ from tlfeatures.extraction import CNNCodes, RunOptions, _engine, _kernels, _open
 from tlfeatures.extraction._engine import Means, TorchEngine, close_networks
 from tlfeatures.extraction._fuse import fuse
 from tlfeatures.extraction._fused import NONE, RELU, FusedConv2d
-from tlfeatures.extraction._kernels import Kernels, are_for_here, load_kernels
+from tlfeatures.extraction._kernels import WINOGRAD, are_for_here
 from tlfeatures.extraction._map import end_workers
 from tlfeatures.extraction._open import KERNELS_S, EngineMaker, plan_and_compile
 from tlfeatures.extraction._settings import computing
-from tlfeatures.extraction._winograd import WinogradConv2d, saved, suits
+from tlfeatures.extraction._winograd import Kernels, WinogradConv2d, load_kernels, saved, suits
 from tlfeatures.store import CodeSpec, relative_difference
 
 needs_compiler = pytest.mark.skipif(
@@ -53,7 +53,7 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def build_for(target: Sequence[str], folder: Path) -> Kernels:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_kernels, "TARGET", tuple(target))
-        _kernels.build(folder / "kernels.so")
+        _kernels.build(WINOGRAD, folder / "kernels.so")
     return load_kernels(folder / "kernels.so")
 
 
@@ -179,7 +179,7 @@ def test_a_quarter_of_the_multiplications_is_left_where_sides_are_fours() -> Non
     "name", ["resnet18", "squeezenet1_1", "densenet121", "googlenet", "efficientnet_v2_s"]
 )
 def test_networks_give_the_codes_they_gave(name: str, own_folder: Path) -> None:
-    _kernels.make_ready()
+    _kernels.make_ready(WINOGRAD)
     request = BackboneRequest(name, "random", input_size=64)
     batch = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     with computing("cpu", "float32"):
@@ -195,7 +195,7 @@ def count_own(engine: TorchEngine) -> int:
 
 @needs_compiler
 def test_half_precision_is_left_to_the_processors_own_operations(own_folder: Path) -> None:
-    _kernels.make_ready()
+    _kernels.make_ready(WINOGRAD)
     request = BackboneRequest("resnet18", "random", input_size=64)
     half = RunOptions(device="cpu", precision="bf16")
     assert count_own(open_engine(request, half, with_kernels=True)) == 0
@@ -205,7 +205,7 @@ def test_half_precision_is_left_to_the_processors_own_operations(own_folder: Pat
 def test_a_network_that_would_say_something_else_runs_without_them(
     own_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _kernels.make_ready()
+    _kernels.make_ready(WINOGRAD)
     request = BackboneRequest("resnet18", "random", input_size=64)
     monkeypatch.setattr(_engine, "ROWS_AGREE", 0.0)
     close_networks()
@@ -259,9 +259,9 @@ def test_many_pictures_pay_for_compiling_and_the_next_run_finds_it(
 ) -> None:
     few = plan_and_compile(20, SPECS, maker_of(tmp_path))
     assert few.make_engine is None
-    assert _kernels.find_kept() is None
+    assert _kernels.find_kept(WINOGRAD) is None
     many = plan_and_compile(2000, SPECS, maker_of(tmp_path))
-    path = _kernels.find_kept()
+    path = _kernels.find_kept(WINOGRAD)
     assert path is not None
     assert many.chosen[-1].startswith("convolutions of 3 x 3 by Winograd's method")
     assert many.make_engine == replace(maker_of(tmp_path), with_kernels=True)
@@ -307,20 +307,20 @@ def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CXX", "g++")
     monkeypatch.setattr(subprocess, "run", hang)
     with pytest.raises(RuntimeError, match="takes more than 120 s"):
-        _kernels.build(tmp_path / "kernels.so")
+        _kernels.build(WINOGRAD, tmp_path / "kernels.so")
 
 
 @needs_compiler
 def test_a_damaged_file_is_made_anew_or_not_used(
     own_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = _kernels.own_path()
+    path = _kernels.own_path(WINOGRAD)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no library")
     backbone = load_backbone(BackboneRequest("embedded"))
     assert count_own(TorchEngine(backbone, Means(kernels=path))) == 0  # a worker goes on without
     assert f"{path} cannot be used" in caplog.text
-    _kernels.make_ready()
+    _kernels.make_ready(WINOGRAD)
     assert load_kernels(path).lanes in (8, 16)
 
 
@@ -350,7 +350,7 @@ def test_without_a_folder_of_the_users_nothing_is_compiled(
 ) -> None:
     monkeypatch.setattr(_kernels, "user_cache_dir", lambda: Path("~/.cache"))
     monkeypatch.setattr(_open, "are_for_here", lambda: True)
-    assert _kernels.find_kept() is None
+    assert _kernels.find_kept(WINOGRAD) is None
     plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
     assert "the user has no cache folder" in plan.chosen[-1]
     assert plan.make_engine is None

@@ -152,9 +152,13 @@ class Preprocessing:
             canvas = Image.new("RGB", (picture.width + pad_x, picture.height + pad_y))
             canvas.paste(picture, (pad_x // 2, pad_y // 2))
             picture = canvas
-        left = round((picture.width - side) / 2.0)
-        top = round((picture.height - side) / 2.0)
+        left, top = self.crop_corner(picture.size)
         return picture.crop((left, top, left + side, top + side))
+
+    def crop_corner(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Left and upper edge of the crop in a resized picture of that width and height."""
+        width, height = size
+        return round((width - self.input_size) / 2.0), round((height - self.input_size) / 2.0)
 
 
 def is_thin(size: tuple[int, int]) -> bool:

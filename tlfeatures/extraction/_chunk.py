@@ -23,6 +23,7 @@ import numpy as np
 from tlfeatures.errors import ImageReadError, StoreError
 from tlfeatures.extraction._batch import prepare_item, stack_padded
 from tlfeatures.extraction._probes import check_probes
+from tlfeatures.extraction._resize import pictures_in_one_piece
 from tlfeatures.pictures import (
     DecodeOptions,
     bad_key,
@@ -174,17 +175,28 @@ def extract_chunk(run: Run, rows: Sequence[Row], tell: Callable[[int], None] | N
     stores = [CodeCache(run.cache, spec, run.store_dtype) for spec in run.specs]
     engine = _engine_of(run, stores)
     chunk = _Chunk(run, stores, engine, len(rows))
-    if run.n_threads == 1:
-        chunk.work(rows, map(chunk.prepare, rows), tell)
-        return chunk.done
-    with ThreadPoolExecutor(run.n_threads) as pool:
-        try:
+    with pictures_in_one_piece():
+        if run.n_threads == 1:
+            chunk.work(rows, map(chunk.prepare, rows), tell)
+        else:
             ahead = max(run.n_threads * AHEAD, engine.batch_size)
+            _work_in_threads(chunk, rows, tell, run.n_threads, ahead)
+    return chunk.done
+
+
+def _work_in_threads(
+    chunk: _Chunk,
+    rows: Sequence[Row],
+    tell: Callable[[int], None] | None,
+    n_threads: int,
+    ahead: int,
+) -> None:
+    with ThreadPoolExecutor(n_threads) as pool:
+        try:
             chunk.work(rows, iter_ahead(pool, chunk.prepare, rows, ahead), tell)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    return chunk.done
 
 
 def _engine_of(run: Run, stores: Sequence[CodeCache]) -> Engine:

@@ -28,9 +28,9 @@ from tlfeatures.backbones import (
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
-from tlfeatures.extraction._kernels import Kernels, load_kernels
 from tlfeatures.extraction._plan import CPU_BATCH
 from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
+from tlfeatures.extraction._winograd import Kernels, load_kernels
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from tlfeatures.backbones import Network
+    from tlfeatures.extraction._resize import Resizer
     from tlfeatures.pictures import DecodeOptions
 
 _log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class Means:
     may_compile : bool
         False: only what is kept there is taken.
     kernels : Path or None
-        Our own compiled operations, for a process of one thread.
+        Our own compiled convolutions, for a process of one thread.
     """
 
     device: str = "cpu"
@@ -84,9 +85,15 @@ class TorchEngine:
     backbone : Backbone
         Its cut is replaced by a faster one, where there is one.
     means : Means
+
+    Attributes
+    ----------
+    resizer : Resizer or None
+        What prepares pictures, as far as it can; the rest is Pillow's. Set by who opens it.
     """
 
     def __init__(self, backbone: Backbone, means: Means) -> None:
+        self.resizer: Resizer | None = None
         self.backbone, self.precision = backbone, means.precision
         self.device, self._decoder = means.device, means.decode
         self.batch_size = means.batch_size or CPU_BATCH
@@ -120,7 +127,11 @@ class TorchEngine:
 
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
         """Resize and crop one RGB picture."""
-        return self.backbone.preprocessing.prepare(picture)
+        how, resizer = self.backbone.preprocessing, self.resizer
+        made = None
+        if resizer is not None and isinstance(how, Preprocessing):
+            made = resizer.prepare(picture, how)
+        return how.prepare(picture) if made is None else made
 
     def prepare_file(self, data: bytes, options: DecodeOptions) -> torch.Tensor | None:
         """The same for a file, decoded on the device; None if it is not for that way."""

@@ -27,8 +27,7 @@ from tlfeatures.extraction._fused import (
     PositiveMaxPool2d,
     is_exact_on_pixels,
 )
-from tlfeatures.extraction._kernels import Kernels
-from tlfeatures.extraction._winograd import ACTIVATIONS, WinogradConv2d, suits
+from tlfeatures.extraction._winograd import ACTIVATIONS, Kernels, WinogradConv2d, suits
 
 M = TypeVar("M", bound=nn.Module)
 ADDITIONS = (operator.add, operator.iadd, torch.add)

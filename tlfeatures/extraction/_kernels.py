@@ -22,30 +22,52 @@ from typing import Any
 from tlfeatures.extraction._machine import cpu_flags, processor_signs
 from tlfeatures.store import kernels_path, mark_compiled, user_cache_dir
 
-SOURCE = Path(__file__).with_name("_winograd.cpp")
 COMPILERS = ("c++", "g++", "clang++")
-FLAGS = ("-std=c++17", "-O3", "-ffp-contract=fast", "-fPIC", "-shared")
+FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared")
 TARGET = ("-march=native",)
 NEEDED = {"avx2", "fma"}
 TIMEOUT_S = 120.0
+NUMBER, POINTER = ctypes.c_int64, ctypes.c_void_p
+Signature = tuple[Any, tuple[Any, ...]]  # what a function gives and takes
 
 
 @dataclass(frozen=True)
-class Kernels:
-    """The compiled operations.
+class Library:
+    """Operations of one kind: a C++ file with a C interface.
 
     Attributes
     ----------
-    functions : ctypes.CDLL
-    lanes : int
-        Numbers that a vector of the processor holds.
+    source : Path
+    flags : tuple of str
+        For the compiler, beside those for all.
+    functions : dict of str to Signature
     """
 
-    functions: Any
-    lanes: int
+    source: Path
+    flags: tuple[str, ...]
+    functions: dict[str, Signature]
 
 
-_loaded: dict[Path, Kernels] = {}
+HERE = Path(__file__).parent
+WINOGRAD = Library(
+    HERE / "_winograd.cpp",
+    ("-ffp-contract=fast",),
+    {
+        "winograd_lanes": (NUMBER, ()),
+        "winograd_columns": (NUMBER, (NUMBER,)),
+        "winograd_scratch": (NUMBER, (NUMBER,) * 3),
+        "winograd_float": (None, ((POINTER,) * 5 + (NUMBER,) * 8 + (POINTER,))),
+    },
+)
+RESIZING = Library(
+    HERE / "_resize.cpp",
+    ("-ffp-contract=off",),
+    {
+        "resize_scratch": (NUMBER, (NUMBER,) * 7),
+        "resize_rgb": (None, (POINTER, *(NUMBER,) * 9, POINTER, POINTER)),
+    },
+)
+_loaded: dict[Path, Any] = {}
 
 
 def are_for_here() -> bool:
@@ -54,7 +76,7 @@ def are_for_here() -> bool:
     return is_known and cpu_flags() >= NEEDED
 
 
-def own_path() -> Path:
+def own_path(library: Library) -> Path:
     """Where the operations of this program are kept for this user and processor.
 
     Raises
@@ -64,38 +86,42 @@ def own_path() -> Path:
     """
     if not user_cache_dir().is_absolute():
         raise RuntimeError("the user has no cache folder; set HOME or XDG_CACHE_HOME")
-    words = [SOURCE.read_text(encoding="utf-8"), *FLAGS, *TARGET, *processor_signs()]
+    words = [library.source.read_text(encoding="utf-8"), *_flags(library), *processor_signs()]
     digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
     return kernels_path(user_cache_dir(), digest)
 
 
-def find_kept() -> Path | None:
+def _flags(library: Library) -> tuple[str, ...]:
+    return (*FLAGS, *library.flags, *TARGET)
+
+
+def find_kept(library: Library) -> Path | None:
     """The compiled operations, if they are there."""
     try:
-        path = own_path()
+        path = own_path(library)
     except RuntimeError:
         return None
     return path if os.path.isfile(path) else None
 
 
-def make_ready() -> None:
+def make_ready(library: Library) -> None:
     """Compile the operations, unless they are there and can be loaded.
 
     Raises
     ------
     RuntimeError, OSError
-        As `build` and `load_kernels` do.
+        As `build` and `load` do.
     """
-    path = own_path()
+    path = own_path(library)
     if os.path.isfile(path):
         with contextlib.suppress(OSError):  # cut short by a full disk or a power cut
-            load_kernels(path)
+            load(library, path)
             return
-    build(path)
-    load_kernels(path)
+    build(library, path)
+    load(library, path)
 
 
-def build(path: Path) -> None:
+def build(library: Library, path: Path) -> None:
     """Compile the operations; takes about a second.
 
     Raises
@@ -105,7 +131,7 @@ def build(path: Path) -> None:
     OSError
         If the file cannot be written.
     """
-    command = [*_find_compiler(), *FLAGS, *TARGET, str(SOURCE), "-o"]
+    command = [*_find_compiler(), *_flags(library), str(library.source), "-o"]
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch:
         made = Path(scratch) / path.name
@@ -115,8 +141,8 @@ def build(path: Path) -> None:
         os.replace(made, path)
 
 
-def load_kernels(path: Path) -> Kernels:
-    """The operations in a file that `build` has made.
+def load(library: Library, path: Path) -> Any:
+    """The functions in a file that `build` has made.
 
     Raises
     ------
@@ -124,19 +150,15 @@ def load_kernels(path: Path) -> Kernels:
         If it cannot be loaded.
     """
     if path not in _loaded:
-        library = ctypes.CDLL(str(path))
+        functions = ctypes.CDLL(str(path))
         try:
-            for name in ("winograd_lanes", "winograd_columns", "winograd_scratch"):
-                getattr(library, name).restype = ctypes.c_int64
-            library.winograd_columns.argtypes = [ctypes.c_int64]
-            library.winograd_scratch.argtypes = [ctypes.c_int64] * 3
-            pointers, numbers = [ctypes.c_void_p] * 5, [ctypes.c_int64] * 8
-            library.winograd_float.argtypes = [*pointers, *numbers, ctypes.c_void_p]
-            library.winograd_float.restype = None
+            for name, (given, taken) in library.functions.items():
+                function = getattr(functions, name)
+                function.restype, function.argtypes = given, taken
         except AttributeError as error:
             raise OSError(f"{path} is another library: {error}") from error
         mark_compiled(path)
-        _loaded[path] = Kernels(library, int(library.winograd_lanes()))
+        _loaded[path] = functions
     return _loaded[path]
 
 

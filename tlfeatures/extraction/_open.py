@@ -13,10 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import CodesMismatchError
-from tlfeatures.extraction._kernels import are_for_here, find_kept, make_ready
+from tlfeatures.extraction._kernels import (
+    RESIZING,
+    WINOGRAD,
+    Library,
+    are_for_here,
+    find_kept,
+    make_ready,
+)
 from tlfeatures.extraction._map import cluster_size
 from tlfeatures.extraction._options import RunOptions, settle
-from tlfeatures.extraction._plan import KERNELS_S, Plan, plan_run
+from tlfeatures.extraction._plan import KERNELS_S, RESIZING_S, Plan, plan_run
+from tlfeatures.extraction._resize import PILLOW_HANDS_OUT, kept_resizer
 from tlfeatures.store import CodeSpec
 
 if TYPE_CHECKING:
@@ -42,7 +50,9 @@ class EngineMaker:
     may_compile : bool
         False: what is not kept compiled stays uncompiled.
     with_kernels : bool
-        With our own operations, as far as they are compiled where it is opened.
+        With our own convolutions, as far as they are compiled where it is opened.
+    with_resizing : bool
+        The same of our own resizing.
     """
 
     request: BackboneRequest
@@ -52,6 +62,7 @@ class EngineMaker:
     is_compiled: bool = False
     may_compile: bool = True
     with_kernels: bool = False
+    with_resizing: bool = False
 
     def __call__(self, specs: Sequence[CodeSpec]) -> TorchEngine:
         """An engine of just these specs.
@@ -70,6 +81,7 @@ class EngineMaker:
             is_compiled=self.is_compiled,
             may_compile=self.may_compile,
             with_kernels=self.with_kernels,
+            with_resizing=self.with_resizing,
         )
         for found, wanted in zip(engine.specs, specs, strict=True):
             if replace(found, contract=wanted.contract) != wanted:
@@ -89,6 +101,7 @@ def open_engine(
     is_compiled: bool = False,
     may_compile: bool = True,
     with_kernels: bool = False,
+    with_resizing: bool = False,
 ) -> TorchEngine:
     """The network of these words on its device; the last ones used stay in memory.
 
@@ -104,7 +117,9 @@ def open_engine(
     may_compile : bool, default=True
         False: only take what is kept.
     with_kernels : bool, default=False
-        Take our own operations, if they are compiled; for a process of one thread.
+        Take our own convolutions, if they are compiled; for a process of one thread.
+    with_resizing : bool, default=False
+        Take our own resizing, if it is compiled.
 
     Raises
     ------
@@ -121,9 +136,11 @@ def open_engine(
         run.decode,
         compiled_in=run.cache_dir if is_compiled else None,
         may_compile=may_compile,
-        kernels=find_kept() if with_kernels else None,
+        kernels=find_kept(WINOGRAD) if with_kernels else None,
     )
-    return open_torch_engine(request, layers, means, tensors)
+    engine = open_torch_engine(request, layers, means, tensors)
+    engine.resizer = kept_resizer() if with_resizing else None
+    return engine
 
 
 def absolute(request: BackboneRequest) -> BackboneRequest:
@@ -140,7 +157,9 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     Workers find what was compiled on the disk.
     """
     plan = plan_run(n, maker.request, maker.run)
-    if _takes_kernels(plan):
+    if PILLOW_HANDS_OUT and _takes(RESIZING, plan.resizing_saves_s, RESIZING_S):
+        plan, maker = _with_resizing(plan, maker)
+    if _takes(WINOGRAD, plan.kernels_save_s, KERNELS_S):
         return _with_kernels(plan, maker)
     kept = None if plan.is_compiled else _with_kept(specs, maker)
     if kept is not None:
@@ -153,38 +172,53 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     started, maker = time.perf_counter(), replace(maker, is_compiled=True)
     with single_threaded() if plan.n_workers > 1 else contextlib.nullcontext():
         engine = maker(specs)
-    seconds = time.perf_counter() - started
+    seconds = plan.compile_s + time.perf_counter() - started
     if not engine.is_compiled:
         said = (*plan.chosen[:-1], "not compiled: it could not be")
         return replace(plan, is_compiled=False, compile_s=seconds, chosen=said)
     return replace(plan, make_engine=maker, compile_s=seconds)
 
 
-def _takes_kernels(plan: Plan) -> bool:
-    """Whether our own operations are compiled already, or it pays.
+def _takes(library: Library, saved_s: float, taken_s: float) -> bool:
+    """Whether operations of our own are compiled already, or it pays.
 
     A cluster's processors may be others; its workers take what they find for theirs.
     """
-    if not plan.kernels_save_s:
+    if not saved_s:
         return False
     if cluster_size():
         return True
-    return are_for_here() and (plan.kernels_save_s > KERNELS_S or find_kept() is not None)
+    return are_for_here() and (saved_s > taken_s or find_kept(library) is not None)
+
+
+def _with_resizing(plan: Plan, maker: EngineMaker) -> tuple[Plan, EngineMaker]:
+    """Compile our own resizing, unless it is there; without it Pillow does the same, so no line."""
+    started = time.perf_counter()
+    said = "pictures resized by our own routine"
+    try:
+        if not cluster_size():
+            make_ready(RESIZING)
+        maker = replace(maker, with_resizing=True)
+    except (RuntimeError, OSError) as error:
+        said = f"pictures resized by Pillow, our own routine not being compiled: {error}"
+    chosen = (*plan.chosen[:-1], said, plan.chosen[-1])
+    seconds = time.perf_counter() - started
+    return replace(plan, make_engine=maker, compile_s=seconds, chosen=chosen), maker
 
 
 def _with_kernels(plan: Plan, maker: EngineMaker) -> Plan:
-    """Compile our own operations, unless they are there; workers find them where we do."""
+    """Compile our own convolutions, unless they are there; workers find them where we do."""
     made = replace(maker, with_kernels=True)
     if cluster_size():
         said = "convolutions of 3 x 3 by Winograd's method where a worker has them compiled"
         return replace(plan, make_engine=made, chosen=(*plan.chosen, said))
     started = time.perf_counter()
     try:
-        make_ready()
+        make_ready(WINOGRAD)
     except (RuntimeError, OSError) as error:
         _log.warning("convolutions take up to twice as long as they could: %s", error)
         return replace(plan, chosen=(*plan.chosen, f"convolutions not compiled: {error}"))
-    seconds = time.perf_counter() - started
+    seconds = plan.compile_s + time.perf_counter() - started
     said = "convolutions of 3 x 3 by Winograd's method, compiled for this processor"
     return replace(plan, make_engine=made, compile_s=seconds, chosen=(*plan.chosen, said))
 

@@ -29,6 +29,8 @@ USUAL_GFLOP = 4.0
 COMPILE_S = 60.0  # on a GPU
 KERNELS_S = 2.0  # to compile our own operations
 KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.6 to 2.4
+RESIZING_S = 0.6  # to compile our own resizing
+RESIZING_SAVES_S = 0.001  # of DECODE_S
 COMPILED_GAIN = 1.6  # of convolutional networks on a GPU: timm's published tables, uncompiled to it
 
 
@@ -49,7 +51,9 @@ class Plan:
         Pictures of a chunk.
     is_compiled : bool
     kernels_save_s : float
-        Seconds that our own operations would save; 0.0: they are not for this run.
+        Seconds that our own convolutions would save; 0.0: they are not for this run.
+    resizing_saves_s : float
+        The same of our own resizing.
     compile_s : float
         Seconds that compiling took, or finding what was compiled before.
     make_engine : callable or None
@@ -65,6 +69,7 @@ class Plan:
     most: int = MOST_CHUNK
     is_compiled: bool = False
     kernels_save_s: float = 0.0
+    resizing_saves_s: float = 0.0
     compile_s: float = 0.0
     make_engine: MakeEngine | None = None
     chosen: tuple[str, ...] = ()
@@ -132,8 +137,16 @@ def make_plan(
     is_for_kernels = plan.is_mapped and precision == "float32" and compile == "auto"
     share = share_3x3_of(backbone) if is_for_kernels else 0.0
     saved = seconds * share * (1 - 1 / KERNELS_GAIN)
+    is_resized = compile == "auto" and decode != "gpu" and backbone is not None
+    decoders = plan.n_workers if plan.is_mapped else min(plan.n_threads, n_cores())
     chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)
-    return replace(plan, is_compiled=is_compiled, kernels_save_s=saved, chosen=chosen)
+    return replace(
+        plan,
+        is_compiled=is_compiled,
+        kernels_save_s=saved,
+        resizing_saves_s=n * RESIZING_SAVES_S / decoders if is_resized else 0.0,
+        chosen=chosen,
+    )
 
 
 def _say_precision(precision: str, device: str, backbone: str | None) -> str:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import torch
 from torch import nn
 
 from tlfeatures.extraction._fused import NONE, RELU, Activation
-from tlfeatures.extraction._kernels import Kernels
+from tlfeatures.extraction._kernels import WINOGRAD, load
 
 INNER, OUTER = 4, 6  # pixels that a tile gives, and that it looks at
 POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
@@ -15,6 +19,33 @@ LEAST_SAVED = 2.0  # direct multiplications by those that are left; 4.0 where si
 FEW, MANY = 48, 96  # tiles that stay in the second cache, of narrow layers and of wide ones
 WIDE = 256
 ACTIVATIONS = (NONE, RELU)  # that it takes along
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The compiled operations.
+
+    Attributes
+    ----------
+    functions : ctypes.CDLL
+    lanes : int
+        Numbers that a vector of the processor holds.
+    """
+
+    functions: Any
+    lanes: int
+
+
+def load_kernels(path: Path) -> Kernels:
+    """The operations in a file that `build` has made.
+
+    Raises
+    ------
+    OSError
+        If it cannot be loaded.
+    """
+    functions = load(WINOGRAD, path)
+    return Kernels(functions, int(functions.winograd_lanes()))
 
 
 class WinogradConv2d(nn.Module):
