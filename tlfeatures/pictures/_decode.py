@@ -155,7 +155,11 @@ def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decode
         deep = deep_values(picture, item)
         notes = _notes(picture, item, options, deep)
         orientation = orientation_of(picture) if options.exif else 1
-        rgb = _to_rgb(picture, options.range, deep)
+        is_ours = isinstance(item, bytes) and picture.mode == "RGB" and deep is None
+        if is_ours and not picture.has_transparency_data:
+            rgb = picture._new(picture.im)  # the same pixels without their file: no copy
+        else:
+            rgb = _to_rgb(picture, options.range, deep)
         if orientation in TURNS:
             rgb = rgb.transpose(TURNS[orientation])
         rgb.info = {}  # an EXIF block left here would turn the picture once more
