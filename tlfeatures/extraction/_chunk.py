@@ -23,7 +23,7 @@ import numpy as np
 from tlfeatures.errors import ImageReadError, StoreError
 from tlfeatures.extraction._batch import prepare_item, stack_padded
 from tlfeatures.extraction._probes import check_probes
-from tlfeatures.extraction._resize import pictures_in_one_piece
+from tlfeatures.extraction._resize import MOST_IN_ONE_PIECE, pictures_in_one_piece
 from tlfeatures.pictures import (
     DecodeOptions,
     bad_key,
@@ -175,13 +175,19 @@ def extract_chunk(run: Run, rows: Sequence[Row], tell: Callable[[int], None] | N
     stores = [CodeCache(run.cache, spec, run.store_dtype) for spec in run.specs]
     engine = _engine_of(run, stores)
     chunk = _Chunk(run, stores, engine, len(rows))
-    with pictures_in_one_piece():
+    with ExitStack() as stack:
+        if getattr(engine, "resizer", None) and not _admits_huge(run.options):
+            stack.enter_context(pictures_in_one_piece())
         if run.n_threads == 1:
             chunk.work(rows, map(chunk.prepare, rows), tell)
         else:
             ahead = max(run.n_threads * AHEAD, engine.batch_size)
             _work_in_threads(chunk, rows, tell, run.n_threads, ahead)
     return chunk.done
+
+
+def _admits_huge(options: DecodeOptions) -> bool:
+    return options.max_pixels is not None and options.max_pixels > MOST_IN_ONE_PIECE
 
 
 def _work_in_threads(

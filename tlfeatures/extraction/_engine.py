@@ -89,7 +89,8 @@ class TorchEngine:
     Attributes
     ----------
     resizer : Resizer or None
-        What prepares pictures, as far as it can; the rest is Pillow's. Set by who opens it.
+        What prepares pictures, as far as it can; the rest is Pillow's, with the same bytes. As the
+        last run wanted that opened it.
     """
 
     def __init__(self, backbone: Backbone, means: Means) -> None:

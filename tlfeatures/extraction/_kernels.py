@@ -61,7 +61,7 @@ WINOGRAD = Library(
 )
 RESIZING = Library(
     HERE / "_resize.cpp",
-    ("-ffp-contract=off",),
+    ("-ffp-contract=off", "-fno-fast-math"),  # whatever CXX says; weights are rounded as Pillow's
     {
         "resize_scratch": (NUMBER, (NUMBER,) * 7),
         "resize_rgb": (None, (POINTER, *(NUMBER,) * 9, POINTER, POINTER)),

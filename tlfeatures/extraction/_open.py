@@ -24,7 +24,7 @@ from tlfeatures.extraction._kernels import (
 from tlfeatures.extraction._map import cluster_size
 from tlfeatures.extraction._options import RunOptions, settle
 from tlfeatures.extraction._plan import KERNELS_S, RESIZING_S, Plan, plan_run
-from tlfeatures.extraction._resize import PILLOW_HANDS_OUT, kept_resizer
+from tlfeatures.extraction._resize import PILLOW_HANDS_OUT, kept_resizer, suits
 from tlfeatures.store import CodeSpec
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def open_engine(
     is_compiled: bool = False,
     may_compile: bool = True,
     with_kernels: bool = False,
-    with_resizing: bool = False,
+    with_resizing: bool | None = None,
 ) -> TorchEngine:
     """The network of these words on its device; the last ones used stay in memory.
 
@@ -118,8 +118,8 @@ def open_engine(
         False: only take what is kept.
     with_kernels : bool, default=False
         Take our own convolutions, if they are compiled; for a process of one thread.
-    with_resizing : bool, default=False
-        Take our own resizing, if it is compiled.
+    with_resizing : bool, optional
+        Take our own resizing, if it is compiled; None: as the engine is.
 
     Raises
     ------
@@ -139,7 +139,8 @@ def open_engine(
         kernels=find_kept(WINOGRAD) if with_kernels else None,
     )
     engine = open_torch_engine(request, layers, means, tensors)
-    engine.resizer = kept_resizer() if with_resizing else None
+    if with_resizing is not None:
+        engine.resizer = kept_resizer() if with_resizing else None
     return engine
 
 
@@ -157,7 +158,8 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     Workers find what was compiled on the disk.
     """
     plan = plan_run(n, maker.request, maker.run)
-    if PILLOW_HANDS_OUT and _takes(RESIZING, plan.resizing_saves_s, RESIZING_S):
+    is_resized = PILLOW_HANDS_OUT and all(suits(spec.preprocessing) for spec in specs)
+    if is_resized and _takes(RESIZING, plan.resizing_saves_s, RESIZING_S):
         plan, maker = _with_resizing(plan, maker)
     if _takes(WINOGRAD, plan.kernels_save_s, KERNELS_S):
         return _with_kernels(plan, maker)
@@ -192,18 +194,25 @@ def _takes(library: Library, saved_s: float, taken_s: float) -> bool:
 
 
 def _with_resizing(plan: Plan, maker: EngineMaker) -> tuple[Plan, EngineMaker]:
-    """Compile our own resizing, unless it is there; without it Pillow does the same, so no line."""
+    """Compile our own resizing, unless it is there; without it Pillow does the same, unwarned."""
     started = time.perf_counter()
-    said = "pictures resized by our own routine"
-    try:
-        if not cluster_size():
-            make_ready(RESIZING)
-        maker = replace(maker, with_resizing=True)
-    except (RuntimeError, OSError) as error:
-        said = f"pictures resized by Pillow, our own routine not being compiled: {error}"
+    is_usable, said = _make_resizing_ready()
     chosen = (*plan.chosen[:-1], said, plan.chosen[-1])
-    seconds = time.perf_counter() - started
+    maker, seconds = replace(maker, with_resizing=is_usable), time.perf_counter() - started
     return replace(plan, make_engine=maker, compile_s=seconds, chosen=chosen), maker
+
+
+def _make_resizing_ready() -> tuple[bool, str]:
+    """Whether it is to be used, and what becomes of it in words."""
+    if cluster_size():
+        return True, "pictures resized by our own routine where a worker has it compiled"
+    try:
+        make_ready(RESIZING)
+    except (RuntimeError, OSError) as error:
+        return False, f"pictures resized by Pillow, our own routine not being compiled: {error}"
+    if kept_resizer() is None:
+        return False, "pictures resized by Pillow, as our own routine gives other pixels here"
+    return True, "pictures resized by our own routine, compiled for this processor"
 
 
 def _with_kernels(plan: Plan, maker: EngineMaker) -> Plan:

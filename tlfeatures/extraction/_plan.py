@@ -137,15 +137,15 @@ def make_plan(
     is_for_kernels = plan.is_mapped and precision == "float32" and compile == "auto"
     share = share_3x3_of(backbone) if is_for_kernels else 0.0
     saved = seconds * share * (1 - 1 / KERNELS_GAIN)
-    is_resized = compile == "auto" and decode != "gpu" and backbone is not None
-    decoders = plan.n_workers if plan.is_mapped else min(plan.n_threads, n_cores())
     chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)
+    plan = replace(plan, is_compiled=is_compiled, kernels_save_s=saved, chosen=chosen)
+    if compile == "off" or decode == "gpu" or backbone is None:
+        return plan
+    decoders = plan.n_workers if plan.is_mapped else min(plan.n_threads, n_cores())
+    saved = n * RESIZING_SAVES_S / decoders
+    # Beside a GPU's network only what it waits for counts.
     return replace(
-        plan,
-        is_compiled=is_compiled,
-        kernels_save_s=saved,
-        resizing_saves_s=n * RESIZING_SAVES_S / decoders if is_resized else 0.0,
-        chosen=chosen,
+        plan, resizing_saves_s=saved if device == "cpu" else min(saved, max(0, decoding - seconds))
     )
 
 

@@ -124,8 +124,9 @@ struct Memory {
     }
 };
 
-// One direction: `from` pixels become `to`, of which `count` are wanted, from `start` on. New pixel
-// i looks at `seen[i]` old ones, from `first[i]` on, and weighs them by weights[i * most + k].
+// One direction: `from` pixels become others, of which `count` are wanted, from `start` on. Of these,
+// pixel i looks at seen[i] old ones, from first[i] on, at most `most`, and weighs them by
+// weights[i * most + k]; `exact` has room for one pixel's weights before they are rounded.
 struct Axis {
     int64_t from, start, count, most;
     double scale, widening, support;
@@ -134,15 +135,23 @@ struct Axis {
     int32_t* weights;
     double* exact;
 
-    Axis(int64_t from, int64_t to, int64_t start, int64_t count, Filter filter, Memory& memory)
-        : from(from), start(start), count(count),
-          scale(static_cast<double>(from) / static_cast<double>(to)),
-          widening(scale < 1.0 ? 1.0 : scale), support(filter.support * widening), filter(filter) {
+    Axis(int64_t old_side, int64_t new_side, int64_t first_wanted, int64_t n_wanted, Filter by,
+         Memory& memory)
+        : from(old_side), start(first_wanted), count(n_wanted),
+          scale(static_cast<double>(old_side) / static_cast<double>(new_side)),
+          widening(scale < 1.0 ? 1.0 : scale), support(by.support * widening), filter(by) {
         most = static_cast<int64_t>(std::ceil(support)) * 2 + 1;
         first = memory.take<int64_t>(count);
         seen = memory.take<int64_t>(count);
         weights = memory.take<int32_t>(count * most);
         exact = memory.take<double>(most);
+    }
+
+    // Old pixels that those wanted look at, at most.
+    int64_t most_seen() const {
+        const int64_t seen_together =
+            static_cast<int64_t>(static_cast<double>(count) * scale + 2.0 * support) + 2;
+        return seen_together < from ? seen_together : from;
     }
 
     void weigh() const {
@@ -179,7 +188,7 @@ struct Room {
         : along(width, new_width, left, crop_width, filter, memory),
           across(height, new_height, top, crop_height, filter, memory),
           stride((crop_width + PIXELS - 1) / PIXELS * VECTOR),
-          lines(memory.take<uint8_t>(height * stride)), line(memory.take<uint8_t>(stride)) {}
+          lines(memory.take<uint8_t>(across.most_seen() * stride)), line(memory.take<uint8_t>(stride)) {}
 };
 
 // PIXELS lines at once.

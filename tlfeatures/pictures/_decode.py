@@ -155,11 +155,7 @@ def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decode
         deep = deep_values(picture, item)
         notes = _notes(picture, item, options, deep)
         orientation = orientation_of(picture) if options.exif else 1
-        is_ours = isinstance(item, bytes) and picture.mode == "RGB" and deep is None
-        if is_ours and not picture.has_transparency_data:
-            rgb = picture._new(picture.im)  # the same pixels without their file: no copy
-        else:
-            rgb = _to_rgb(picture, options.range, deep)
+        rgb = _to_rgb(picture, options.range, deep, is_unshared=isinstance(item, bytes))
         if orientation in TURNS:
             rgb = rgb.transpose(TURNS[orientation])
         rgb.info = {}  # an EXIF block left here would turn the picture once more
@@ -326,7 +322,11 @@ def _from_array(pixels: NDArray[Any]) -> Image.Image:
 
 
 def _to_rgb(
-    picture: Image.Image, range_: tuple[float, float] | None, deep: NDArray[Any] | None
+    picture: Image.Image,
+    range_: tuple[float, float] | None,
+    deep: NDArray[Any] | None,
+    *,
+    is_unshared: bool,
 ) -> Image.Image:
     """A new picture in mode RGB."""
     mode = picture.mode
@@ -343,6 +343,8 @@ def _to_rgb(
         white = Image.new("RGB", picture.size, "white")
         white.paste(layered, mask=layered)
         return white
+    if is_unshared and mode == "RGB":
+        return picture._new(picture.im)  # nobody else has this picture: its pixels need no copy
     return picture.convert("RGB")
 
 
