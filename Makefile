@@ -22,12 +22,19 @@ demo: $(READY)
 test: $(READY)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
 
-# The pixel checks on the oldest Pillow that pyproject.toml allows; `make test` has the newest.
+# The pixel checks on the oldest Pillow that pyproject.toml allows, those of our own resizing on the
+# oldest that it takes pictures from; `make test` has the newest.
 OLDEST := $(shell sed -n 's/.*"pillow>=\([0-9.]*\)".*/\1/p' pyproject.toml)
+LEAST := $(shell sed -n 's/^LEAST_PILLOW = (\([0-9]*\), \([0-9]*\)).*/\1.\2/p' tlfeatures/extraction/_resize.py)
 test-oldest-pillow: $(READY)
-	$(BIN)/python -m pip install --quiet --upgrade --no-deps --target build/pillow-oldest 'pillow==$(OLDEST).*'
-	PYTHONPATH=build/pillow-oldest $(BIN)/python -c 'import PIL; assert PIL.__version__.startswith("$(OLDEST).")'
-	PYTHONPATH=build/pillow-oldest $(BIN)/python -m pytest tests/pictures
+	$(call with-pillow,$(OLDEST)) tests/pictures
+	$(call with-pillow,$(LEAST)) tests/extraction/test_extraction_resize.py
+
+define with-pillow
+$(BIN)/python -m pip install --quiet --upgrade --no-deps --target build/pillow-$(1) 'pillow==$(1).*'
+PYTHONPATH=build/pillow-$(1) $(BIN)/python -c 'import PIL; assert PIL.__version__.startswith("$(1).")'
+PYTHONPATH=build/pillow-$(1) $(BIN)/python -m pytest
+endef
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -190,7 +190,10 @@ def take_turn(bench: Bench, network: str, turn: int) -> None:
 def tlfeatures(
     bench: Bench, network: str, precision: str, compilation: str = "auto", kept: Path | None = None
 ) -> dict[str, Any]:
-    """`tlfeatures extract` into a new cache; its compiled networks are in `kept`, or new too."""
+    """`tlfeatures extract` into a new cache, what is compiled for the user made anew too.
+
+    Its compiled networks are in `kept`, or new as well.
+    """
     wanted = bench.given.pictures
     with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
         cache = Path(scratch) / "cache"
@@ -208,7 +211,8 @@ def tlfeatures(
         ]
         command += ["--precision", precision, "--compile", compilation]
         command += ["--cache", cache, "--json"]
-        found = run_child(command, TORCHINDUCTOR_CACHE_DIR=f"{scratch}/inductor")
+        made_anew = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "XDG_CACHE_HOME": "user"}
+        found = run_child(command, **{key: f"{scratch}/{name}" for key, name in made_anew.items()})
     if found.get("computed", wanted) != wanted:
         return {"failed": f"{found['computed']} of {wanted} pictures computed"}
     return found

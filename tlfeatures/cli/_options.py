@@ -116,7 +116,7 @@ RUN_OPTIONS = [
         default="auto",
         show_default=True,
         help="auto: if it saves more time than it takes: networks on a GPU, on a CPU convolutions "
-        "of 3 x 3 in float32; on: networks.",
+        "of 3 x 3 in float32, the resizing of pictures; on: networks; off: nothing.",
     ),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
     click.option(

@@ -75,7 +75,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
     compile : {"auto", "on", "off"}, default="auto"
-        "auto": on a GPU if it saves more time than it takes; on a CPU never.
+        "auto": if it saves more time than it takes, see `RunOptions`.
     batch_size : int or None
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process, -1: one for every core, -2: for all

@@ -44,8 +44,9 @@ class RunOptions:
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
     compile : {"auto", "on", "off"}
-        "auto": if it saves more time than it takes; networks on a GPU, by torch, on a CPU just
-        convolutions of 3 x 3 in float32, by the machine's C++ compiler. "on": networks.
+        "auto": if it saves more time than it takes; networks on a GPU, by torch; by the machine's
+        C++ compiler the resizing of pictures and, on a CPU, convolutions of 3 x 3 in float32.
+        "on": networks, and the resizing if it pays. "off": nothing.
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
         as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.
