@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -40,3 +41,12 @@ def read_processor() -> dict[str, str]:
 def list_versions() -> dict[str, str]:
     """Versions of Python and of what the speed depends on."""
     return {"Python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def describe_run() -> str:
+    """Machine, versions and today's date: three lines of a list, for the head of a page."""
+    versions = ", ".join(f"{name} {number}" for name, number in list_versions().items())
+    return (
+        f"- Machine: {describe_machine()}\n- Versions: {versions}\n"
+        f"- Date: {datetime.date.today()}\n"
+    )

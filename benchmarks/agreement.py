@@ -9,7 +9,6 @@ weights: cosine of the codes, agreement of the ten nearest neighbours, accuracy 
 from __future__ import annotations
 
 import argparse
-import datetime
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from _decoders import LARGE_SIDE, device_codes, enlarge, replicated_chroma
-from _machine import describe_machine, list_versions
+from _machine import describe_run
 from joblib import Parallel, delayed
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
@@ -259,11 +258,9 @@ def write(rows: list[Row], colours: dict[str, float], out: Path) -> None:
     coarse = [row.least_cosine for row in ways if is_only_asked_for(row)]
     least = min((row.least_cosine for row in ways if not is_only_asked_for(row)), default=1.0)
     most = max((abs(row.accuracy - row.reference) for row in ways), default=0.0)
-    versions = ", ".join(f"{name} {number}" for name, number in list_versions().items())
     out.write_text(
         "# What precision, compiling and decoding do to codes\n\n"
-        f"- Machine: {describe_machine()}\n- Versions: {versions}\n"
-        f"- Date: {datetime.date.today()}\n"
+        f"{describe_run()}"
         "- Reference: the plain network in float32, one picture at a time. Real photographs, real "
         "ImageNet weights.\n"
         f"- Accuracy: linear SVM (C = {C:g}) on L2-normalised codes; caltech101 the mean of 5 "

@@ -11,7 +11,6 @@ for both and left out, which makes the ratio larger than a user sees. The bar: b
 from __future__ import annotations
 
 import argparse
-import datetime
 import os
 import statistics
 import sys
@@ -22,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _machine import describe_machine, list_versions
+from _machine import describe_run
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction import RunOptions, open_engine
@@ -119,14 +118,12 @@ def as_markdown(rows: list[Row]) -> str:
 
 def write(rows: list[Row], given: argparse.Namespace) -> None:
     """The page, with the bar."""
-    versions = ", ".join(f"{name} {number}" for name, number in list_versions().items())
     most = max(row.ratio for row in rows)
     given.out.write_text(
         "# Five depths in one pass\n\n"
         f"`python benchmarks/depths.py`: {given.pictures} pictures of noise a turn, "
         f"{given.rounds} turns, medians; the network alone, in one process.\n\n"
-        f"- Machine: {describe_machine()}\n- Versions: {versions}\n"
-        f"- Date: {datetime.date.today()}\n"
+        f"{describe_run()}"
         f"- Bar: below {BAR}, found at most {most:.3f}: {'yes' if most < BAR else 'no'}.\n\n"
         f"{as_markdown(rows)}\n",
         encoding="utf-8",

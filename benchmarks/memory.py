@@ -12,7 +12,6 @@ most a tenth more.
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import resource
 import subprocess
@@ -21,7 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from _machine import describe_machine, list_versions
+from _machine import describe_run
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction import RunOptions, extract
@@ -84,13 +83,11 @@ def growth(rows: list[dict[str, Any]]) -> float:
 
 def write(rows: list[dict[str, Any]], out: Path) -> None:
     """The page, with the bar."""
-    versions = ", ".join(f"{name} {number}" for name, number in list_versions().items())
     most = growth(rows)
     out.write_text(
         "# Memory against the number of pictures\n\n"
         "`python benchmarks/memory.py`, the embedded network.\n\n"
-        f"- Machine: {describe_machine()}\n- Versions: {versions}\n"
-        f"- Date: {datetime.date.today()}\n"
+        f"{describe_run()}"
         f"- Bar: at most {BAR} times that of the fewest, found {most:.2f}: "
         f"{'yes' if most <= BAR else 'no'}.\n\n{as_markdown(rows)}\n",
         encoding="utf-8",

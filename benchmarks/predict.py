@@ -13,7 +13,6 @@ the cache. The bars: cold with ResNet-18 at most 4 s; warm well under a second.
 from __future__ import annotations
 
 import argparse
-import datetime
 import statistics
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from _crops import list_crops, write_crops
-from _machine import describe_machine, list_versions
+from _machine import describe_run
 
 from tlfeatures import CNNCodes, TransferClassifier
 
@@ -116,7 +115,6 @@ def as_markdown(rows: list[Row]) -> str:
 
 def write(rows: list[Row], given: argparse.Namespace) -> None:
     """The page, with the bars."""
-    versions = ", ".join(f"{name} {number}" for name, number in list_versions().items())
     lines = [
         "# One picture",
         "",
@@ -125,9 +123,7 @@ def write(rows: list[Row], given: argparse.Namespace) -> None:
         "torchvision and scikit-learn take alone. Warm: `predict` in a process whose network is "
         "open. No code of the picture is in the cache.",
         "",
-        f"- Machine: {describe_machine()}",
-        f"- Versions: {versions}",
-        f"- Date: {datetime.date.today()}",
+        describe_run().rstrip(),
     ]
     lines += [
         f"- Bar: cold with ResNet-18 at most {COLD_BAR_S:g} s, found {row.cold[0]:.2f}: "

@@ -12,7 +12,6 @@ are those within a picture, of the preparing alone and with decoding; shown are 
 from __future__ import annotations
 
 import argparse
-import datetime
 import io
 import statistics
 import sys
@@ -23,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 from _crops import list_crops, write_crops
-from _machine import describe_machine, list_versions
+from _machine import describe_run
 from PIL import Image
 
 from tlfeatures.backbones import Preprocessing
@@ -137,13 +136,11 @@ def as_markdown(rows: list[Row]) -> str:
 
 def write(rows: list[Row], build_s: float, given: argparse.Namespace) -> None:
     """The page."""
-    versions = ", ".join(f"{name} {number}" for name, number in list_versions().items())
     given.out.write_text(
         "# Resizing and cropping, to Pillow's bytes\n\n"
         f"`python benchmarks/resizing.py`: crops of photographs, about {WIDTH} x {WIDTH * 3 // 4}, "
         f"and the same at other sizes; {given.rounds} rounds, medians, one thread.\n\n"
-        f"- Machine: {describe_machine()}\n- Versions: {versions}\n"
-        f"- Date: {datetime.date.today()}\n"
+        f"{describe_run()}"
         f"- Compiling took {build_s:.1f} s.\n\n"
         f"{as_markdown(rows)}\n",
         encoding="utf-8",

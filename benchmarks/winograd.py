@@ -11,7 +11,6 @@ pictures' codes against the same network in float64, the largest.
 from __future__ import annotations
 
 import argparse
-import datetime
 import statistics
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from _machine import describe_machine, list_versions
+from _machine import describe_run
 
 from tlfeatures.backbones import BackboneRequest, load_backbone, normalise
 from tlfeatures.extraction import RunOptions, open_engine
@@ -129,13 +128,11 @@ def as_markdown(rows: list[Row]) -> str:
 
 def write(rows: list[Row], build_s: float, given: argparse.Namespace) -> None:
     """The page."""
-    versions = ", ".join(f"{name} {number}" for name, number in list_versions().items())
     given.out.write_text(
         "# Convolutions of 3 x 3 by Winograd's method, float32\n\n"
         f"`python benchmarks/winograd.py`: batches of 16 pictures of noise, {given.rounds} turns, "
         "medians; the network alone, one thread. Errors: of the codes, against float64.\n\n"
-        f"- Machine: {describe_machine()}\n- Versions: {versions}\n"
-        f"- Date: {datetime.date.today()}\n"
+        f"{describe_run()}"
         f"- Compiling took {build_s:.1f} s.\n\n"
         f"{as_markdown(rows)}\n",
         encoding="utf-8",
