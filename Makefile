@@ -32,8 +32,8 @@ test-oldest-pillow: $(READY)
 
 define with-pillow
 $(BIN)/python -m pip install --quiet --upgrade --no-deps --target build/pillow-$(1) 'pillow==$(1).*'
-PYTHONPATH=build/pillow-$(1) $(BIN)/python -c 'import PIL; assert PIL.__version__.startswith("$(1).")'
-PYTHONPATH=build/pillow-$(1) $(BIN)/python -m pytest
+PYTHONPATH=$(CURDIR)/build/pillow-$(1) $(BIN)/python -c 'import PIL; assert PIL.__version__.startswith("$(1).")'
+PYTHONPATH=$(CURDIR)/build/pillow-$(1) $(BIN)/python -m pytest
 endef
 
 check: $(READY)

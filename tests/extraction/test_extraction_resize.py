@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import resource
 import shutil
 import threading
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ from tlfeatures.extraction._open import EngineMaker, plan_and_compile
 from tlfeatures.extraction._plan import RESIZING_S, make_plan
 from tlfeatures.extraction._resize import (
     CORE,
+    MOST_IN_ONE_PIECE,
     PILLOW_HANDS_OUT,
     Resizer,
     kept_resizer,
@@ -33,7 +33,7 @@ from tlfeatures.extraction._resize import (
     pictures_in_one_piece,
     suits,
 )
-from tlfeatures.pictures import DecodeOptions
+from tlfeatures.pictures import DecodeOptions, content_digest, row_key
 from tlfeatures.store import CodeSpec
 
 needs_pillow = pytest.mark.skipif(
@@ -175,41 +175,67 @@ def test_only_rgb_is_taken(mode: str) -> None:
 @needs_compiler
 def test_pictures_are_freed_again(resizer: Resizer) -> None:
     """Pillow 11.2 kept each picture that it had handed out."""
+    picture = noise(1000, 900)
     for _ in range(3):
-        resizer.prepare(noise(1000, 900), USUAL)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        resizer.prepare(picture.copy(), USUAL)
+    before = resident_mb()
     for _ in range(60):  # 216 MB
-        resizer.prepare(noise(1000, 900), USUAL)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 60_000  # kB
+        assert resizer.prepare(picture.copy(), USUAL) is not None
+    assert resident_mb() - before < 60
+
+
+def resident_mb() -> float:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * 4096 / 1e6
 
 
 @needs_pillow
 def test_pillows_setting_outlives_users_that_overlap() -> None:
-    before, both = CORE.get_use_block_allocator(), threading.Barrier(2)
+    before = CORE.get_use_block_allocator()
+    both, is_out = threading.Barrier(2, timeout=10), threading.Event()
 
-    def use(is_first: bool) -> int:
+    def stay() -> int:
         with pictures_in_one_piece():
             both.wait()
-            if is_first:
-                return int(CORE.get_use_block_allocator())
-        both.wait()
-        return -1
+            assert is_out.wait(10)
+            return int(CORE.get_use_block_allocator())
+
+    def leave() -> None:
+        with pictures_in_one_piece():
+            both.wait()
+        is_out.set()
 
     with ThreadPoolExecutor(2) as pool:
-        late = pool.submit(use, False)
-        assert pool.submit(use, True).result() == 1
-        both.wait()
-        late.result()
+        staying, leaving = pool.submit(stay), pool.submit(leave)
+        leaving.result()
+        assert staying.result() == 1
     assert CORE.get_use_block_allocator() == before
 
 
 @needs_compiler
-@pytest.mark.parametrize("limit", [None, 2**30])
-def test_pictures_of_two_gigabytes_can_still_be_decoded(
-    limit: int | None, tmp_path: Path, own_folder: Path
+@pytest.mark.parametrize(
+    ("limit", "own_limit", "item", "expected"),
+    [
+        (None, 90_000_000, "file", True),
+        (2**29 - 1, 90_000_000, "file", True),
+        (2**29, 90_000_000, "file", False),
+        (None, 2**28, "file", False),
+        (None, None, "file", False),
+        (None, 90_000_000, "memory", False),
+    ],
+)
+def test_pictures_lie_in_one_piece_unless_there_may_be_some_of_two_gigabytes(
+    limit: int | None,
+    own_limit: int | None,
+    item: str,
+    expected: bool,
+    tmp_path: Path,
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In one piece they cannot."""
+    """Of which one piece cannot be had."""
     _kernels.make_ready(RESIZING)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", own_limit)
     seen = []
 
     class Watched(TorchEngine):
@@ -219,11 +245,23 @@ def test_pictures_of_two_gigabytes_can_still_be_decoded(
 
     engine = Watched(load_backbone(BackboneRequest("embedded")), Means(batch_size=4))
     engine.resizer = kept_resizer()
-    options = DecodeOptions(max_pixels=limit)
-    run = Run(f"up to {limit}", engine.specs, lambda specs: engine, tmp_path, options)
-    done = extract_chunk(run, [Row(b"k" * 16, noise(60, 50), "noise", (0,))])
+    options, path = DecodeOptions(max_pixels=limit), str(tmp_path / "noise.png")
+    noise(60, 50).save(path)
+    given = path if item == "file" else noise(60, 50)
+    key = row_key(content_digest(given), options)
+    run = Run(str(tmp_path), engine.specs, lambda specs: engine, tmp_path / "cache", options)
+    done = extract_chunk(run, [Row(key, given, "noise", (0,))])
     assert done.computed == [1]
-    assert seen[-1] == (limit is None)
+    assert bool(seen[-1]) is expected
+
+
+@needs_pillow
+def test_one_piece_has_its_bounds() -> None:
+    """The memory is not touched."""
+    with pictures_in_one_piece():
+        with pytest.raises(MemoryError):
+            CORE.new("RGB", (32768, (MOST_IN_ONE_PIECE + 1) // 32768))
+        CORE.new("RGB", (32768, (MOST_IN_ONE_PIECE + 1) // 32768 - 1))
 
 
 @needs_compiler
@@ -245,7 +283,7 @@ def test_what_gives_other_bytes_is_not_used(
     monkeypatch.setattr(_resize, "FILTERS", wrong)
     assert kept_resizer() is None
     plan = plan_and_compile(20, SPECS, maker_of(own_folder.parent))
-    assert "pictures resized by Pillow, as our own routine gives other pixels here" in plan.chosen
+    assert "pictures resized by Pillow, as our own routine cannot be used here" in plan.chosen
     assert [each.getMessage().partition(":")[0] for each in caplog.records] == [
         "pictures are resized by Pillow"
     ]

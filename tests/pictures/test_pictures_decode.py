@@ -185,14 +185,41 @@ def test_the_first_of_several_frames_counts(kind: str) -> None:
     assert pixels(data)[8, 8, 2] < 15
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "BMP", "TIFF", "PPM", "WEBP"])
+def test_a_files_pixels_are_not_copied_and_lose_their_file(
+    form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = io.BytesIO()
+    source = Image.fromarray(np.tile(UPRIGHT, (8, 8, 1)))
+    source.save(file, form, **({"exif": _orientation(1)} if form in ("JPEG", "PNG") else {}))
+    with Image.open(io.BytesIO(file.getvalue())) as opened:
+        wanted = opened.convert("RGB").tobytes()
+
+    def refuse(*arguments: Any, **words: Any) -> None:
+        raise AssertionError("copied")
+
+    monkeypatch.setattr(Image.Image, "copy", refuse)
+    monkeypatch.setattr(Image.Image, "convert", refuse)
+    decoded = decode(file.getvalue())
+    assert decoded.tobytes() == wanted
+    assert (type(decoded), decoded.info, decoded.readonly) == (Image.Image, {}, 0)
+    assert dict(decoded.getexif()) == {}
+
+
+def _orientation(number: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = number
+    return exif.tobytes()
+
+
 def test_a_picture_in_memory_is_neither_changed_nor_handed_back() -> None:
     picture = Image.new("RGB", (2, 2), "red")
     for options in (DecodeOptions(), DecodeOptions(exif=False)):
         decode(picture, options).paste((0, 0, 255), (0, 0, 2, 2))
     assert picture.getpixel((0, 0)) == (255, 0, 0)
-    array = np.zeros((2, 2), np.uint8)
-    decode(array).paste((9, 9, 9), (0, 0, 2, 2))
-    assert not array.any()
+    for array in (np.zeros((2, 2), np.uint8), np.zeros((2, 2, 3), np.uint8)):
+        decode(array).paste((9, 9, 9), (0, 0, 2, 2))
+        assert not array.any()
 
 
 def test_a_path_a_path_object_and_the_bytes_agree(tmp_path: Path) -> None:

@@ -115,8 +115,8 @@ RUN_OPTIONS = [
         type=click.Choice(COMPILES),
         default="auto",
         show_default=True,
-        help="auto: if it saves more time than it takes: networks on a GPU, on a CPU convolutions "
-        "of 3 x 3 in float32, the resizing of pictures; on: networks; off: nothing.",
+        help="auto: if it saves more time than it takes: the resizing of pictures, networks on a "
+        "GPU, on a CPU convolutions of 3 x 3 in float32; on: networks too; off: nothing.",
     ),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
     click.option(

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
+from PIL import Image
 
 from tlfeatures.errors import ImageReadError, StoreError
 from tlfeatures.extraction._batch import prepare_item, stack_padded
@@ -35,7 +36,6 @@ from tlfeatures.store import CodeCache, CodeSpec, ShardWriter
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-    from PIL import Image
 
     from tlfeatures.extraction._said import Said
 
@@ -176,7 +176,7 @@ def extract_chunk(run: Run, rows: Sequence[Row], tell: Callable[[int], None] | N
     engine = _engine_of(run, stores)
     chunk = _Chunk(run, stores, engine, len(rows))
     with ExitStack() as stack:
-        if getattr(engine, "resizer", None) and not _admits_huge(run.options):
+        if getattr(engine, "resizer", None) and not _admits_huge(run.options, rows):
             stack.enter_context(pictures_in_one_piece())
         if run.n_threads == 1:
             chunk.work(rows, map(chunk.prepare, rows), tell)
@@ -186,8 +186,13 @@ def extract_chunk(run: Run, rows: Sequence[Row], tell: Callable[[int], None] | N
     return chunk.done
 
 
-def _admits_huge(options: DecodeOptions) -> bool:
-    return options.max_pixels is not None and options.max_pixels > MOST_IN_ONE_PIECE
+def _admits_huge(options: DecodeOptions, rows: Sequence[Row]) -> bool:
+    """Whether there may be pictures that cannot be decoded in one piece."""
+    if not all(isinstance(row.item, (str, os.PathLike)) for row in rows):
+        return True  # in memory: no limit holds for them
+    own = Image.MAX_IMAGE_PIXELS  # Pillow refuses what is more than twice as large
+    limit = options.max_pixels or (own and 2 * own)
+    return limit is None or limit > MOST_IN_ONE_PIECE
 
 
 def _work_in_threads(

@@ -119,7 +119,8 @@ def open_engine(
     with_kernels : bool, default=False
         Take our own convolutions, if they are compiled; for a process of one thread.
     with_resizing : bool, optional
-        Take our own resizing, if it is compiled; None: as the engine is.
+        Take our own resizing, if it is compiled; None: as the last run had it, as the bytes are
+        the same.
 
     Raises
     ------
@@ -211,7 +212,7 @@ def _make_resizing_ready() -> tuple[bool, str]:
     except (RuntimeError, OSError) as error:
         return False, f"pictures resized by Pillow, our own routine not being compiled: {error}"
     if kept_resizer() is None:
-        return False, "pictures resized by Pillow, as our own routine gives other pixels here"
+        return False, "pictures resized by Pillow, as our own routine cannot be used here"
     return True, "pictures resized by our own routine, compiled for this processor"
 
 

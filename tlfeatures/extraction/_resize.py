@@ -35,7 +35,7 @@ TRIED = (
 CORE: Any = Image.core  # type: ignore[attr-defined]
 LEAST_PILLOW = (11, 3)  # 11.2 hands out its memory, but never frees it
 PILLOW_HANDS_OUT = tuple(int(part) for part in PIL.__version__.split(".")[:2]) >= LEAST_PILLOW
-MOST_IN_ONE_PIECE = 2**31 // 4  # pixels
+MOST_IN_ONE_PIECE = (2**31 - 1) // 4  # pixels
 _lock = threading.Lock()
 _inside = 0
 _own_setting = 0
@@ -102,7 +102,7 @@ def suits(preprocessing: Mapping[str, Any]) -> bool:
 
 def kept_resizer() -> Resizer | None:
     """The one that is compiled for this user and processor, if Pillow gives the same bytes."""
-    path = find_kept(RESIZING)
+    path = find_kept(RESIZING) if PILLOW_HANDS_OUT else None
     return None if path is None else open_resizer(path)
 
 
