@@ -29,7 +29,8 @@ USUAL_GFLOP = 4.0
 COMPILE_S = 60.0  # on a GPU
 KERNELS_S = 2.0  # to compile our own operations
 KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.6 to 2.4
-# To compile our own resizing, and what it saves of DECODE_S; of a slower core 1.0 and 0.0017.
+# To compile our own resizing, and what it saves of DECODE_S: reckoned for the core that DECODE_S is
+# of; measured on a slower one: 1.0 and 0.0017.
 RESIZING_S, RESIZING_SAVES_S = 0.6, 0.001
 COMPILED_GAIN = 1.6  # of convolutional networks on a GPU: timm's published tables, uncompiled to it
 
