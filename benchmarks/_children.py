@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
 import os
+import random
+import select
+import signal
 import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, TextIO
 
 Command = Sequence[Any]
@@ -56,7 +63,116 @@ def run_together(commands: Sequence[Command], **environment: Any) -> dict[str, A
                 child.wait()
 
 
-def start(command: Command, errors: TextIO, environment: dict[str, Any]) -> Any:
+@dataclass
+class Loop:
+    """A process of `_parts` that works without end, and only in the turns that it is given.
+
+    Attributes
+    ----------
+    process : Popen
+    turns : list of (start, end)
+        By `time.perf_counter`, which all processes share.
+    """
+
+    process: Any
+    turns: list[tuple[float, float]] = field(default_factory=list)
+
+    def work(self) -> None:
+        """Begin, or go on."""
+        if not self.turns:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        os.kill(self.process.pid, signal.SIGCONT)
+        self.turns.append((time.perf_counter(), math.inf))
+
+    def stop(self) -> None:
+        """Stop, in the middle of whatever it does."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+        self.turns[-1] = (self.turns[-1][0], time.perf_counter())
+
+    def end(self) -> dict[str, float]:
+        """Seconds a picture of its step, of the time that it was given.
+
+        Raises
+        ------
+        ValueError
+            If it has failed.
+        """
+        self.process.terminate()
+        os.kill(self.process.pid, signal.SIGCONT)
+        found = json.loads(self.process.stdout.readline())
+        worked = sum(min(end, found["ended"]) - start for start, end in self.turns)
+        return {found["step"]: worked / found["pictures"]}
+
+
+def run_in_turns(
+    command: Command, parts: dict[str, Sequence[Command]], seconds: float, **environment: Any
+) -> dict[str, dict[str, Any]]:
+    """Run a command of `_stoppable`, and those of parts, see `_parts`, in turns of so many seconds.
+
+    Hosts become faster and slower by the second: what is compared must share them. The processes of
+    a part work at the same time. In each round of turns the parts have another order (seeded), as
+    what ran before leaves caches and clocks behind. The environment is that of the parts.
+
+    Returns
+    -------
+    dict
+        By part what `run_together` gives; by "" what the command printed, with "images_per_s" of
+        the time it was not stopped. Or "failed" with a reason for each of them.
+    """
+    with tempfile.TemporaryFile("w+") as errors, contextlib.ExitStack() as children:
+
+        def begin(command: Command, **environment: Any) -> Any:
+            child = start(command, errors, environment, start_new_session=True)
+            children.callback(end_group, child)
+            return child
+
+        try:
+            loops = {
+                name: [Loop(begin(each, **environment)) for each in commands]
+                for name, commands in parts.items()
+            }
+            if any(each.process.stdout.readline() != "ready\n" for each in chain(*loops.values())):
+                raise ValueError("not ready")
+            whole = take_turns(begin(command), list(loops.values()), seconds)
+            steps = {name: [each.end() for each in some] for name, some in loops.items()}
+            return {"": whole, **{name: {"processes": found} for name, found in steps.items()}}
+        except (OSError, ValueError):
+            errors.seek(0)
+            reason = last_line(errors.read())
+            return {name: {"failed": reason} for name in ("", *parts)}
+
+
+def take_turns(run: Any, parts: Sequence[Sequence[Loop]], seconds: float) -> dict[str, Any]:
+    """What a command of `_stoppable` printed, stopped every so many seconds for the parts."""
+    stopped, order = 0.0, random.Random(0)
+    if run.stdout.readline() == "ready\n":
+        while not select.select([run.stdout], [], [], seconds)[0]:
+            began = time.perf_counter()
+            os.killpg(run.pid, signal.SIGSTOP)
+            for part in order.sample(parts, len(parts)):
+                for loop in part:
+                    loop.work()
+                time.sleep(seconds)
+                for loop in part:
+                    loop.stop()
+            os.killpg(run.pid, signal.SIGCONT)
+            stopped += time.perf_counter() - began
+        run.stdout.readline()  # "done"
+    found = json.loads(run.stdout.readline())
+    return {**found, "images_per_s": found["computed"] / (found["seconds"] - stopped)}
+
+
+def end_group(child: Any) -> None:
+    """End a process that began a group, with its worker processes, though it may be stopped."""
+    child.stdin.close()
+    with contextlib.suppress(ProcessLookupError):
+        for each in (signal.SIGTERM, signal.SIGCONT):
+            os.killpg(child.pid, each)
+    child.wait()
+
+
+def start(command: Command, errors: TextIO, environment: dict[str, Any], **options: Any) -> Any:
     """A process with pipes for what it is told and what it says."""
     return subprocess.Popen(
         [str(word) for word in command],
@@ -65,6 +181,7 @@ def start(command: Command, errors: TextIO, environment: dict[str, Any]) -> Any:
         stderr=errors,
         text=True,
         env=extend(environment),
+        **options,
     )
 
 

@@ -42,7 +42,12 @@ PARTS = {
 }
 BUSY, ALONE = "on all cores", "alone"
 CEILING_PARTS = ("decode", f"engine bf16, {BUSY}", f"compiled bf16, {BUSY}")
-BEFORE = ", before"  # of a part that is measured twice a round
+IN_TURNS = ", in turns"  # short ones, tlfeatures and its ceiling's parts
+BOUNDS = {  # the columns' words, by how the network was measured
+    BUSY + IN_TURNS: "in turns",
+    BUSY: "all cores busy",
+    ALONE: "one process alone",
+}
 NOTES = """\
 - Weights are random (seed 0) and the same for all; nothing is downloaded. In the place of the
   download torchvision, and img2vec through it, takes the state dict from a file; timm, and embetter
@@ -56,13 +61,19 @@ NOTES = """\
 - Ceiling: cores / (seconds of reading, decoding and preparing + seconds of the network, single-
   threaded). Decoding is measured in one process; the network in one process a core at once, in the
   faster of its single-threaded ways: the engine of tlfeatures (which includes normalising) or
-  torchvision's network under bf16 autocast compiled by inductor with freezing (which does not). In
-  bf16 both are measured right before and right after tlfeatures, and the mean is taken: hosts
-  become faster and slower by the minute. Beside it stands the ceiling by the network in one process
-  alone, with the other cores idle: what they take from each other, on the way to the memory or of
-  the processor's power, counts there. Single-threaded processes keep the memory of large blocks
-  (glibc's mmap_max 0, trim_threshold 2 GB), as workers of tlfeatures do. Seconds of parts are
-  means, as the rate of a run is one.
+  torchvision's network under bf16 autocast compiled by inductor with freezing (which does not).
+  Where cores differ in speed, each has its own part in the sum.
+- In turns: a run of tlfeatures of its own and each part of the ceiling, warm and in processes of
+  their own, work for half a second at a time, the others being stopped meanwhile (SIGSTOP) in the
+  middle of what they do; each rate is that of the time that was its own. So what is compared has
+  the same host, which becomes faster and slower by the second where others work on it. The bars
+  take these shares.
+- The other ceilings are measured for some seconds, minutes away from tlfeatures' whole run: with
+  all cores busy, and with one process alone, the other cores idle; what they take from each other,
+  on the way to the memory or of the processor's power, counts there.
+- Single-threaded processes keep the memory of large blocks (glibc's mmap_max 0, trim_threshold
+  2 GB) and take batches of 16, as workers of tlfeatures do. Seconds of parts are means, as the rate
+  of a run is one.
 - A worker's loop decodes a batch, then runs the engine on it, with no product around: alone (times
   cores), and in as many processes as cores at once.
 - The matrix product is oneDNN's, 1024 x 1024, a single-threaded process a core, its rate turned
@@ -135,31 +146,28 @@ class Results:
 
     def ceiling(self, network: str, precision: str, how: str) -> dict[int, float]:
         """Images per second that whole pictures on all cores in parallel could reach, by round."""
-        return self.with_decoding(network, self.network_way(network, precision, how))
+        decode = "decode" + IN_TURNS if how.endswith(IN_TURNS) else "decode"
+        return self.with_decoding(network, self.network_way(network, precision, how), decode)
 
     def limit(self, network: str, precision: str) -> dict[int, float]:
         """The same if the network were one product of matrices."""
-        return self.with_decoding(network, f"matrices {precision}")
+        return self.with_decoding(network, f"matrices {precision}", "decode")
 
-    def with_decoding(self, network: str, way: str | None) -> dict[int, float]:
-        """Cores over the seconds of decoding and of this way, by round."""
+    def with_decoding(self, network: str, way: str | None, decode: str) -> dict[int, float]:
+        """Of this way after decoding, by round; summed over its processes, a core each."""
         if way is None:
             return {}
-        decode, forward = (
-            self.around(network, *of) for of in (("decode", "decode"), (way, "network"))
-        )
-        both = decode.keys() & forward.keys()
-        return {turn: count_cores() / (decode[turn] + forward[turn]) for turn in both}
+        first, then = self.step(network, decode, "decode"), self.facts(network, way)
+        return {
+            turn: sum(1 / (first[turn] + steps["network"]) for steps in then[turn]["steps"])
+            * (count_cores() / len(then[turn]["steps"]))
+            for turn in first.keys() & then.keys()
+        }
 
-    def around(self, network: str, way: str, name: str) -> dict[int, float]:
-        """Seconds a picture of a step, the mean of before and after where it was measured twice."""
-        after, before = (self.step(network, each, name) for each in (way, way + BEFORE))
-        return {turn: (s + before.get(turn, s)) / 2 for turn, s in after.items()}
-
-    def share_of_ceiling(self, network: str, precision: str, how: str) -> float | None:
+    def shares_of_ceiling(self, network: str, precision: str, how: str) -> list[float]:
         """The rate of tlfeatures over the ceiling, within rounds."""
-        rates = self.values(network, f"tlfeatures {precision}")
-        return divide(rates, self.ceiling(network, precision, how))
+        ours = f"tlfeatures {precision}" + (IN_TURNS if how.endswith(IN_TURNS) else "")
+        return ratios(self.values(network, ours), self.ceiling(network, precision, how))
 
 
 def median(values: Iterable[float]) -> float | None:
@@ -170,7 +178,12 @@ def median(values: Iterable[float]) -> float | None:
 
 def divide(ours: dict[int, float], theirs: dict[int, float]) -> float | None:
     """The median of the ratios within rounds."""
-    return median(ours[turn] / theirs[turn] for turn in ours.keys() & theirs.keys())
+    return median(ratios(ours, theirs))
+
+
+def ratios(ours: dict[int, float], theirs: dict[int, float]) -> list[float]:
+    """Those within rounds."""
+    return [ours[turn] / theirs[turn] for turn in ours.keys() & theirs.keys()]
 
 
 def write_report(path: Path, results: Results, facts: dict[str, Any]) -> None:
@@ -253,21 +266,21 @@ def ceiling_column(results: Results, network: str, precision: str) -> dict[str, 
     loop, busy = (results.rate(network, f"worker {precision}, {how}") for how in (ALONE, BUSY))
     product = results.rate(network, f"matrices {precision}")
     limit = median(results.limit(network, precision).values())
-    column = {
-        "reading, decoding, preparing, ms": milliseconds(
-            results.around(network, "decode", "decode")
-        )
-    }
-    for how, words in ((BUSY, "all cores busy"), (ALONE, "one process alone")):
+    column = {}
+    for how, words in BOUNDS.items():
         way = results.network_way(network, precision, how)
-        forward = results.around(network, way, "network") if way else {}
+        forward = results.step(network, way, "network") if way else {}
         ceiling = median(results.ceiling(network, precision, how).values())
-        share = results.share_of_ceiling(network, precision, how)
+        shares = results.shares_of_ceiling(network, precision, how)
+        spread = f" ({min(shares):.1%} to {max(shares):.1%})" if len(shares) > 1 else ""
         column |= {
             f"network, {words}, ms": f"{milliseconds(forward)} ({way.split()[0] if way else '-'})",
             f"ceiling, {words}, images/s": number(ceiling, ".1f"),
-            f"tlfeatures, of the ceiling, {words}": percent(share),
+            f"tlfeatures, of the ceiling, {words}": percent(median(shares)) + spread,
         }
+    for name, words in (("decode" + IN_TURNS, BOUNDS[BUSY + IN_TURNS]), ("decode", "alone")):
+        seconds = results.step(network, name, "decode")
+        column[f"reading, decoding, preparing, {words}, ms"] = milliseconds(seconds)
     return column | {
         "a worker's loop alone, x cores, images/s": number(loop and loop * count_cores(), ".1f"),
         "the loop on all cores at once, images/s": number(busy, ".1f"),
@@ -310,7 +323,8 @@ def describe_bars(results: Results, facts: dict[str, Any]) -> str:
     rows = []
     for network in results.networks():
         least = CEILING_BARS[network]
-        share = judge(results.share_of_ceiling(network, "bf16", BUSY), least, percent)
+        shares = results.shares_of_ceiling(network, "bf16", BUSY + IN_TURNS)
+        share = judge(median(shares), least, percent)
         words = f"{TITLES[network]}, bf16: share of the ceiling"
         rows.append([words, f">= {least:.0%}", *share, ""])
     if results.rate("resnet50", "tutorials"):

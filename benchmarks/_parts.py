@@ -3,7 +3,8 @@
     python benchmarks/_parts.py decode --network resnet50 --weights FILE --pictures FOLDER
 
 When all is loaded and warm it prints "ready" and waits for a line on its standard input, so that
-several can be made to measure at the same time.
+several can be made to measure at the same time. With --endless it then works until it is terminated
+and prints what it has done, for others to stop it and let it go on.
 """
 
 from __future__ import annotations
@@ -12,7 +13,9 @@ import argparse
 import contextlib
 import itertools
 import json
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -44,13 +47,17 @@ def main() -> None:
     parser.add_argument("--precision", choices=["float32", "bf16"], default="float32")
     parser.add_argument("--batch-size", type=int, default=BATCH)
     parser.add_argument("--one-thread", action="store_true")
-    parser.add_argument("--seconds", type=float, default=5.0)
+    how_long = parser.add_mutually_exclusive_group()
+    how_long.add_argument("--seconds", type=float, default=5.0)
+    how_long.add_argument("--endless", action="store_true")
     given = parser.parse_args()
     if given.one_thread:
         torch.set_num_threads(1)
     use_weights(given.weights)
     with torch.no_grad():
-        print(json.dumps(measure(PARTS[given.part](given), given.seconds)))
+        steps = PARTS[given.part](given)
+        wait_until_told(steps)
+        print(json.dumps(loop(steps) if given.endless else measure(steps, given.seconds)))
 
 
 def measure(steps: Steps, seconds: float) -> dict[str, float]:
@@ -59,10 +66,6 @@ def measure(steps: Steps, seconds: float) -> dict[str, float]:
     Means, as the rate of a whole run is one.
     """
     spent, done = dict.fromkeys(steps, 0.0), dict.fromkeys(steps, 0.0)
-    for step in steps.values():
-        step()
-    print("ready", flush=True)
-    sys.stdin.readline()
     end = time.perf_counter() + seconds
     while time.perf_counter() < end:
         for name, step in steps.items():
@@ -70,6 +73,33 @@ def measure(steps: Steps, seconds: float) -> dict[str, float]:
             done[name] += step()
             spent[name] += time.perf_counter() - started
     return {name: spent[name] / done[name] for name in steps}
+
+
+def loop(steps: Steps) -> dict[str, Any]:
+    """Do the one step there is until this process is told to end.
+
+    Returns
+    -------
+    dict
+        "step", its name, "pictures", how many it did, "ended", when the last one was done, by
+        `time.perf_counter`.
+    """
+    ((name, step),) = steps.items()
+    told = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: told.set())
+    done, ended = 0.0, time.perf_counter()
+    while not told.is_set():
+        done += step()
+        ended = time.perf_counter()
+    return {"step": name, "pictures": done, "ended": ended}
+
+
+def wait_until_told(steps: Steps) -> None:
+    """Do each step once, say so, and wait for a line of input."""
+    for step in steps.values():
+        step()
+    print("ready", flush=True)
+    sys.stdin.readline()
 
 
 def eager(given: Any) -> Steps:

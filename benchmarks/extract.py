@@ -10,7 +10,8 @@ one's, of tlfeatures from the first picture's decoding to the last batch's end; 
 whole process, start-up included, stand beside them. Ratios are those within a round; shown is the
 median over the rounds. In the same rounds the parts are measured: the network in several ways,
 single-threaded ones both alone and in a process a core at once, decoding, and both together as a
-worker does them; those that the ceiling is made of right before and right after tlfeatures.
+worker does them. Those that the ceiling is made of take short turns with a run of tlfeatures, which
+is stopped meanwhile: hosts become faster and slower by the second.
 
 The pictures are seeded crops of the photographs in --data, written to build/ once, and the peers
 live in an environment of their own, made there too. Writes a table to --out, anew after each round.
@@ -29,9 +30,9 @@ from pathlib import Path
 from typing import Any
 
 from _cached import measure_cached
-from _children import run_child, run_together
+from _children import run_child, run_in_turns, run_together
 from _crops import list_crops, write_crops
-from _extract_report import BEFORE, CEILING_PARTS, Results, write_report
+from _extract_report import CEILING_PARTS, IN_TURNS, Results, write_report
 from _machine import count_cores
 from _peers import make_environment
 
@@ -47,7 +48,9 @@ PEERS = ("img2vec", "embetter", "timm")
 ALL_CORES = (("eager", "float32"), ("channels_last", "float32"), ("channels_last", "bf16"))
 # glibc gives large blocks back after each operation; workers of tlfeatures tell it not to
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**31 - 1}
+COMPILED = {"TORCHINDUCTOR_CACHE_DIR": BUILD / "compiled"}  # of the parts
 ONE_THREAD = "--one-thread"
+TURN_S = 0.5  # of tlfeatures and of each part of its ceiling
 
 
 @dataclass(frozen=True)
@@ -79,14 +82,16 @@ class Bench:
         turn: int,
         measure: Callable[..., dict[str, Any]],
         *arguments: Any,
-    ) -> dict[str, Any]:
-        """Measure, keep, say."""
-        found = measure(self, network, *arguments)
+    ) -> None:
+        """Measure and keep."""
+        self.keep(network, way, turn, measure(self, network, *arguments))
+
+    def keep(self, network: str, way: str, turn: int, found: dict[str, Any]) -> None:
+        """Keep what was found, and say it."""
         self.results.add(network, way, turn, found)
         figures = ((name, found[name]) for name in ("images_per_s", "wall_s") if name in found)
         words = found.get("failed") or ", ".join(f"{name} {value:.1f}" for name, value in figures)
         print(f"{network}, round {turn + 1}, {way}: {words}", file=sys.stderr, flush=True)
-        return found
 
 
 def main() -> None:
@@ -162,29 +167,35 @@ def weights_of(network: str) -> Path:
 
 
 def take_turn(bench: Bench, network: str, turn: int) -> None:
-    """One round: everything once, the ceiling's parts right before and right after what they bound.
-
-    Hosts become faster and slower by the minute.
-    """
-    parts = list(list_parts())
-    bounds = [each for each in parts if each[0] in CEILING_PARTS]
-    for name, arguments, processes in bounds:
-        bench.run(network, name + BEFORE, turn, part, arguments, processes)
-    bench.run(network, "tlfeatures bf16", turn, tlfeatures, "bf16")
-    for name, arguments, processes in bounds:
-        bench.run(network, name, turn, part, arguments, processes)
+    """One round: everything once."""
+    measure_ceiling(bench, network, turn)
     if bench.given.ceiling_only:
         return
-    bench.run(network, "tlfeatures float32", turn, tlfeatures, "float32")
+    for precision in ("bf16", "float32"):
+        bench.run(network, f"tlfeatures {precision}", turn, tlfeatures, precision)
     if bench.given.compilation and network == WHOLE:
         run_compilation(bench, network, turn)
     for way in OWN_CONTENDERS + (PEERS if bench.peers else ()):
         bench.run(network, way, turn, contender, way, turn)
     if network == WHOLE and turn == 0 and not bench.given.no_whole:
         bench.run(network, "tutorials, all", turn, contender, "tutorials")
-    for name, arguments, processes in parts:
-        if name not in CEILING_PARTS:
-            bench.run(network, name, turn, part, arguments, processes)
+    for name, arguments, processes in list_parts():
+        bench.run(network, name, turn, part, arguments, processes)
+
+
+def measure_ceiling(bench: Bench, network: str, turn: int) -> None:
+    """A run in bf16 and what bounds it, in turns of less than a second."""
+    shared = shared_arguments(bench, network)
+    parts = {
+        name: [command_of(bench, network, [*arguments, "--endless"])] * processes
+        for name, arguments, processes in list_parts()
+        if name in CEILING_PARTS
+    }
+    run = [sys.executable, HERE / "_stoppable.py", *shared, "--precision", "bf16"]
+    found = run_in_turns(run, parts, TURN_S, **COMPILED, **KEEP_MEMORY)
+    bench.keep(network, "tlfeatures bf16" + IN_TURNS, turn, found[""])
+    for name in parts:
+        bench.keep(network, name + IN_TURNS, turn, as_rate(found[name]))
 
 
 def tlfeatures(
@@ -247,18 +258,25 @@ def list_parts() -> Iterator[tuple[str, list[Any], int]]:
         chosen = ["--precision", precision, ONE_THREAD]
         for how, processes in (("alone", 1), ("on all cores", count_cores())):
             yield f"engine {precision}, {how}", ["engine", *chosen, *own], processes
-            yield f"compiled {precision}, {how}", ["compiled", *chosen], processes
+            yield f"compiled {precision}, {how}", ["compiled", *chosen, *own], processes
             yield f"worker {precision}, {how}", ["worker", *chosen, *own], processes
         yield f"matrices {precision}", ["matrices", *chosen], count_cores()
 
 
 def part(bench: Bench, network: str, arguments: list[Any], processes: int) -> dict[str, Any]:
     """Images per second of one part, summed over processes; seconds a picture of its steps."""
-    command = [sys.executable, HERE / "_parts.py", *arguments]
-    command += [*shared_arguments(bench, network), "--seconds", bench.given.seconds]
-    environment = KEEP_MEMORY if ONE_THREAD in arguments else {}
-    code = BUILD / "compiled"
-    found = run_together([command] * processes, TORCHINDUCTOR_CACHE_DIR=code, **environment)
+    command = command_of(bench, network, [*arguments, "--seconds", bench.given.seconds])
+    environment = COMPILED | (KEEP_MEMORY if ONE_THREAD in arguments else {})
+    return as_rate(run_together([command] * processes, **environment))
+
+
+def command_of(bench: Bench, network: str, arguments: list[Any]) -> list[Any]:
+    """The command of a part."""
+    return [sys.executable, HERE / "_parts.py", *arguments, *shared_arguments(bench, network)]
+
+
+def as_rate(found: dict[str, Any]) -> dict[str, Any]:
+    """With "images_per_s" of all of a part's processes."""
     if "failed" in found:
         return found
     rate = sum(1 / sum(steps.values()) for steps in found["processes"])

@@ -119,7 +119,7 @@ class FusedLinear(nn.Module):
 
 
 class PositiveMaxPool2d(nn.Module):
-    """Max pooling of what a ReLU gives, in bfloat16, about twice as fast as torch's.
+    """Max pooling of what a ReLU gives, in bfloat16, more than twice as fast as torch's.
 
     Numbers that are not negative are in the order of their bits, and whole numbers are compared
     without being widened first.
@@ -149,19 +149,23 @@ class PositiveMaxPool2d(nn.Module):
         if batch.dtype != torch.bfloat16 or height % 2 or width % 2 or not pixels.is_contiguous():
             made: torch.Tensor = self._pool(batch)
             return made
-        bits = pixels.view(torch.int16)
-        rows = self._halve(bits.view(n, height, -1))
-        halved = self._halve(rows.view(n * height // 2, width, channels))
-        pooled = halved.view(torch.bfloat16).view(n, height // 2, width // 2, channels)
-        return pooled.permute(0, 3, 1, 2)
+        pooled = torch.empty(n, height // 2, width // 2, channels, dtype=torch.int16)
+        # Picture by picture, as what lies between fits into the processor's cache.
+        rows = torch.empty(height // 2, width * channels, dtype=torch.int16)
+        columns = rows.view(height // 2, width, channels)
+        for bits, made in zip(pixels.view(torch.int16), pooled, strict=True):
+            self._halve(bits.view(height, -1), rows, 0)
+            self._halve(columns, made, 1)
+        return pooled.view(torch.bfloat16).permute(0, 3, 1, 2)
 
-    def _halve(self, lines: torch.Tensor) -> torch.Tensor:
-        """Of (n, 2 m, k) numbers the larger of each two neighbours, and of the one before them."""
-        first, second = lines.unflatten(1, (-1, 2)).unbind(2)
-        made = torch.maximum(first, second)
+    def _halve(self, lines: torch.Tensor, out: torch.Tensor, dim: int) -> None:
+        """Of 2 m numbers the larger of each two neighbours, and of the one before them."""
+        first, second = lines.unflatten(dim, (-1, 2)).unbind(dim + 1)
+        torch.maximum(first, second, out=out)
         if self._overlaps:
-            torch.maximum(made[:, 1:], second[:, :-1], out=made[:, 1:])
-        return made
+            n_others = out.shape[dim] - 1
+            others = out.narrow(dim, 1, n_others)
+            torch.maximum(others, second.narrow(dim, 0, n_others), out=others)
 
 
 class PixelConv2d(nn.Module):
@@ -233,10 +237,14 @@ class PixelConv2d(nn.Module):
         down, right = self._padding
         tall, wide = height + 2 * down, width + 2 * right
         # Over whole lines of pixels, as in `normalise`.
-        framed = self._rest.repeat(wide).expand(n, tall, -1).contiguous()
-        inner = framed[:, down : down + height, channels * right : channels * (right + width)]
-        lines = pixels.permute(0, 2, 3, 1).reshape(n, height, width * channels)
-        torch.sub(lines, self._whole.repeat(width), out=inner)
+        framed = torch.empty(n, tall, wide * channels, dtype=torch.bfloat16)
+        left, inside = channels * right, slice(down, down + height)
+        frame = self._rest.repeat(wide)
+        framed[:, :down] = framed[:, down + height :] = frame
+        framed[:, inside, :left] = framed[:, inside, left + width * channels :] = frame[:left]
+        inner = framed[:, inside, left : left + width * channels]
+        inner.copy_(pixels.permute(0, 2, 3, 1).reshape(n, height, width * channels))
+        inner.sub_(self._whole.repeat(width))
         return framed.view(n, tall, wide, channels).permute(0, 3, 1, 2)
 
 
