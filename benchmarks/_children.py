@@ -13,9 +13,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from itertools import chain
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 Command = Sequence[Any]
 
@@ -63,46 +61,72 @@ def run_together(commands: Sequence[Command], **environment: Any) -> dict[str, A
                 child.wait()
 
 
-@dataclass
 class Loop:
     """A process of `_parts` that works without end, and only in the turns that it is given.
 
-    Attributes
+    Parameters
     ----------
-    process : Popen
-    turns : list of (start, end)
-        By `time.perf_counter`, which all processes share.
+    command : command
+    environment : dict
     """
 
-    process: Any
-    turns: list[tuple[float, float]] = field(default_factory=list)
+    def __init__(self, command: Command, environment: dict[str, Any]) -> None:
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed by `close`
+        self.process = start(command, self._errors, environment, process_group=0)
+        self._turns: list[tuple[float, float]] = []  # by `time.perf_counter`, all processes' clock
 
-    def work(self) -> None:
-        """Begin, or go on."""
-        if not self.turns:
-            self.process.stdin.write("\n")
-            self.process.stdin.flush()
-        os.kill(self.process.pid, signal.SIGCONT)
-        self.turns.append((time.perf_counter(), math.inf))
-
-    def stop(self) -> None:
-        """Stop, in the middle of whatever it does."""
-        os.kill(self.process.pid, signal.SIGSTOP)
-        self.turns[-1] = (self.turns[-1][0], time.perf_counter())
-
-    def end(self) -> dict[str, float]:
-        """Seconds a picture of its step, of the time that it was given.
+    def wait(self) -> None:
+        """Wait until it is warm.
 
         Raises
         ------
         ValueError
-            If it has failed.
+            If it fails, with the reason.
+        """
+        if self.process.stdout.readline() != "ready\n":
+            self._fail()
+
+    def work(self) -> None:
+        """Begin, or go on."""
+        with contextlib.suppress(OSError):  # it has failed, which `end` says
+            if not self._turns:
+                self.process.stdin.write("\n")
+                self.process.stdin.flush()
+            os.kill(self.process.pid, signal.SIGCONT)
+        self._turns.append((time.perf_counter(), math.inf))
+
+    def stop(self) -> None:
+        """Stop, in the middle of whatever it does."""
+        with contextlib.suppress(OSError):
+            os.kill(self.process.pid, signal.SIGSTOP)
+        self._turns[-1] = (self._turns[-1][0], time.perf_counter())
+
+    def end(self) -> dict[str, float]:
+        """Seconds a picture of its step, of the time that it was given; what it is at is done.
+
+        Raises
+        ------
+        ValueError
+            If it has failed, with the reason.
         """
         self.process.terminate()
-        os.kill(self.process.pid, signal.SIGCONT)
-        found = json.loads(self.process.stdout.readline())
-        worked = sum(min(end, found["ended"]) - start for start, end in self.turns)
+        self.work()
+        try:
+            found = json.loads(self.process.stdout.readline())
+        except ValueError:
+            self._fail()
+        ended = found["ended"]
+        worked = sum(max(0.0, min(end, ended) - start) for start, end in self._turns)
         return {found["step"]: worked / found["pictures"]}
+
+    def close(self) -> None:
+        """End the process, whatever it does."""
+        end_group(self.process)
+        self._errors.close()
+
+    def _fail(self) -> NoReturn:
+        self._errors.seek(0)
+        raise ValueError(last_line(self._errors.read()))
 
 
 def run_in_turns(
@@ -118,34 +142,45 @@ def run_in_turns(
     -------
     dict
         By part what `run_together` gives; by "" what the command printed, with "images_per_s" of
-        the time it was not stopped. Or "failed" with a reason for each of them.
+        the time it was not stopped, and "turns", how often it was. Or "failed" with a reason.
     """
-    with tempfile.TemporaryFile("w+") as errors, contextlib.ExitStack() as children:
-
-        def begin(command: Command, **environment: Any) -> Any:
-            child = start(command, errors, environment, start_new_session=True)
-            children.callback(end_group, child)
-            return child
-
+    loops: dict[str, list[Loop]] = {}
+    found: dict[str, dict[str, Any]] = {}
+    with contextlib.ExitStack() as children, tempfile.TemporaryFile("w+") as errors:
+        for name, commands in parts.items():
+            some = [Loop(each, environment) for each in commands]
+            for loop in some:
+                children.callback(loop.close)
+            try:
+                for loop in some:
+                    loop.wait()
+                loops[name] = some
+            except ValueError as error:
+                found[name] = {"failed": str(error)}
+        run = start(command, errors, {}, process_group=0)
+        children.callback(end_group, run)
         try:
-            loops = {
-                name: [Loop(begin(each, **environment)) for each in commands]
-                for name, commands in parts.items()
-            }
-            if any(each.process.stdout.readline() != "ready\n" for each in chain(*loops.values())):
-                raise ValueError("not ready")
-            whole = take_turns(begin(command), list(loops.values()), seconds)
-            steps = {name: [each.end() for each in some] for name, some in loops.items()}
-            return {"": whole, **{name: {"processes": found} for name, found in steps.items()}}
-        except (OSError, ValueError):
+            found[""] = take_turns(run, list(loops.values()), seconds)
+        except ValueError:
             errors.seek(0)
-            reason = last_line(errors.read())
-            return {name: {"failed": reason} for name in ("", *parts)}
+            found[""] = {"failed": last_line(errors.read())}
+        for name, some in loops.items():
+            try:
+                found[name] = {"processes": [loop.end() for loop in some]}
+            except ValueError as error:
+                found[name] = {"failed": str(error)}
+    return found
 
 
 def take_turns(run: Any, parts: Sequence[Sequence[Loop]], seconds: float) -> dict[str, Any]:
-    """What a command of `_stoppable` printed, stopped every so many seconds for the parts."""
-    stopped, order = 0.0, random.Random(0)
+    """What a command of `_stoppable` printed, stopped every so many seconds for the parts.
+
+    Raises
+    ------
+    ValueError
+        If it fails, or ends before its first turn does.
+    """
+    stops, order = [], random.Random(0)
     if run.stdout.readline() == "ready\n":
         while not select.select([run.stdout], [], [], seconds)[0]:
             began = time.perf_counter()
@@ -157,15 +192,21 @@ def take_turns(run: Any, parts: Sequence[Sequence[Loop]], seconds: float) -> dic
                 for loop in part:
                     loop.stop()
             os.killpg(run.pid, signal.SIGCONT)
-            stopped += time.perf_counter() - began
+            stops.append((began, time.perf_counter()))
         run.stdout.readline()  # "done"
     found = json.loads(run.stdout.readline())
-    return {**found, "images_per_s": found["computed"] / (found["seconds"] - stopped)}
+    if not stops:
+        raise ValueError
+    began, ended = found["began"], found["ended"]
+    stopped = sum(max(0.0, min(end, ended) - max(start, began)) for start, end in stops)
+    rate = found["computed"] / (ended - began - stopped)
+    return {**found, "images_per_s": rate, "turns": len(stops)}
 
 
 def end_group(child: Any) -> None:
     """End a process that began a group, with its worker processes, though it may be stopped."""
-    child.stdin.close()
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.close()
     with contextlib.suppress(ProcessLookupError):
         for each in (signal.SIGTERM, signal.SIGCONT):
             os.killpg(child.pid, each)

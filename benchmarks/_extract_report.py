@@ -40,9 +40,16 @@ PARTS = {
     "engine bf16, alone": "the engine of tlfeatures, bf16, one thread",
     "engine bf16, on all cores": "the same, one such process a core",
 }
+NOTHING = "-"
 BUSY, ALONE = "on all cores", "alone"
 CEILING_PARTS = ("decode", f"engine bf16, {BUSY}", f"compiled bf16, {BUSY}")
 IN_TURNS = ", in turns"  # short ones, tlfeatures and its ceiling's parts
+TURNS = {
+    "tlfeatures bf16": "tlfeatures",
+    "decode": "reading, decoding, preparing, one process",
+    f"engine bf16, {BUSY}": "network: the engine of tlfeatures, one process a core",
+    f"compiled bf16, {BUSY}": "network: bf16 autocast, compiled with freezing, one process a core",
+}
 BOUNDS = {  # the columns' words, by how the network was measured
     BUSY + IN_TURNS: "in turns",
     BUSY: "all cores busy",
@@ -63,11 +70,11 @@ NOTES = """\
   faster of its single-threaded ways: the engine of tlfeatures (which includes normalising) or
   torchvision's network under bf16 autocast compiled by inductor with freezing (which does not).
   Where cores differ in speed, each has its own part in the sum.
-- In turns: a run of tlfeatures of its own and each part of the ceiling, warm and in processes of
-  their own, work for half a second at a time, the others being stopped meanwhile (SIGSTOP) in the
-  middle of what they do; each rate is that of the time that was its own. So what is compared has
-  the same host, which becomes faster and slower by the second where others work on it. The bars
-  take these shares.
+- In turns: a run of tlfeatures of its own, whose worker processes and network are there from a few
+  pictures before, and each part of the ceiling, warm too, work for half a second at a time, all
+  others being stopped meanwhile (SIGSTOP) in the middle of what they do; each rate is that of the
+  time that was its own. So what is compared has the same host, which becomes faster and slower by
+  the second where others work on it. The bars take these shares.
 - The other ceilings are measured for some seconds, minutes away from tlfeatures' whole run: with
   all cores busy, and with one process alone, the other cores idle; what they take from each other,
   on the way to the memory or of the processor's power, counts there.
@@ -191,8 +198,8 @@ def write_report(path: Path, results: Results, facts: dict[str, Any]) -> None:
     parts = ["# Extraction end to end", describe_run(facts), describe_bars(results, facts)]
     for network in results.networks():
         parts += [f"## {TITLES[network]}", contenders_table(results, network)]
-        parts += [parts_table(results, network), ceiling_table(results, network)]
-        parts.append(describe_choices(results, network))
+        parts += [turns_table(results, network), parts_table(results, network)]
+        parts += [ceiling_table(results, network), describe_choices(results, network)]
     if "cached" in facts:
         parts += ["## A second run, all codes cached", describe_cached(facts["cached"])]
     parts += ["## How to read this", NOTES]
@@ -245,12 +252,25 @@ def contenders_table(results: Results, network: str) -> str:
     return table(head, rows)
 
 
+def turns_table(results: Results, network: str) -> str:
+    """What took turns: a run in bf16 and the parts of its ceiling."""
+    ways = ("tlfeatures bf16", *CEILING_PARTS)
+    rows = [row for way in ways if (row := rate_row(results, network, way + IN_TURNS, TURNS[way]))]
+    return table(["in turns, bf16", "images/s"], rows)
+
+
+def rate_row(results: Results, network: str, way: str, label: str) -> list[str] | None:
+    """Median and extremes, or why it failed; None of what was not measured."""
+    if rates := results.values(network, way).values():
+        spread = f" ({min(rates):.1f} to {max(rates):.1f})" if len(rates) > 1 else ""
+        return [label, f"{statistics.median(rates):.1f}{spread}"]
+    reason = results.failure(network, way)
+    return [label, f"failed: {reason}"] if reason else None
+
+
 def parts_table(results: Results, network: str) -> str:
     """The network alone."""
-    rows = []
-    for way, label in PARTS.items():
-        rate, reason = results.rate(network, way), results.failure(network, way)
-        rows.append([label, number(rate, ".1f") if rate or not reason else f"failed: {reason}"])
+    rows = [row for way, label in PARTS.items() if (row := rate_row(results, network, way, label))]
     return table(["network only", "images/s"], rows)
 
 
@@ -258,6 +278,7 @@ def ceiling_table(results: Results, network: str) -> str:
     """The ceiling and what stands beside it, in both precisions."""
     columns = [ceiling_column(results, network, precision) for precision in ("bf16", "float32")]
     rows = [[label, *(column[label] for column in columns)] for label in columns[0]]
+    rows = [row for row in rows if not {*row[1:]} <= {NOTHING}]
     return table(["", "bf16", "float32"], rows)
 
 
@@ -274,7 +295,8 @@ def ceiling_column(results: Results, network: str, precision: str) -> dict[str, 
         shares = results.shares_of_ceiling(network, precision, how)
         spread = f" ({min(shares):.1%} to {max(shares):.1%})" if len(shares) > 1 else ""
         column |= {
-            f"network, {words}, ms": f"{milliseconds(forward)} ({way.split()[0] if way else '-'})",
+            f"network, {words}, ms": milliseconds(forward)
+            + (f" ({way.split()[0]})" if way else ""),
             f"ceiling, {words}, images/s": number(ceiling, ".1f"),
             f"tlfeatures, of the ceiling, {words}": percent(median(shares)) + spread,
         }
@@ -397,10 +419,12 @@ def milliseconds(seconds: dict[int, float]) -> str:
 
 def number(value: float | None, form: str) -> str:
     """A dash where nothing was measured."""
-    return "-" if value is None else format(value, form)
+    return NOTHING if value is None else format(value, form)
 
 
 def table(head: list[str], rows: list[list[str]]) -> str:
-    """One Markdown table."""
+    """One Markdown table; nothing without rows."""
+    if not rows:
+        return ""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -13,6 +13,7 @@ import argparse
 import contextlib
 import itertools
 import json
+import os
 import signal
 import sys
 import threading
@@ -76,7 +77,7 @@ def measure(steps: Steps, seconds: float) -> dict[str, float]:
 
 
 def loop(steps: Steps) -> dict[str, Any]:
-    """Do the one step there is until this process is told to end.
+    """Do the one step there is until this process is told to end, or nobody is there to do so.
 
     Returns
     -------
@@ -85,10 +86,10 @@ def loop(steps: Steps) -> dict[str, Any]:
         `time.perf_counter`.
     """
     ((name, step),) = steps.items()
-    told = threading.Event()
+    told, parent = threading.Event(), os.getppid()
     signal.signal(signal.SIGTERM, lambda *_: told.set())
     done, ended = 0.0, time.perf_counter()
-    while not told.is_set():
+    while not told.is_set() and os.getppid() == parent:
         done += step()
         ended = time.perf_counter()
     return {"step": name, "pictures": done, "ended": ended}
