@@ -51,9 +51,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, default=HERE / "results" / "predict.md")
     given = parser.parse_args()
-    folder = HERE.parent / "build" / "predict-pictures"
+    n = N_TRAINING + 2 * given.rounds + 2
+    folder = HERE.parent / "build" / f"predict-{n}-pictures"
     folder.parent.mkdir(exist_ok=True)
-    write_crops(given.data, folder, N_TRAINING + 2 * given.rounds + 2, WIDTH)
+    write_crops(given.data, folder, n, WIDTH)
     rows = []
     for network in given.networks:
         rows.append(measure(network, list_crops(folder), given.rounds))

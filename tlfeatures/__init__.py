@@ -5,8 +5,9 @@ Names are loaded when first used, so that importing the package costs nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tlfeatures._later import load_later
 from tlfeatures._version import __version__
 
 if TYPE_CHECKING:
@@ -29,24 +30,19 @@ __all__ = [
     "load_pictures",
 ]
 
-_ROOMS = {
-    "CNNCodes": "extraction",
-    "FineTunedClassifier": "finetuning",
-    "ImageIndex": "search",
-    "Pictures": "pictures",
-    "TransferClassifier": "classification",
-    "advise": "advice",
-    "evaluate_baseline": "classification",
-    "load_pictures": "pictures",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _ROOMS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_ROOMS[name]}"), name)
+__getattr__ = load_later(
+    __name__,
+    {
+        "CNNCodes": "extraction",
+        "FineTunedClassifier": "finetuning",
+        "ImageIndex": "search",
+        "Pictures": "pictures",
+        "TransferClassifier": "classification",
+        "advise": "advice",
+        "evaluate_baseline": "classification",
+        "load_pictures": "pictures",
+    },
+)
 
 
 def __dir__() -> list[str]:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 
-from tlfeatures import load_pictures
+from tlfeatures import TransferClassifier, load_pictures
 from tlfeatures.cli import _app
 from tlfeatures.cli._app import run
 from tlfeatures.cli._progress import ProgressLine
@@ -153,6 +154,26 @@ def test_predict_gives_labels_as_json_and_as_a_table(
     assert len(data["predictions"][0]["top"]) == 2
     rows = list(csv.DictReader(table.read_text(encoding="utf-8").splitlines()))
     assert [row["label"] for row in rows] == ["stripes"] * 12
+
+
+@pytest.mark.parametrize("head", ["svm", "logistic", "knn"])
+def test_predict_computes_a_code_and_labels_it_without_scikit_learn(
+    head: str, folder: Path, tmp_path: Path
+) -> None:
+    out, paths = tmp_path / "m.model", load_pictures(folder).paths
+    fitted = TransferClassifier("embedded", head).fit(load_pictures(folder))
+    fitted.save(out)
+    words = ["predict", str(out), *paths, "--cache", str(tmp_path / "new"), "--json"]
+    code = (
+        f"import sys\nfrom tlfeatures.cli._app import run\nrun({words!r})\n"
+        "sys.exit('torch' not in sys.modules or 'sklearn' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    data = json.loads(done.stdout)
+    assert [p["label"] for p in data["predictions"]] == fitted.predict(paths).tolist()
+    probabilities = fitted.predict_proba(paths).max(axis=1)
+    found = [p["probability"] for p in data["predictions"]]
+    np.testing.assert_allclose(found, probabilities, atol=0.01)
 
 
 def test_predict_takes_several_folders_and_fails_where_nothing_was_predicted(

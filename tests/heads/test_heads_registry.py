@@ -5,9 +5,17 @@ import json
 import numpy as np
 import pytest
 from sklearn.exceptions import NotFittedError
+from sklearn.preprocessing import normalize
 
 from tlfeatures.errors import ModelFileError, UsageError
-from tlfeatures.heads import HEADS, LogisticHead, head_from_arrays, make_head
+from tlfeatures.heads import (
+    HEADS,
+    LogisticHead,
+    head_from_arrays,
+    make_head,
+    scorer_from_arrays,
+)
+from tlfeatures.heads._scoring import unit_rows
 
 
 def test_names_make_heads_with_their_options():
@@ -32,6 +40,21 @@ def test_unknown_words_are_refused_with_a_suggestion(name, params, hint):
 
 
 @pytest.mark.parametrize("name", HEADS)
+def test_two_classes_are_scored_alike_without_scikit_learn(name, two):
+    """One score for both of them."""
+    head = make_head(name).fit(*two)
+    scorer = scorer_from_arrays(*head.to_arrays())
+    np.testing.assert_array_equal(scorer.predict_proba(two[0]), head.predict_proba(two[0]))
+
+
+def test_rows_become_of_length_1_as_scikit_learn_makes_them():
+    """Rows of zeros stay."""
+    X = np.random.default_rng(0).normal(size=(20, 7)).astype(np.float32)
+    X[3] = 0
+    np.testing.assert_array_equal(unit_rows(X), normalize(X.astype(np.float64)))
+
+
+@pytest.mark.parametrize("name", HEADS)
 @pytest.mark.parametrize("words", ["strings", "objects", "numbers"])
 def test_a_head_from_its_arrays_predicts_the_same(name, words, three):
     """Predictions, probabilities and scores are identical after a trip through JSON."""
@@ -44,6 +67,9 @@ def test_a_head_from_its_arrays_predicts_the_same(name, words, three):
     queries = np.random.default_rng(1).normal(size=(50, X.shape[1])).astype(np.float32)
     np.testing.assert_array_equal(again.predict(queries), head.predict(queries))
     np.testing.assert_array_equal(again.predict_proba(queries), head.predict_proba(queries))
+    scorer = scorer_from_arrays(tensors, json.loads(json.dumps(facts)))
+    np.testing.assert_array_equal(scorer.predict_proba(queries), head.predict_proba(queries))
+    np.testing.assert_array_equal(scorer.classes, head.classes_)
     assert again.classes_.dtype.kind == head.classes_.dtype.kind
     assert again.get_params() == head.get_params()
     assert getattr(again, "C_", None) == getattr(head, "C_", None)
@@ -65,12 +91,15 @@ def test_an_unfitted_head_has_no_arrays(name):
         make_head(name).to_arrays()
 
 
-def test_broken_arrays_are_refused(two):
-    """An unknown kind, a missing tensor, a missing fact."""
+@pytest.mark.parametrize("build", [head_from_arrays, scorer_from_arrays])
+def test_broken_arrays_are_refused(build, two):
+    """An unknown kind, none, a missing tensor, a missing fact."""
     tensors, facts = make_head("svm", C=1).fit(*two).to_arrays()
     with pytest.raises(ModelFileError, match=r"kind 'forest'.*open it with the version"):
-        head_from_arrays(tensors, {**facts, "kind": "forest"})
+        build(tensors, {**facts, "kind": "forest"})
+    with pytest.raises(ModelFileError, match=r"kind None.*this version knows svm, logistic, knn"):
+        build(tensors, {})
     with pytest.raises(ModelFileError, match=r"incomplete.*coef.*train and save it again"):
-        head_from_arrays({}, facts)
+        build({}, facts)
     with pytest.raises(ModelFileError, match=r"incomplete.*sigmoid"):
-        head_from_arrays(tensors, {k: v for k, v in facts.items() if k != "sigmoid"})
+        build(tensors, {k: v for k, v in facts.items() if k != "sigmoid"})

@@ -129,8 +129,20 @@ def test_codes_of_another_width_are_refused():
 
 
 def test_nan_and_nothing_are_refused():
-    """scikit-learn's words, naming the input."""
+    """The words name the input."""
     with pytest.raises(ValueError, match="queries contains NaN"):
         kneighbors([[np.nan, 0]], np.eye(2))
-    with pytest.raises(ValueError, match="minimum of 1 is required"):
+    with pytest.raises(ValueError, match="X contains NaN or infinity; leave those rows out"):
+        kneighbors(np.eye(2, dtype=np.float32), [[1, 0], [-np.inf, 0], [np.inf, 0]])
+    with pytest.raises(ValueError, match=r"X has shape \(0, 2\); give one row"):
         kneighbors(np.eye(2), np.empty((0, 2)))
+    with pytest.raises(ValueError, match=r"queries has shape \(2,\)"):
+        kneighbors([1.0, 0.0], np.eye(2))
+
+
+def test_rows_whose_sum_overflows_are_no_infinity():
+    """The quick look at the sum says nothing of them alone; each is finite."""
+    far = np.full((8, 2), 1e38, np.float32)
+    far[1, 0] = -1e38
+    _, indices = kneighbors(far[1:2], far, 1)
+    assert indices.tolist() == [[1]]

@@ -6,8 +6,9 @@ the documents is named, with why one was followed. Must not know: pages, the com
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tlfeatures._later import load_later
 from tlfeatures.advice._evidence import CurvePoint, Evidence, ProbedLayer, Similarity, Size
 from tlfeatures.advice._rules import STRATEGIES, Disagreement, Recommendation, choose
 
@@ -30,12 +31,7 @@ __all__ = [
     "verify",
 ]
 
-_LATER = {"Advice": "_advise", "advise": "_advise", "verify": "_verify"}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+__getattr__ = load_later(
+    __name__,
+    {"Advice": "_advise", "advise": "_advise", "verify": "_verify"},
+)

@@ -6,8 +6,9 @@ Must not know: pictures on disk, caches, heads. Importing the room does not impo
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tlfeatures._later import load_later
 from tlfeatures.backbones._listing import (
     LICENCES,
     BackboneFacts,
@@ -79,24 +80,19 @@ __all__ = [
     "weights_file",
 ]
 
-_TORCH_SIDE = {
-    "Backbone": "_backbone",
-    "check_layers_of_entry": "_backbone",
-    "load_backbone": "_backbone",
-    "Network": "_network",
-    "load_network": "_network",
-    "load_preprocessing": "_network",
-    "network_input": "_network",
-    "normalise": "_network",
-    "pool_codes": "_pooling",
-    "Description": "_describe",
-    "describe_backbone": "_describe",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _TORCH_SIDE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_TORCH_SIDE[name]}"), name)
+__getattr__ = load_later(
+    __name__,
+    {
+        "Backbone": "_backbone",
+        "check_layers_of_entry": "_backbone",
+        "load_backbone": "_backbone",
+        "Network": "_network",
+        "load_network": "_network",
+        "load_preprocessing": "_network",
+        "network_input": "_network",
+        "normalise": "_network",
+        "pool_codes": "_pooling",
+        "Description": "_describe",
+        "describe_backbone": "_describe",
+    },
+)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import logging
 import os
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,12 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.backbones import BackboneRequest
-from tlfeatures.errors import CodesMismatchError, LabelsError, ModelFileError, WeightsError
-from tlfeatures.extraction import CNNCodes, open_engine, resolve_device
+from tlfeatures.classification._saved import HEAD, NETWORK, SavedModel
+from tlfeatures.errors import LabelsError, WeightsError
+from tlfeatures.extraction import CNNCodes, open_engine
 from tlfeatures.heads import HEADS, choose_head, head_from_arrays, make_head
-from tlfeatures.modelfile import load_model, save_model
+from tlfeatures.modelfile import save_model
 from tlfeatures.pictures import Pictures
-from tlfeatures.store import CodeSpec
-
-_log = logging.getLogger(__name__)
-NETWORK, HEAD = "network.", "head."
-FORGIVEN = ("contract", "precision", "decode")  # with a note; `load` has chosen the decoding
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):
@@ -162,52 +155,22 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         CodesMismatchError
             If the network found now gives other codes than the model was fitted on.
         """
-        tensors, facts = load_model(path)
-        try:
-            request = BackboneRequest(**facts["request"])
-            spec, head_facts = CodeSpec.from_json(facts["spec"]), facts["head"]
-            head_name, decode = facts["head_name"], facts["decode"]
-            range_ = "full" if decode["range"] is None else tuple(decode["range"])
-        except (KeyError, TypeError) as error:
-            raise ModelFileError(
-                f"{path} is no classifier of pictures; fit one with 'fit --out'."
-            ) from error
-        words = {f.name: getattr(request, f.name) for f in fields(request)}
-        words["weights"] = weights if weights is not None else words["weights"]
-        options = {**options, "decode": _decode_for(path, spec, options)}
-        if spec.precision == "float32" and options.get("precision", "auto") == "auto":
-            options["precision"] = "float32"  # possible everywhere; half precision is not
-        codes = CNNCodes(**words, exif=decode["exif"], range=range_, **options)
-        network = _with_prefix(tensors, NETWORK)
-        if network and weights is None:
-            codes.tensors_ = network
-        model = cls(backbone=codes, head=head_name)
-        model.codes_, model.head_name_, model.spec_ = codes, head_name, spec
-        model.head_ = head_from_arrays(_with_prefix(tensors, HEAD), head_facts)
+        saved = SavedModel.load(path, weights=weights)
+        asked = (options.get("device", "auto"), options.get("decode"))
+        options["precision"] = saved.precision_for(options.get("precision", "auto"))
+        options |= {"decode": saved.decode_for(*asked), "range": saved.range or "full"}
+        codes = CNNCodes(**vars(saved.request), exif=saved.exif, **options)
+        if saved.network:
+            codes.tensors_ = saved.network
+        model = cls(backbone=codes, head=saved.head_name)
+        model.codes_, model.head_name_, model.spec_ = codes, saved.head_name, saved.spec
+        model.head_ = head_from_arrays(*saved.head)
         model.classes_ = model.head_.classes_
-        model._check_spec(path)
-        return model
-
-    def _check_spec(self, path: str | os.PathLike[str]) -> None:
         try:
-            found = self.codes_.fit([]).spec_
+            saved.check(codes.fit([]).spec_)
         except WeightsError as error:
-            raise WeightsError(
-                f"{path} needs its network: {error} A model saved with --with-weights needs none."
-            ) from error
-        fitted = self.spec_
-        forgiven = {name: getattr(fitted, name) for name in FORGIVEN}
-        if replace(found, **forgiven) == fitted:
-            for name in FORGIVEN:
-                if getattr(found, name) != getattr(fitted, name):
-                    words = (path, name, getattr(fitted, name), getattr(found, name))
-                    _log.info("%s was fitted on codes of %s %s, these are of %s", *words)
-            return
-        differences = "; ".join(self.spec_.diff(found))
-        raise CodesMismatchError(
-            f"{path} was fitted on other codes ({differences}); use the weights and options of "
-            f"its fit."
-        )
+            raise saved.no_network(error) from error
+        return model
 
     def _network_tensors(self) -> dict[str, NDArray[Any]]:
         codes = self.codes_
@@ -219,17 +182,6 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
-
-
-def _decode_for(path: str | os.PathLike[str], spec: CodeSpec, options: dict[str, Any]) -> str:
-    """How pictures are decoded for a model that was fitted on codes of that spec."""
-    asked = options.get("decode", spec.decode)
-    if spec.decode == "gpu" and resolve_device(options.get("device", "auto")) != "cuda":
-        return "exact"
-    if asked != spec.decode:
-        words = (path, spec.decode, asked)
-        _log.warning("%s was fitted on codes of decode %s: it is used so, not with %s", *words)
-    return spec.decode
 
 
 def as_codes(backbone: str | CNNCodes) -> CNNCodes:
@@ -250,7 +202,3 @@ def fit_head(
 
 def _seeded(name: str, random_state: int) -> dict[str, Any]:
     return {} if name == "knn" else {"random_state": random_state}
-
-
-def _with_prefix(tensors: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -5,14 +5,17 @@ from __future__ import annotations
 import csv
 import io
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from tlfeatures.classification._classifier import TransferClassifier
+from tlfeatures.classification._saved import SavedModel
 from tlfeatures.errors import OutputError
+from tlfeatures.extraction import Progress, RunOptions, extract
+from tlfeatures.heads import scorer_from_arrays
 from tlfeatures.pictures import Pictures
 
 
@@ -62,24 +65,42 @@ class Predictions:
         return target
 
 
-def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int = 3) -> Predictions:
-    """Predict every picture that can be read.
+def predict_pictures(
+    model: SavedModel,
+    pictures: Pictures,
+    run: RunOptions | None = None,
+    *,
+    top: int = 3,
+    progress: Callable[[Progress], None] | None = None,
+) -> Predictions:
+    """Predict every picture that can be read, without scikit-learn.
 
     Parameters
     ----------
-    model : TransferClassifier
-        Fitted.
+    model : SavedModel
     pictures : Pictures
+    run : RunOptions, optional
+        Pictures are decoded as in the fit, whatever `decode` says.
     top : int, default=3
         How many labels to list a picture.
+    progress : callable, optional
+
+    Raises
+    ------
+    ModelFileError, WeightsError
+        If the model's head is incomplete, or its network not there.
+    CodesMismatchError
+        If the network found now gives other codes than the model was fitted on.
     """
-    extraction = model.codes_.extract(pictures)
+    scorer, run = scorer_from_arrays(*model.head), model.run_options(run or RunOptions())
+    network = model.network
+    extraction = extract(pictures, model.request, run, tensors=network, progress=progress)
     if not len(extraction.pictures):
         return Predictions([], extraction.bad)
-    probabilities = model.head_.predict_proba(np.asarray(extraction.codes))
+    probabilities = scorer.predict_proba(np.asarray(extraction.codes))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     predictions = []
     for path, row, best in zip(extraction.pictures.paths, probabilities, order, strict=True):
-        named = [(str(model.classes_[i]), float(row[i])) for i in best]
+        named = [(str(scorer.classes[i]), float(row[i])) for i in best]
         predictions.append(Prediction(path, *named[0], named))
     return Predictions(predictions, extraction.bad)

@@ -7,8 +7,9 @@ when everything is cached.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from tlfeatures._later import load_later
 from tlfeatures.extraction._chunk import Engine
 from tlfeatures.extraction._doctor_check import check_preprocessing
 from tlfeatures.extraction._export import export_pictures
@@ -63,20 +64,14 @@ __all__ = [
     "specs_of",
 ]
 
-
-_LATER = {
-    "CNNCodes": "_estimator",
-    "Diagnosis": "_doctor",
-    "Finding": "_doctor_examination",
-    "diagnose": "_doctor",
-    "exact_products": "_settings",
-    "is_out_of_memory": "_settings",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LATER:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{_LATER[name]}"), name)
+__getattr__ = load_later(
+    __name__,
+    {
+        "CNNCodes": "_estimator",
+        "Diagnosis": "_doctor",
+        "Finding": "_doctor_examination",
+        "diagnose": "_doctor",
+        "exact_products": "_settings",
+        "is_out_of_memory": "_settings",
+    },
+)

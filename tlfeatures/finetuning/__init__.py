@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from tlfeatures._later import load_later
 from tlfeatures.errors import UsageError
 from tlfeatures.finetuning._augment import (
     DEFAULT_AUGMENTATION,
@@ -60,22 +61,21 @@ __all__ = [
     "parse_augmentation",
 ]
 
-_TORCH_SIDE = {
-    "AugmentationSheet": "_samples",
-    "FineTunedClassifier": "_classifier",
-    "draw_augmentation": "_samples",
-    "evaluate_finetuning": "_evaluate",
-    "find_rate": "_rates",
-}
+_torch_side = load_later(
+    __name__,
+    {
+        "AugmentationSheet": "_samples",
+        "FineTunedClassifier": "_classifier",
+        "draw_augmentation": "_samples",
+        "evaluate_finetuning": "_evaluate",
+        "find_rate": "_rates",
+    },
+)
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _TORCH_SIDE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
     try:
-        return getattr(import_module(f"{__name__}.{_TORCH_SIDE[name]}"), name)
+        return _torch_side(name)
     except ModuleNotFoundError as error:
         if error.name != "skorch":
             raise

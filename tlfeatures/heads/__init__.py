@@ -1,13 +1,22 @@
 """Classifiers on codes: linear SVM, logistic regression, nearest neighbours; scikit-learn outside.
 
-Promises: rows L2-normalised, C chosen inside the training data, predict = argmax of probability.
+Promises: rows L2-normalised, C chosen inside the training data, predict = argmax of probability;
+`scorer_from_arrays` predicts without scikit-learn.
 Must not know: torch, pictures, files, how the codes came about.
 """
 
-from tlfeatures.heads._choose import SIMPLEST_FIRST, HeadScore, choose_head
-from tlfeatures.heads._knn import KNNHead
-from tlfeatures.heads._linear import LogisticHead, SVMHead
-from tlfeatures.heads._registry import HEADS, Head, head_from_arrays, make_head
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tlfeatures._later import load_later
+from tlfeatures.heads._scoring import KNNScorer, LinearScorer, Scorer, scorer_from_arrays
+
+if TYPE_CHECKING:
+    from tlfeatures.heads._choose import SIMPLEST_FIRST, HeadScore, choose_head
+    from tlfeatures.heads._knn import KNNHead
+    from tlfeatures.heads._linear import LogisticHead, SVMHead
+    from tlfeatures.heads._registry import HEADS, Head, head_from_arrays, make_head
 
 __all__ = [
     "HEADS",
@@ -15,9 +24,29 @@ __all__ = [
     "Head",
     "HeadScore",
     "KNNHead",
+    "KNNScorer",
+    "LinearScorer",
     "LogisticHead",
     "SVMHead",
+    "Scorer",
     "choose_head",
     "head_from_arrays",
     "make_head",
+    "scorer_from_arrays",
 ]
+
+__getattr__ = load_later(
+    __name__,
+    {
+        "HEADS": "_registry",
+        "SIMPLEST_FIRST": "_choose",
+        "Head": "_registry",
+        "HeadScore": "_choose",
+        "KNNHead": "_knn",
+        "LogisticHead": "_linear",
+        "SVMHead": "_linear",
+        "choose_head": "_choose",
+        "head_from_arrays": "_registry",
+        "make_head": "_registry",
+    },
+)

@@ -13,7 +13,8 @@ from sklearn.base import clone
 from sklearn.utils import column_or_1d
 
 from tlfeatures.errors import UsageError
-from tlfeatures.heads._path import Floats, Fold, make_folds
+from tlfeatures.heads._path import Fold, make_folds
+from tlfeatures.heads._scoring import Floats
 
 SIMPLEST_FIRST = ("logistic", "svm", "knn")
 

@@ -11,8 +11,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tlfeatures.errors import UsageError
 from tlfeatures.heads._linear import FLOATS, common_facts, encode_labels, restore_common
-from tlfeatures.heads._path import Floats
-from tlfeatures.neighbors import kneighbors
+from tlfeatures.heads._scoring import Facts, Floats, KNNScorer, Tensors
 
 
 class KNNHead(ClassifierMixin, BaseEstimator):
@@ -101,11 +100,8 @@ class KNNHead(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self)
         codes = validate_data(self, X, dtype=FLOATS, reset=False)
-        distances, neighbours = kneighbors(codes, self._X, self.n_neighbors)
-        votes = np.zeros((len(codes), len(self.classes_)))
-        rows = np.arange(len(codes))[:, None]
-        np.add.at(votes, (rows, self._y[neighbours]), _weights(distances))
-        return np.asarray(votes / votes.sum(axis=1, keepdims=True))
+        scorer = KNNScorer(self.classes_, self._X, self._y, self.n_neighbors)
+        return scorer.predict_proba(codes)
 
     def predict(self, X: npt.ArrayLike) -> npt.NDArray[Any]:
         """Name the class with most of the votes; of equal ones the first in `classes_`.
@@ -147,15 +143,8 @@ class KNNHead(ClassifierMixin, BaseEstimator):
         return {"codes": np.array(self._X), "y": self._y.astype(np.int64)}, common_facts(self)
 
     @classmethod
-    def _from_arrays(cls, tensors: dict[str, npt.NDArray[Any]], facts: dict[str, Any]) -> Self:
+    def _from_arrays(cls, tensors: Tensors, facts: Facts) -> Self:
         head = cls(**facts["params"])
         restore_common(head, facts)
         head._X, head._y = tensors["codes"], tensors["y"].astype(np.intp)
         return head
-
-
-def _weights(distances: Floats) -> Floats:
-    """1 / distance, row by row scaled to at most 1; zero distances take the whole vote."""
-    nearest = distances[:, :1].astype(float)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(nearest > 0, nearest / distances, distances == 0)

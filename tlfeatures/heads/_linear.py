@@ -5,13 +5,13 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import normalize
 from sklearn.svm import LinearSVC
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
@@ -19,24 +19,20 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tlfeatures.errors import LabelsError, UsageError
-from tlfeatures.heads._path import (
+from tlfeatures.heads._path import Fold, Path, make_folds, rotate, search
+from tlfeatures.heads._scoring import (
+    Facts,
     Floats,
-    Fold,
     Ints,
+    LinearScorer,
     Model,
-    Path,
-    decide,
-    make_folds,
+    Tensors,
     one_score_a_class,
-    rotate,
-    search,
+    saved_classes,
+    saved_sigmoid,
+    unit_rows,
 )
-from tlfeatures.heads._sigmoid import (
-    FIXED_SIGMOID,
-    fit_sigmoid,
-    sigmoid_probabilities,
-    softmax_probabilities,
-)
+from tlfeatures.heads._sigmoid import FIXED_SIGMOID, fit_sigmoid
 
 FLOATS = [np.float64, np.float32]
 
@@ -98,7 +94,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
         self.classes_, encoded = encode_labels(labels, type(self).__name__)
         group_of = self._check_groups(groups, codes)
         grid = self._check_grid()
-        Z, basis = rotate(normalize(codes.astype(np.float64)))
+        Z, basis = rotate(unit_rows(codes))
         with threadpool_limits(1, user_api="blas"):  # thin products: threads cost ten times more
             self._choose(Z, encoded, grid, group_of)
             coef, self.intercept_ = self._fit_along(Z, encoded, [self.C_])[0]
@@ -232,12 +228,19 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
         ValueError
             If X has another number of columns than the head was fitted on.
         """
-        return self._probabilities(self._scores(X))
+        codes = self._checked(X)
+        return self._scorer().predict_proba(codes)
 
     def _scores(self, X: npt.ArrayLike) -> Floats:
+        codes = self._checked(X)
+        return self._scorer().scores(codes)
+
+    def _checked(self, X: npt.ArrayLike) -> Floats:
         check_is_fitted(self)
-        codes = validate_data(self, X, dtype=FLOATS, reset=False)
-        return decide(normalize(codes.astype(np.float64)), (self.coef_, self.intercept_))
+        return np.asarray(validate_data(self, X, dtype=FLOATS, reset=False))
+
+    def _scorer(self) -> LinearScorer:
+        return LinearScorer(self.classes_, self.coef_, self.intercept_)
 
     def to_arrays(self) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
         """Give what a saved model needs; `head_from_arrays` rebuilds the head from it.
@@ -259,7 +262,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
         return tensors, {**common_facts(self), "C": self.C_, **self._more_facts()}
 
     @classmethod
-    def _from_arrays(cls, tensors: dict[str, npt.NDArray[Any]], facts: dict[str, Any]) -> Self:
+    def _from_arrays(cls, tensors: Tensors, facts: Facts) -> Self:
         head = cls(**facts["params"])
         restore_common(head, facts)
         head.C_ = float(facts["C"])
@@ -271,17 +274,13 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
     def _fit_along(self, Z: Floats, y: Ints, grid: Sequence[float]) -> list[Model]:
         """Fit one model per C, coefficients in terms of Z."""
 
-    @abstractmethod
-    def _probabilities(self, scores: Floats) -> Floats:
-        """Turn scores of shape (n, n_scores) into probabilities of shape (n, n_classes)."""
-
     def _learn_probabilities(self, scores: Floats | None, y: Ints) -> None:
-        """Learn from out-of-fold scores what `_probabilities` needs: nothing by default."""
+        """Learn from out-of-fold scores what probabilities need: nothing by default."""
 
     def _more_facts(self) -> dict[str, Any]:
         return {}
 
-    def _restore(self, facts: dict[str, Any]) -> None:
+    def _restore(self, facts: Facts) -> None:
         """Take up what `_more_facts` gave: nothing by default."""
 
 
@@ -348,15 +347,14 @@ class SVMHead(_LinearHead):
     def _learn_probabilities(self, scores: Floats | None, y: Ints) -> None:
         self.sigmoid_ = FIXED_SIGMOID if scores is None else fit_sigmoid(scores, y)
 
-    def _probabilities(self, scores: Floats) -> Floats:
-        return sigmoid_probabilities(one_score_a_class(scores), *self.sigmoid_)
+    def _scorer(self) -> LinearScorer:
+        return replace(super()._scorer(), sigmoid=self.sigmoid_)
 
     def _more_facts(self) -> dict[str, Any]:
         return {"sigmoid": list(self.sigmoid_)}
 
-    def _restore(self, facts: dict[str, Any]) -> None:
-        slope, offset = facts["sigmoid"]
-        self.sigmoid_ = (float(slope), float(offset))
+    def _restore(self, facts: Facts) -> None:
+        self.sigmoid_ = saved_sigmoid(facts)
 
 
 class LogisticHead(_LinearHead):
@@ -416,11 +414,6 @@ class LogisticHead(_LinearHead):
             models.append((model.coef_.copy(), model.intercept_ - model.coef_ @ mean))
         return models
 
-    def _probabilities(self, scores: Floats) -> Floats:
-        if scores.shape[1] == 1:  # two classes: the sigmoid of f is the softmax of (0, f)
-            return softmax_probabilities(np.hstack([np.zeros_like(scores), scores]))
-        return softmax_probabilities(scores)
-
 
 def encode_labels(y: npt.ArrayLike, name: str) -> tuple[npt.NDArray[Any], Ints]:
     """Sorted classes, and each row's class number, of shape (n,).
@@ -459,8 +452,7 @@ def _json_value(value: Any) -> Any:
     return value if isinstance(value, str | int | float | None) else None
 
 
-def restore_common(head: Any, facts: dict[str, Any]) -> None:
+def restore_common(head: Any, facts: Facts) -> None:
     """Set on a new head what `common_facts` told."""
-    kind = facts["classes_kind"]
-    head.classes_ = np.asarray(facts["classes"], dtype=object if kind == "O" else None)
+    head.classes_ = saved_classes(facts)
     head.n_features_in_ = int(facts["n_features_in"])

@@ -18,10 +18,9 @@ import scipy.linalg
 from joblib import Parallel, delayed
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-Floats = npt.NDArray[Any]
-Ints = npt.NDArray[np.intp]
+from tlfeatures.heads._scoring import Floats, Ints, Model, decide, one_score_a_class
+
 Fold = tuple[Ints, Ints]
-Model = tuple[Floats, Floats]  # coef of shape (n_scores, d), intercept of shape (n_scores,)
 FitAlong = Callable[[Floats, Ints, Sequence[float]], list[Model]]
 
 MAX_FOLDS = 5
@@ -171,14 +170,3 @@ def _run_fold(fit_along: FitAlong, Z: Floats, y: Ints, grid: Sequence[float], fo
     for step, model in enumerate(fit_along(Z[train], encoded, grid)):
         scores[step][:, present] = one_score_a_class(decide(Z[held_out], model))
     return scores
-
-
-def decide(Z: Floats, model: Model) -> Floats:
-    """Scores of shape (n, n_scores); n_scores is 1 for two classes."""
-    coef, intercept = model
-    return np.asarray(Z @ coef.T + intercept)
-
-
-def one_score_a_class(scores: Floats) -> Floats:
-    """Scores of shape (n, n_classes): for two classes the two columns -f and f."""
-    return np.hstack([-scores, scores]) if scores.shape[1] == 1 else scores

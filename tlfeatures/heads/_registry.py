@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any
 
-import numpy.typing as npt
-
-from tlfeatures.errors import ModelFileError, UsageError
+from tlfeatures.errors import UsageError
 from tlfeatures.heads._knn import KNNHead
 from tlfeatures.heads._linear import LogisticHead, SVMHead
+from tlfeatures.heads._scoring import Facts, Tensors, restore
 
 Head = SVMHead | LogisticHead | KNNHead
 
@@ -56,7 +55,7 @@ def _hint(word: str, known: list[str]) -> str:
     return f"{meant}Choose one of {', '.join(known)}."
 
 
-def head_from_arrays(tensors: Mapping[str, npt.NDArray[Any]], facts: Mapping[str, Any]) -> Head:
+def head_from_arrays(tensors: Tensors, facts: Facts) -> Head:
     """Rebuild a fitted head from what its `to_arrays` gave.
 
     Parameters
@@ -77,15 +76,7 @@ def head_from_arrays(tensors: Mapping[str, npt.NDArray[Any]], facts: Mapping[str
     ModelFileError
         If something is missing or the kind is unknown.
     """
-    kind = facts.get("kind")
-    if kind not in HEADS:
-        raise ModelFileError(
-            f"the model holds a head of kind {kind!r}, this version knows {', '.join(HEADS)}; "
-            "open it with the version that wrote it."
-        )
-    try:
-        return HEADS[kind]._from_arrays(dict(tensors), dict(facts))
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"the model's {kind} head is incomplete ({error!r}); train and save it again."
-        ) from error
+    known: dict[str, Callable[[Tensors, Facts], Head]] = {
+        name: kind._from_arrays for name, kind in HEADS.items()
+    }
+    return restore(known, tensors, facts)

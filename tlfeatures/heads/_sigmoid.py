@@ -1,20 +1,17 @@
-"""From scores to probabilities that never contradict the scores."""
+"""One sigmoid that turns the scores of a support vector machine into probabilities."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-import numpy.typing as npt
 from scipy.optimize import minimize
 
-Floats = npt.NDArray[Any]
+from tlfeatures.heads._scoring import Floats, Ints
 
 FIXED_SIGMOID = (2.0, 0.0)  # where no out-of-fold score can be had: a margin of 1 means 88 %
 SMALLEST_SLOPE = 1e-6
 
 
-def fit_sigmoid(scores: Floats, y: npt.NDArray[np.intp]) -> tuple[float, float]:
+def fit_sigmoid(scores: Floats, y: Ints) -> tuple[float, float]:
     """Fit one sigmoid 1 / (1 + exp(-(slope * f + offset))) over all one-vs-rest scores.
 
     Maximum likelihood with the smoothed targets of Platt 1999, Probabilistic outputs for support
@@ -48,25 +45,3 @@ def fit_sigmoid(scores: Floats, y: npt.NDArray[np.intp]) -> tuple[float, float]:
     bounds = [(SMALLEST_SLOPE * scale, None), (None, None)]
     found = minimize(loss, [1.0, 0.0], jac=True, method="L-BFGS-B", bounds=bounds)
     return max(float(found.x[0]) / scale, SMALLEST_SLOPE), float(found.x[1])
-
-
-def sigmoid_probabilities(scores: Floats, slope: float, offset: float) -> Floats:
-    """Probabilities of shape (n, n_classes) that sum to 1, in the order of the scores."""
-    logs = -np.logaddexp(0, -(slope * scores + offset))
-    return _normalised(logs, scores)
-
-
-def softmax_probabilities(scores: Floats) -> Floats:
-    """Multinomial probabilities of shape (n, n_classes), in the order of the scores."""
-    return _normalised(np.asarray(scores, dtype=float), scores)
-
-
-def _normalised(logs: Floats, scores: Floats) -> Floats:
-    probabilities = np.exp(logs - logs.max(axis=1, keepdims=True))
-    probabilities /= probabilities.sum(axis=1, keepdims=True)
-    # where rounding made the largest equal, the largest score stays ahead by one step
-    rows, winner = np.arange(len(scores)), scores.argmax(axis=1)
-    ahead = np.nextafter(probabilities.max(axis=1), 2.0)
-    tied = probabilities.argmax(axis=1) != winner
-    probabilities[rows[tied], winner[tied]] = ahead[tied]
-    return np.asarray(probabilities)

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.utils import check_array
 
 from tlfeatures.errors import CodesMismatchError, UsageError
 
@@ -68,8 +67,8 @@ def kneighbors(
     [[0, 2], [1, 2]]
     """
     _check_words(n_neighbors, metric)
-    Q = check_array(queries, dtype=[np.float64, np.float32], input_name="queries")
-    base = check_array(X, dtype=[np.float64, np.float32], input_name="X")
+    Q = _as_floats(queries, "queries")
+    base = _as_floats(X, "X")
     if Q.shape[1] != base.shape[1]:
         raise CodesMismatchError(
             f"the queries have {Q.shape[1]} columns, X has {base.shape[1]}; "
@@ -96,6 +95,21 @@ def _check_words(n_neighbors: int, metric: str) -> None:
         raise UsageError(f"metric {metric!r} is unknown; {hint}choose one of {list(METRICS)}.")
     if n_neighbors < 1:
         raise UsageError(f"n_neighbors is {n_neighbors}; give 1 or more.")
+
+
+def _as_floats(rows: npt.ArrayLike, name: str) -> Floats:
+    """Rows as they are if they are float32 or float64, else as float64; checked."""
+    array = np.asarray(rows)
+    if array.dtype not in (np.float32, np.float64):
+        array = array.astype(np.float64)
+    if array.ndim != 2 or not array.size:
+        raise ValueError(f"{name} has shape {array.shape}; give one row or more of codes.")
+    # the sum is finite if all are: no array of truths in most cases
+    with np.errstate(over="ignore", invalid="ignore"):
+        is_finite = np.isfinite(array.sum())
+    if not is_finite and not np.isfinite(array).all():
+        raise ValueError(f"{name} contains NaN or infinity; leave those rows out.")
+    return array
 
 
 def _row_norms(X: Floats) -> Floats:
