@@ -18,9 +18,9 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/tlfeatures demo --cache cache
 
-# A process a core, of one thread each; the files of tests stay together for their fixtures.
+# A process a core, of one thread each; half of the files for each, who is done takes from the other.
 test: $(READY)
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses=auto --maxprocesses=8 --dist=worksteal
 
 # The pixel checks on the oldest Pillow that pyproject.toml allows, those of our own resizing on the
 # oldest that it takes pictures from; `make test` has the newest.

@@ -132,12 +132,12 @@ def make_optimizer(
     return optimizer, cycle
 
 
-def train(steps: int, seed: int, n_reports: int) -> tuple[Trainee, list[Report]]:
+def train(steps: int, seed: int, n_reports: int, n_held_out: int) -> tuple[Trainee, list[Report]]:
     """The trained network and its curve; prints the curve as it grows."""
     torch.manual_seed(seed)
     trainee = Trainee().train()
     pictures = Generator(N_GLYPHS, N_TEXTURES, class_seed=seed, seed=seed + 1)
-    held_out = pictures.batch(N_HELD_OUT, 1.0)
+    held_out = pictures.batch(n_held_out, 1.0)
     pictures.reseed(seed + 2)
     optimizer, cycle = make_optimizer(trainee, steps)
     every, losses, curve, started = -(-steps // n_reports), [], [], time.perf_counter()
@@ -189,10 +189,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=SEED, help="default %(default)s")
     parser.add_argument("--steps", type=int, default=STEPS, help="default %(default)s")
     parser.add_argument("--reports", type=int, default=N_REPORTS, help="lines of the curve")
+    parser.add_argument("--held-out", type=int, default=N_HELD_OUT, help="pictures of each line")
     parser.add_argument("--threads", type=int, default=1, help="default 1; changes the last bits")
     args = parser.parse_args(arguments)
     torch.set_num_threads(args.threads)
-    trainee, curve = train(args.steps, args.seed, args.reports)
+    trainee, curve = train(args.steps, args.seed, args.reports, args.held_out)
     facts = {
         "generator": VERSION,
         "seed": args.seed,

@@ -158,7 +158,13 @@ def test_weights_without_a_classifier_serve_its_codes(tmp_path: Path) -> None:
         load_backbone(request, layers=("logits",))
 
 
-@pytest.mark.parametrize("name", ["beit_base_patch16_224", "eva02_tiny_patch14_224"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param("beit_base_patch16_224", marks=pytest.mark.slow),  # the smallest of its kind
+        "eva02_tiny_patch14_224",
+    ],
+)
 def test_weights_that_are_used_without_calling_their_module_are_described(name: str) -> None:
     made = describe_backbone(BackboneRequest(f"timm:{name}"))
     assert made.unused < 0.01 * made.totals.parameters

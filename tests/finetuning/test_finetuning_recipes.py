@@ -160,7 +160,7 @@ def tiny_vgg() -> nn.Module:
     return network
 
 
-def open_network(name: str, recipe: str) -> Backbone:
+def open_network(name: str) -> Backbone:
     made = {"resnet18": tiny_resnet, "vgg11": tiny_vgg}.get(name, name)
     return load_backbone(BackboneRequest(made, "random:1", input_size=64, preprocess="imagenet"))
 
@@ -168,7 +168,7 @@ def open_network(name: str, recipe: str) -> Backbone:
 def record(name: str) -> tuple[list[Epoch], Backbone]:
     network, epochs, _ = EXPECTED[name]
     recipe = make_recipe(name)
-    backbone = open_network(network, name)
+    backbone = open_network(network)
     structure = find_structure(backbone, 2)
     rng = np.random.default_rng(0)
     items = list(rng.integers(0, 256, (8, 72, 72, 3), dtype=np.uint8))
@@ -219,7 +219,7 @@ def test_what_each_epoch_trains_is_what_the_documents_say(name: str) -> None:
 
 
 def test_what_is_shown_of_an_epoch_are_the_groups_of_the_plan() -> None:
-    structure = find_structure(open_network("resnet18", "teh-D"), 2)
+    structure = find_structure(open_network("resnet18"), 2)
     (phase,) = make_recipe("teh-D").phases(structure)
     low, high = 1e-4, 1e-3
     assert group_rates(phase, structure) == pytest.approx(
@@ -231,7 +231,7 @@ def test_what_is_shown_of_an_epoch_are_the_groups_of_the_plan() -> None:
 @pytest.mark.parametrize("batch_norms", ["moving", "frozen"])
 def test_the_plan_says_of_what_is_left_out_whether_its_statistics_move(batch_norms: str) -> None:
     recipe = make_recipe("teh-D")
-    structure = find_structure(open_network("resnet18", "teh-D"), 2)
+    structure = find_structure(open_network("resnet18"), 2)
     plan = make_plan(
         recipe, recipe.phases(structure), structure, batch_norms=batch_norms, augmentation="none"
     )
@@ -244,7 +244,7 @@ def test_the_plan_says_of_what_is_left_out_whether_its_statistics_move(batch_nor
 @pytest.mark.parametrize("name", sorted(SETTINGS))
 def test_the_rest_of_the_documents_settings(name: str) -> None:
     recipe = make_recipe(name)
-    phases = recipe.phases(find_structure(open_network("resnet18", name), 2))
+    phases = recipe.phases(find_structure(open_network("resnet18"), 2))
     assert (
         recipe.optimizer,
         recipe.momentum,
@@ -260,8 +260,8 @@ def test_the_rest_of_the_documents_settings(name: str) -> None:
 def test_no_two_recipes_are_the_same() -> None:
     """Two recipes that differ only in name would be one."""
     seen: dict[object, str] = {}
+    structures = [find_structure(open_network(n), 2) for n in ("resnet18", "vgg11")]
     for name, recipe in RECIPES.items():
-        structures = [find_structure(open_network(n, name), 2) for n in ("resnet18", "vgg11")]
         phases = [str(recipe.phases(s)) for s in structures if not recipe.misfit(s)]
         key = (
             *phases, recipe.optimizer, recipe.weight_decay, recipe.head_start, recipe.is_scratch,
@@ -282,13 +282,13 @@ def test_no_two_recipes_are_the_same() -> None:
     ],
 )  # fmt: skip
 def test_a_recipe_that_does_not_fit_says_which_do(name: str, network: str, words: str) -> None:
-    structure = find_structure(open_network(network, name), 2)
+    structure = find_structure(open_network(network), 2)
     with pytest.raises(UsageError, match=words):
         make_recipe(name).phases(structure)
 
 
 def test_impossible_options_are_refused() -> None:
-    structure = find_structure(open_network("resnet18", "full"), 2)
+    structure = find_structure(open_network("resnet18"), 2)
     with pytest.raises(UsageError, match="did you mean 'ulmfit'"):
         make_recipe("ulmfitt")
     with pytest.raises(UsageError, match="has 5 blocks, 6 were asked for"):
@@ -300,7 +300,7 @@ def test_impossible_options_are_refused() -> None:
 
 
 def test_rates_keep_their_proportions() -> None:
-    structure = find_structure(open_network("resnet18", "full"), 2)
+    structure = find_structure(open_network("resnet18"), 2)
     rates = make_recipe("teh-D").phases(structure, lr=1e-2)[0].rates
     assert rates[HEAD] == pytest.approx(1e-2)
     assert rates["layer4.1"] == pytest.approx(1e-4)

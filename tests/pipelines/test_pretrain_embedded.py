@@ -19,7 +19,7 @@ SHIPPED = Path(str(files("tlfeatures.backbones") / "embedded.safetensors"))
 
 
 def start(out):
-    small = ["--steps", "6", "--reports", "2", "--seed", "1"]
+    small = ["--steps", "6", "--reports", "2", "--seed", "1", "--held-out", "64"]
     words = [sys.executable, str(SCRIPT), "--out", str(out), *small]
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
