@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import tlfeatures
+from tlfeatures import backbones, classification, extraction, finetuning, heads
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -30,6 +31,13 @@ def test_the_public_names_are_sorted_and_there() -> None:
     assert list(names) == sorted(names)
     for name in names:
         assert getattr(tlfeatures, name) is not None
+
+
+def test_names_that_are_loaded_later_are_listed_and_others_refused() -> None:
+    for package in (tlfeatures, backbones, classification, extraction, finetuning, heads):
+        assert set(package.__all__) <= set(dir(package))
+        with pytest.raises(AttributeError, match="has no attribute 'no_such_name'"):
+            getattr(package, "no_such_name")  # noqa: B009  mypy knows that it is not there
 
 
 def test_importing_the_package_imports_neither_torch_nor_scikit_learn() -> None:

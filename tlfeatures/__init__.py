@@ -17,6 +17,21 @@ if TYPE_CHECKING:
     from tlfeatures.finetuning import FineTunedClassifier
     from tlfeatures.pictures import Pictures, load_pictures
     from tlfeatures.search import ImageIndex
+else:
+    __getattr__, __dir__ = load_later(
+        __name__,
+        {
+            "CNNCodes": "extraction",
+            "FineTunedClassifier": "finetuning",
+            "ImageIndex": "search",
+            "Pictures": "pictures",
+            "TransferClassifier": "classification",
+            "advise": "advice",
+            "evaluate_baseline": "classification",
+            "load_pictures": "pictures",
+        },
+    )
+
 
 __all__ = [
     "CNNCodes",
@@ -29,21 +44,3 @@ __all__ = [
     "evaluate_baseline",
     "load_pictures",
 ]
-
-__getattr__ = load_later(
-    __name__,
-    {
-        "CNNCodes": "extraction",
-        "FineTunedClassifier": "finetuning",
-        "ImageIndex": "search",
-        "Pictures": "pictures",
-        "TransferClassifier": "classification",
-        "advise": "advice",
-        "evaluate_baseline": "classification",
-        "load_pictures": "pictures",
-    },
-)
-
-
-def __dir__() -> list[str]:
-    return __all__

@@ -17,7 +17,12 @@ from torch.utils.data import DataLoader
 
 from tlfeatures import CNNCodes, Pictures, TransferClassifier, load_pictures
 from tlfeatures.backbones import BackboneRequest, load_network
-from tlfeatures.classification import SavedModel, evaluate_model, predict_pictures
+from tlfeatures.classification import (
+    SavedModel,
+    evaluate_model,
+    predict_pictures,
+    predict_saved,
+)
 from tlfeatures.errors import ExtractionError, LabelsError, ModelFileError, UsageError
 from tlfeatures.extraction import Progress, RunOptions
 from tlfeatures.finetuning import (
@@ -110,7 +115,8 @@ def test_training_improves_and_the_model_is_served_as_any_other(
         loaded.predict_proba(pictures), model.tuned_.predict_proba(pictures), atol=1e-5
     )
     assert evaluate_model(loaded, pictures).accuracy > 0.9
-    found = predict_pictures(SavedModel.load(path), pictures, RunOptions(cache=cache), top=2)
+    assert len(predict_pictures(loaded, pictures, top=2).predictions) == len(pictures)
+    found = predict_saved(SavedModel.load(path), pictures, RunOptions(cache=cache))
     np.testing.assert_array_equal([p.label for p in found.predictions], loaded.predict(pictures))
 
 

@@ -134,10 +134,12 @@ def test_nan_and_nothing_are_refused():
         kneighbors([[np.nan, 0]], np.eye(2))
     with pytest.raises(ValueError, match="X contains NaN or infinity; leave those rows out"):
         kneighbors(np.eye(2, dtype=np.float32), [[1, 0], [-np.inf, 0], [np.inf, 0]])
-    with pytest.raises(ValueError, match=r"X has shape \(0, 2\); give one row"):
+    with pytest.raises(ValueError, match=r"X has shape \(0, 2\); give \(n, d\), both"):
         kneighbors(np.eye(2), np.empty((0, 2)))
     with pytest.raises(ValueError, match=r"queries has shape \(2,\)"):
         kneighbors([1.0, 0.0], np.eye(2))
+    with pytest.raises(ValueError, match="X holds complex numbers"):
+        kneighbors(np.eye(2), np.eye(2) * 1j)
 
 
 def test_rows_whose_sum_overflows_are_no_infinity():

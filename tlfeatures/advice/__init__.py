@@ -15,6 +15,12 @@ from tlfeatures.advice._rules import STRATEGIES, Disagreement, Recommendation, c
 if TYPE_CHECKING:
     from tlfeatures.advice._advise import Advice, advise
     from tlfeatures.advice._verify import verify
+else:
+    __getattr__, __dir__ = load_later(
+        __name__,
+        {"Advice": "_advise", "advise": "_advise", "verify": "_verify"},
+    )
+
 
 __all__ = [
     "STRATEGIES",
@@ -30,8 +36,3 @@ __all__ = [
     "choose",
     "verify",
 ]
-
-__getattr__ = load_later(
-    __name__,
-    {"Advice": "_advise", "advise": "_advise", "verify": "_verify"},
-)

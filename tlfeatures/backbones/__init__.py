@@ -30,7 +30,7 @@ from tlfeatures.backbones._preprocessing import (
     is_thin,
     make_preprocessing,
 )
-from tlfeatures.backbones._request import BackboneRequest
+from tlfeatures.backbones._request import BackboneRequest, weights_word
 from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
 
 if TYPE_CHECKING:
@@ -44,6 +44,24 @@ if TYPE_CHECKING:
         normalise,
     )
     from tlfeatures.backbones._pooling import pool_codes
+else:
+    __getattr__, __dir__ = load_later(
+        __name__,
+        {
+            "Backbone": "_backbone",
+            "check_layers_of_entry": "_backbone",
+            "load_backbone": "_backbone",
+            "Network": "_network",
+            "load_network": "_network",
+            "load_preprocessing": "_network",
+            "network_input": "_network",
+            "normalise": "_network",
+            "pool_codes": "_pooling",
+            "Description": "_describe",
+            "describe_backbone": "_describe",
+        },
+    )
+
 
 __all__ = [
     "CROPS",
@@ -78,21 +96,5 @@ __all__ = [
     "share_3x3_of",
     "stands_bf16",
     "weights_file",
+    "weights_word",
 ]
-
-__getattr__ = load_later(
-    __name__,
-    {
-        "Backbone": "_backbone",
-        "check_layers_of_entry": "_backbone",
-        "load_backbone": "_backbone",
-        "Network": "_network",
-        "load_network": "_network",
-        "load_preprocessing": "_network",
-        "network_input": "_network",
-        "normalise": "_network",
-        "pool_codes": "_pooling",
-        "Description": "_describe",
-        "describe_backbone": "_describe",
-    },
-)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -95,3 +96,11 @@ class BackboneRequest:
                 "backbone='package.module:function', and preprocess by a name."
             )
         return asdict(self)
+
+
+def weights_word(weights: Any) -> Any:
+    """A path as text, an entry of torchvision's as its name; anything else as it is."""
+    if isinstance(weights, os.PathLike):
+        return os.fspath(weights)
+    is_entry = hasattr(weights, "url") and hasattr(weights, "transforms")
+    return weights.name if is_entry else weights

@@ -10,7 +10,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
-from tlfeatures.classification._predictions import Prediction, Predictions, predict_pictures
+from tlfeatures.classification._predictions import (
+    Prediction,
+    Predictions,
+    predict_pictures,
+    predict_saved,
+)
 from tlfeatures.classification._saved import SavedModel
 
 if TYPE_CHECKING:
@@ -23,6 +28,20 @@ if TYPE_CHECKING:
         evaluate_model,
     )
     from tlfeatures.classification._classifier import TransferClassifier
+else:
+    __getattr__, __dir__ = load_later(
+        __name__,
+        {
+            "Baseline": "_baseline",
+            "Control": "_baseline",
+            "HeadResult": "_baseline",
+            "ModelScore": "_baseline",
+            "TransferClassifier": "_classifier",
+            "evaluate_baseline": "_baseline",
+            "evaluate_model": "_baseline",
+        },
+    )
+
 
 __all__ = [
     "Baseline",
@@ -36,17 +55,5 @@ __all__ = [
     "evaluate_baseline",
     "evaluate_model",
     "predict_pictures",
+    "predict_saved",
 ]
-
-__getattr__ = load_later(
-    __name__,
-    {
-        "Baseline": "_baseline",
-        "Control": "_baseline",
-        "HeadResult": "_baseline",
-        "ModelScore": "_baseline",
-        "TransferClassifier": "_classifier",
-        "evaluate_baseline": "_baseline",
-        "evaluate_model": "_baseline",
-    },
-)

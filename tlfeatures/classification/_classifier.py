@@ -158,8 +158,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         saved = SavedModel.load(path, weights=weights)
         asked = (options.get("device", "auto"), options.get("decode"))
         options["precision"] = saved.precision_for(options.get("precision", "auto"))
-        options |= {"decode": saved.decode_for(*asked), "range": saved.range or "full"}
-        codes = CNNCodes(**vars(saved.request), exif=saved.exif, **options)
+        options["decode"] = saved.decode_for(*asked)
+        range_ = saved.range or "full"
+        codes = CNNCodes(**vars(saved.request), exif=saved.exif, range=range_, **options)
         if saved.network:
             codes.tensors_ = saved.network
         model = cls(backbone=codes, head=saved.head_name)

@@ -8,15 +8,19 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tlfeatures.classification._saved import SavedModel
 from tlfeatures.errors import OutputError
-from tlfeatures.extraction import Progress, RunOptions, extract
+from tlfeatures.extraction import Extraction, Progress, RunOptions, extract
 from tlfeatures.heads import scorer_from_arrays
 from tlfeatures.pictures import Pictures
+
+if TYPE_CHECKING:
+    from tlfeatures.classification._classifier import TransferClassifier
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,21 @@ class Predictions:
         return target
 
 
-def predict_pictures(
+def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int = 3) -> Predictions:
+    """Predict every picture that can be read.
+
+    Parameters
+    ----------
+    model : TransferClassifier
+        Fitted.
+    pictures : Pictures
+    top : int, default=3
+        How many labels to list a picture.
+    """
+    return _label(model.codes_.extract(pictures), model.head_, model.classes_, top)
+
+
+def predict_saved(
     model: SavedModel,
     pictures: Pictures,
     run: RunOptions | None = None,
@@ -92,15 +110,19 @@ def predict_pictures(
     CodesMismatchError
         If the network found now gives other codes than the model was fitted on.
     """
-    scorer, run = scorer_from_arrays(*model.head), model.run_options(run or RunOptions())
+    scorer, run = scorer_from_arrays(*model.head), model.run_options(run)
     network = model.network
     extraction = extract(pictures, model.request, run, tensors=network, progress=progress)
+    return _label(extraction, scorer, scorer.classes, top)
+
+
+def _label(extraction: Extraction, head: Any, classes: NDArray[Any], top: int) -> Predictions:
     if not len(extraction.pictures):
         return Predictions([], extraction.bad)
-    probabilities = scorer.predict_proba(np.asarray(extraction.codes))
+    probabilities = head.predict_proba(np.asarray(extraction.codes))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     predictions = []
     for path, row, best in zip(extraction.pictures.paths, probabilities, order, strict=True):
-        named = [(str(scorer.classes[i]), float(row[i])) for i in best]
+        named = [(str(classes[i]), float(row[i])) for i in best]
         predictions.append(Prediction(path, *named[0], named))
     return Predictions(predictions, extraction.bad)

@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tlfeatures.backbones import BackboneRequest
+from tlfeatures.backbones import BackboneRequest, weights_word
 from tlfeatures.errors import CodesMismatchError, ModelFileError, WeightsError
 from tlfeatures.extraction import RunOptions, resolve_device, spec_of
 from tlfeatures.modelfile import load_model
@@ -22,7 +22,7 @@ FORGIVEN = ("contract", "precision", "decode")  # with a note; `decode_for` has 
 Tensors = dict[str, NDArray[Any]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class SavedModel:
     """A file of `TransferClassifier.save`, read.
 
@@ -90,7 +90,7 @@ class SavedModel:
             ) from error
         if weights is None:
             return model
-        return replace(model, request=replace(request, weights=os.fspath(weights)), network=None)
+        return replace(model, request=replace(request, weights=weights_word(weights)), network=None)
 
     def precision_for(self, asked: str) -> str:
         """The precision for codes like those of the fit, if this one is asked for."""
@@ -108,8 +108,8 @@ class SavedModel:
             _log.warning("%s was fitted on codes of decode %s: it is used so, not with %s", *words)
         return fitted
 
-    def run_options(self, run: RunOptions) -> RunOptions:
-        """A run like this one, for codes like those of the fit.
+    def run_options(self, asked: RunOptions | None = None) -> RunOptions:
+        """The run that is asked for, for codes like those of the fit.
 
         Raises
         ------
@@ -118,10 +118,11 @@ class SavedModel:
         CodesMismatchError
             If the network found now gives other codes than the model was fitted on.
         """
+        run = asked or RunOptions()
         run = replace(
             run,
             precision=self.precision_for(run.precision),
-            decode=self.decode_for(run.device, run.decode),
+            decode=self.decode_for(run.device, run.decode if asked else None),
             decode_options=replace(run.decode_options, exif=self.exif, range=self.range),
         )
         try:

@@ -27,12 +27,12 @@ from tlfeatures.cli._progress import printable
 @options(RUN_OPTIONS, MAX_PIXELS_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
 def command(model: str, images: tuple[str, ...], top: int, out: str | None, **given: Any) -> int:
     """Label IMAGES (a folder, a manifest, or pictures) with a saved MODEL."""
-    from tlfeatures.classification import SavedModel, predict_pictures
+    from tlfeatures.classification import SavedModel, predict_saved
 
     saved = SavedModel.load(model, weights=given.pop("weights"))
     words = take_words(given)
     pictures = take_images(images)
-    result = predict_pictures(saved, pictures, words.run, top=top, progress=words.progress)
+    result = predict_saved(saved, pictures, words.run, top=top, progress=words.progress)
     if out:
         result.save_csv(out)
     if given["as_json"]:

@@ -33,6 +33,19 @@ if TYPE_CHECKING:
     from tlfeatures.extraction._doctor_examination import Finding
     from tlfeatures.extraction._estimator import CNNCodes
     from tlfeatures.extraction._settings import exact_products, is_out_of_memory
+else:
+    __getattr__, __dir__ = load_later(
+        __name__,
+        {
+            "CNNCodes": "_estimator",
+            "Diagnosis": "_doctor",
+            "Finding": "_doctor_examination",
+            "diagnose": "_doctor",
+            "exact_products": "_settings",
+            "is_out_of_memory": "_settings",
+        },
+    )
+
 
 __all__ = [
     "COMPILES",
@@ -63,15 +76,3 @@ __all__ = [
     "spec_of",
     "specs_of",
 ]
-
-__getattr__ = load_later(
-    __name__,
-    {
-        "CNNCodes": "_estimator",
-        "Diagnosis": "_doctor",
-        "Finding": "_doctor_examination",
-        "diagnose": "_doctor",
-        "exact_products": "_settings",
-        "is_out_of_memory": "_settings",
-    },
-)

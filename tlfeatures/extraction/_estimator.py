@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
-from tlfeatures.backbones import BackboneRequest
+from tlfeatures.backbones import BackboneRequest, weights_word
 from tlfeatures.errors import ImageReadError, UsageError
 from tlfeatures.extraction._batch import prepare_item, stack
 from tlfeatures.extraction._extract import Extraction, Progress
@@ -419,14 +419,6 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         filled = np.full((extraction.given, codes.shape[1]), np.nan, np.float32)
         filled[extraction.rows] = codes
         return filled
-
-
-def weights_word(weights: Any) -> Any:
-    """A path as text, an entry of torchvision's as its name; anything else as it is."""
-    if isinstance(weights, os.PathLike):
-        return os.fspath(weights)
-    is_entry = hasattr(weights, "url") and hasattr(weights, "transforms")
-    return weights.name if is_entry else weights
 
 
 def raise_if_bad(extraction: Extraction) -> None:

@@ -61,7 +61,7 @@ __all__ = [
     "parse_augmentation",
 ]
 
-_torch_side = load_later(
+_torch_side, __dir__ = load_later(
     __name__,
     {
         "AugmentationSheet": "_samples",

@@ -17,6 +17,23 @@ if TYPE_CHECKING:
     from tlfeatures.heads._knn import KNNHead
     from tlfeatures.heads._linear import LogisticHead, SVMHead
     from tlfeatures.heads._registry import HEADS, Head, head_from_arrays, make_head
+else:
+    __getattr__, __dir__ = load_later(
+        __name__,
+        {
+            "HEADS": "_registry",
+            "SIMPLEST_FIRST": "_choose",
+            "Head": "_registry",
+            "HeadScore": "_choose",
+            "KNNHead": "_knn",
+            "LogisticHead": "_linear",
+            "SVMHead": "_linear",
+            "choose_head": "_choose",
+            "head_from_arrays": "_registry",
+            "make_head": "_registry",
+        },
+    )
+
 
 __all__ = [
     "HEADS",
@@ -34,19 +51,3 @@ __all__ = [
     "make_head",
     "scorer_from_arrays",
 ]
-
-__getattr__ = load_later(
-    __name__,
-    {
-        "HEADS": "_registry",
-        "SIMPLEST_FIRST": "_choose",
-        "Head": "_registry",
-        "HeadScore": "_choose",
-        "KNNHead": "_knn",
-        "LogisticHead": "_linear",
-        "SVMHead": "_linear",
-        "choose_head": "_choose",
-        "head_from_arrays": "_registry",
-        "make_head": "_registry",
-    },
-)

@@ -20,7 +20,7 @@ Model = tuple[Floats, Floats]  # coef of shape (n_scores, d), intercept of shape
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class LinearScorer:
     """A fitted linear head.
 
@@ -53,7 +53,7 @@ class LinearScorer:
         return softmax_probabilities(scores)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class KNNScorer:
     """Training codes that vote.
 
@@ -131,7 +131,7 @@ def restore(
 
 
 def saved_classes(facts: Facts) -> npt.NDArray[Any]:
-    """The labels of shape (n_classes,), sorted, with the dtype they were fitted with."""
+    """The labels of shape (n_classes,), sorted: text, numbers or objects as they were fitted."""
     return np.asarray(facts["classes"], dtype=object if facts["classes_kind"] == "O" else None)
 
 

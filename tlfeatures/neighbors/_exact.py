@@ -100,11 +100,13 @@ def _check_words(n_neighbors: int, metric: str) -> None:
 def _as_floats(rows: npt.ArrayLike, name: str) -> Floats:
     """Rows as they are if they are float32 or float64, else as float64; checked."""
     array = np.asarray(rows)
+    if array.dtype.kind == "c":
+        raise ValueError(f"{name} holds complex numbers; codes are real.")
     if array.dtype not in (np.float32, np.float64):
         array = array.astype(np.float64)
     if array.ndim != 2 or not array.size:
-        raise ValueError(f"{name} has shape {array.shape}; give one row or more of codes.")
-    # the sum is finite if all are: no array of truths in most cases
+        raise ValueError(f"{name} has shape {array.shape}; give (n, d), both at least 1.")
+    # all are finite if their sum is: no array of truths in most cases
     with np.errstate(over="ignore", invalid="ignore"):
         is_finite = np.isfinite(array.sum())
     if not is_finite and not np.isfinite(array).all():
