@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn, TextIO
 
 Command = Sequence[Any]
+Part = tuple[Sequence[Command], dict[str, Any]]  # a command a process, and their environment
 
 
 def run_child(command: Command, **environment: Any) -> dict[str, Any]:
@@ -62,7 +63,7 @@ def run_together(commands: Sequence[Command], **environment: Any) -> dict[str, A
 
 
 class Loop:
-    """A process of `_parts` that works without end, and only in the turns that it is given.
+    """A process that works without end, see `_endless`, and only in the turns that it is given.
 
     Parameters
     ----------
@@ -92,13 +93,13 @@ class Loop:
             if not self._turns:
                 self.process.stdin.write("\n")
                 self.process.stdin.flush()
-            os.kill(self.process.pid, signal.SIGCONT)
+            os.killpg(self.process.pid, signal.SIGCONT)
         self._turns.append((time.perf_counter(), math.inf))
 
     def stop(self) -> None:
         """Stop, in the middle of whatever it does."""
         with contextlib.suppress(OSError):
-            os.kill(self.process.pid, signal.SIGSTOP)
+            os.killpg(self.process.pid, signal.SIGSTOP)
         self._turns[-1] = (self._turns[-1][0], time.perf_counter())
 
     def end(self) -> dict[str, float]:
@@ -130,13 +131,13 @@ class Loop:
 
 
 def run_in_turns(
-    command: Command, parts: dict[str, Sequence[Command]], seconds: float, **environment: Any
+    command: Command, parts: dict[str, Part], seconds: float
 ) -> dict[str, dict[str, Any]]:
-    """Run a command of `_stoppable`, and those of parts, see `_parts`, in turns of so many seconds.
+    """Run a command of `_stoppable`, and those of parts, see `Loop`, in turns of so many seconds.
 
     Hosts become faster and slower by the second: what is compared must share them. The processes of
     a part work at the same time. In each round of turns the parts have another order (seeded), as
-    what ran before leaves caches and clocks behind. The environment is that of the parts.
+    what ran before leaves caches and clocks behind.
 
     Returns
     -------
@@ -147,7 +148,7 @@ def run_in_turns(
     loops: dict[str, list[Loop]] = {}
     found: dict[str, dict[str, Any]] = {}
     with contextlib.ExitStack() as children, tempfile.TemporaryFile("w+") as errors:
-        for name, commands in parts.items():
+        for name, (commands, environment) in parts.items():
             some = [Loop(each, environment) for each in commands]
             for loop in some:
                 children.callback(loop.close)

@@ -3,7 +3,8 @@
     python benchmarks/_contenders.py tutorials --network resnet50 --weights FILE --pictures FOLDER
 
 Each is written as its users write it, in batches of 32. The rate is that from the first batch's end
-to the last one's; with one batch only, of the whole loop.
+to the last one's; with one batch only, of the whole loop. With --endless it works until it is told
+to end, for others to stop it and let it go on, see `_endless`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 import torch
 import torchvision
 from _crops import list_crops
+from _endless import Steps, loop, wait_until_told
 from _networks import load_network, transforms_of, use_weights
 from PIL import Image
 from torch.utils.data import DataLoader, Subset
@@ -37,9 +39,22 @@ def main() -> None:
     parser.add_argument("--pictures", type=Path, required=True)
     parser.add_argument("--start", type=int, default=0)
     parser.add_argument("--count", type=int, required=True)
+    parser.add_argument("--endless", action="store_true")
     given = parser.parse_args()
     use_weights(given.weights)
-    print(json.dumps(measure(WAYS[given.way](given))))
+    if given.endless:
+        batches = repeat(given)
+        steps: Steps = {"codes": lambda: len(next(batches))}
+        wait_until_told(steps)
+        print(json.dumps(loop(steps)), flush=True)
+    else:
+        print(json.dumps(measure(WAYS[given.way](given))))
+
+
+def repeat(given: Any) -> Iterator[Any]:
+    """All of it again and again."""
+    while True:
+        yield from WAYS[given.way](given)
 
 
 def measure(batches: Iterable[Any]) -> dict[str, float]:

@@ -43,15 +43,19 @@ PARTS = {
 NOTHING = "-"
 BUSY, ALONE = "on all cores", "alone"
 CEILING_PARTS = ("decode", f"engine bf16, {BUSY}", f"compiled bf16, {BUSY}")
-IN_TURNS = ", in turns"  # short ones, tlfeatures and its ceiling's parts
+# short ones, with a run of tlfeatures in this precision
+IN_TURNS = {"bf16": ", in turns", "float32": ", in turns with float32"}
 TURNS = {
-    "tlfeatures bf16": "tlfeatures",
+    "tlfeatures bf16": "tlfeatures, bf16",
     "decode": "reading, decoding, preparing, one process",
     f"engine bf16, {BUSY}": "network: the engine of tlfeatures, one process a core",
     f"compiled bf16, {BUSY}": "network: bf16 autocast, compiled with freezing, one process a core",
+    "tutorials": "the tutorials' way",
+    "expert": "the expert's way",
+    "tlfeatures float32": "tlfeatures, float32",
 }
 BOUNDS = {  # the columns' words, by how the network was measured
-    BUSY + IN_TURNS: "in turns",
+    BUSY + IN_TURNS["bf16"]: "in turns",
     BUSY: "all cores busy",
     ALONE: "one process alone",
 }
@@ -71,10 +75,12 @@ NOTES = """\
   torchvision's network under bf16 autocast compiled by inductor with freezing (which does not).
   Where cores differ in speed, each has its own part in the sum.
 - In turns: a run of tlfeatures of its own, whose worker processes and network are there from a few
-  pictures before, and each part of the ceiling, warm too, work for half a second at a time, all
-  others being stopped meanwhile (SIGSTOP) in the middle of what they do; each rate is that of the
-  time that was its own. So what is compared has the same host, which becomes faster and slower by
-  the second where others work on it. The bars take these shares.
+  pictures before, and each part of the ceiling, the tutorials' way and the expert's, warm too, work
+  for half a second at a time, all others being stopped meanwhile (SIGSTOP) in the middle of what
+  they do; each rate is that of the time that was its own. So what is compared has the same host,
+  which becomes faster and slower by the second where others work on it. A run in float32 takes such
+  turns with the tutorials' way. The bars take these shares of the ceiling; their ratios are those
+  of the interleaved slices, with those in turns beside them.
 - The other ceilings are measured for some seconds, minutes away from tlfeatures' whole run: with
   all cores busy, and with one process alone, the other cores idle; what they take from each other,
   on the way to the memory or of the processor's power, counts there.
@@ -153,7 +159,7 @@ class Results:
 
     def ceiling(self, network: str, precision: str, how: str) -> dict[int, float]:
         """Images per second that whole pictures on all cores in parallel could reach, by round."""
-        decode = "decode" + IN_TURNS if how.endswith(IN_TURNS) else "decode"
+        decode = "decode" + IN_TURNS["bf16"] if how.endswith(IN_TURNS["bf16"]) else "decode"
         return self.with_decoding(network, self.network_way(network, precision, how), decode)
 
     def limit(self, network: str, precision: str) -> dict[int, float]:
@@ -173,7 +179,8 @@ class Results:
 
     def shares_of_ceiling(self, network: str, precision: str, how: str) -> list[float]:
         """The rate of tlfeatures over the ceiling, within rounds."""
-        ours = f"tlfeatures {precision}" + (IN_TURNS if how.endswith(IN_TURNS) else "")
+        is_turn = how.endswith(IN_TURNS["bf16"])
+        ours = f"tlfeatures {precision}" + (IN_TURNS["bf16"] if is_turn else "")
         return ratios(self.values(network, ours), self.ceiling(network, precision, how))
 
 
@@ -253,10 +260,14 @@ def contenders_table(results: Results, network: str) -> str:
 
 
 def turns_table(results: Results, network: str) -> str:
-    """What took turns: a run in bf16 and the parts of its ceiling."""
-    ways = ("tlfeatures bf16", *CEILING_PARTS)
-    rows = [row for way in ways if (row := rate_row(results, network, way + IN_TURNS, TURNS[way]))]
-    return table(["in turns, bf16", "images/s"], rows)
+    """What took turns with a run in bf16, then with one in float32."""
+    rows = []
+    for turns in IN_TURNS.values():
+        for way, label in TURNS.items():
+            if row := rate_row(results, network, way + turns, label):
+                ratio = results.ratio(network, way + turns, "tutorials" + turns)
+                rows.append([*row, number(ratio, ".2f")])
+    return table(["in turns", "images/s", "x tutorials' way"], rows)
 
 
 def rate_row(results: Results, network: str, way: str, label: str) -> list[str] | None:
@@ -300,7 +311,10 @@ def ceiling_column(results: Results, network: str, precision: str) -> dict[str, 
             f"ceiling, {words}, images/s": number(ceiling, ".1f"),
             f"tlfeatures, of the ceiling, {words}": percent(median(shares)) + spread,
         }
-    for name, words in (("decode" + IN_TURNS, BOUNDS[BUSY + IN_TURNS]), ("decode", "alone")):
+    for name, words in (
+        ("decode" + IN_TURNS["bf16"], BOUNDS[BUSY + IN_TURNS["bf16"]]),
+        ("decode", "alone"),
+    ):
         seconds = results.step(network, name, "decode")
         column[f"reading, decoding, preparing, {words}, ms"] = milliseconds(seconds)
     return column | {
@@ -345,31 +359,34 @@ def describe_bars(results: Results, facts: dict[str, Any]) -> str:
     rows = []
     for network in results.networks():
         least = CEILING_BARS[network]
-        shares = results.shares_of_ceiling(network, "bf16", BUSY + IN_TURNS)
+        shares = results.shares_of_ceiling(network, "bf16", BUSY + IN_TURNS["bf16"])
         share = judge(median(shares), least, percent)
         words = f"{TITLES[network]}, bf16: share of the ceiling"
-        rows.append([words, f">= {least:.0%}", *share, ""])
-    if results.rate("resnet50", "tutorials"):
+        rows.append([words, f">= {least:.0%}", *share, "", ""])
+    if "resnet50" in results.networks():
         rows += [*rate_bars(results), total_bar(results, facts["pictures"]["files"])]
     if "cached" in facts:
         rows.append(cached_bar(facts["cached"]))
-    head = ["bar", "wanted", "found", "met", "the matrix product and decoding"]
+    head = ["bar", "wanted", "found", "met", "in turns", "the matrix product and decoding"]
     return "## Bars\n\n" + table(head, rows)
 
 
 def rate_bars(results: Results) -> Iterator[list[str]]:
     """ResNet-50 against the others, in steady state."""
-    peer = results.best("resnet50", FLOAT32_PEERS)
+    peer = results.best("resnet50", FLOAT32_PEERS) or FLOAT32_PEERS[0]
     for words, least, ratio in (
         ("bf16 / the tutorials' way", 5.5, ("tlfeatures bf16", "tutorials")),
-        (f"bf16 / the fastest float32 peer ({peer})", 5.0, ("tlfeatures bf16", peer or "")),
+        (f"bf16 / the fastest float32 peer ({peer})", 5.0, ("tlfeatures bf16", peer)),
         ("bf16 / the expert's way", 1.8, ("tlfeatures bf16", "expert")),
         ("float32 / the tutorials' way", 2.8, ("tlfeatures float32", "tutorials")),
     ):
         found = judge(results.ratio("resnet50", *ratio), least, times)
         most = results.limit("resnet50", ratio[0].split()[1])
         possible = divide(most, results.values("resnet50", ratio[1]))
-        yield [f"ResNet-50: {words}", f">= {least} x", *found, number(possible, ".2f") + " x"]
+        turns = IN_TURNS[ratio[0].split()[1]]
+        beside = results.ratio("resnet50", *(way + turns for way in ratio))
+        others = [number(beside, ".2f"), number(possible, ".2f")]
+        yield [f"ResNet-50: {words}", f">= {least} x", *found, *others]
 
 
 def total_bar(results: Results, pictures: int) -> list[str]:
@@ -380,7 +397,7 @@ def total_bar(results: Results, pictures: int) -> list[str]:
     if whole is None:
         whole, how = extrapolate(results, pictures), "extrapolated"
     words = f"ResNet-50: total of {pictures} pictures, start-up counted; the tutorials' way's {how}"
-    return [words, ">= 4 x", *judge(whole / ours if whole and ours else None, 4, times), ""]
+    return [words, ">= 4 x", *judge(whole / ours if whole and ours else None, 4, times), "", ""]
 
 
 def extrapolate(results: Results, pictures: int) -> float | None:
@@ -393,7 +410,7 @@ def cached_bar(found: dict[str, Any]) -> list[str]:
     """Under two seconds, importing neither torch nor scikit-learn."""
     words = "a second run of 10,000 pictures, without torch and scikit-learn"
     is_met = "failed" not in found and found["seconds"] < 2 and not found["imported"]
-    return [words, "< 2 s", describe_cached(found), "yes" if is_met else "no", ""]
+    return [words, "< 2 s", describe_cached(found), "yes" if is_met else "no", "", ""]
 
 
 def judge(found: float | None, least: float, show: Any) -> list[str]:

@@ -13,10 +13,6 @@ import argparse
 import contextlib
 import itertools
 import json
-import os
-import signal
-import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from _crops import list_crops
+from _endless import Steps, loop, wait_until_told
 from _networks import flop_of, load_network, transforms_of, use_weights
 from PIL import Image
 
@@ -34,7 +31,6 @@ from tlfeatures.extraction._kernels import RESIZING, WINOGRAD, make_ready
 from tlfeatures.pictures import decode
 
 BATCH = 32
-Steps = dict[str, Callable[[], float]]  # by name: does its work once, gives the pictures it did
 SIDE = 1024  # of the matrices: of 256 to 4096 the one with the best rates
 
 
@@ -74,33 +70,6 @@ def measure(steps: Steps, seconds: float) -> dict[str, float]:
             done[name] += step()
             spent[name] += time.perf_counter() - started
     return {name: spent[name] / done[name] for name in steps}
-
-
-def loop(steps: Steps) -> dict[str, Any]:
-    """Do the one step there is until this process is told to end, or nobody is there to do so.
-
-    Returns
-    -------
-    dict
-        "step", its name, "pictures", how many it did, "ended", when the last one was done, by
-        `time.perf_counter`.
-    """
-    ((name, step),) = steps.items()
-    told, parent = threading.Event(), os.getppid()
-    signal.signal(signal.SIGTERM, lambda *_: told.set())
-    done, ended = 0.0, time.perf_counter()
-    while not told.is_set() and os.getppid() == parent:
-        done += step()
-        ended = time.perf_counter()
-    return {"step": name, "pictures": done, "ended": ended}
-
-
-def wait_until_told(steps: Steps) -> None:
-    """Do each step once, say so, and wait for a line of input."""
-    for step in steps.values():
-        step()
-    print("ready", flush=True)
-    sys.stdin.readline()
 
 
 def eager(given: Any) -> Steps:

@@ -10,8 +10,9 @@ one's, of tlfeatures from the first picture's decoding to the last batch's end; 
 whole process, start-up included, stand beside them. Ratios are those within a round; shown is the
 median over the rounds. In the same rounds the parts are measured: the network in several ways,
 single-threaded ones both alone and in a process a core at once, decoding, and both together as a
-worker does them. Those that the ceiling is made of take short turns with a run of tlfeatures, which
-is stopped meanwhile: hosts become faster and slower by the second.
+worker does them. Those that the ceiling is made of, the tutorials' way and the expert's also take
+short turns with a run of tlfeatures, which is stopped meanwhile: hosts become faster and slower by
+the second.
 
 The pictures are seeded crops of the photographs in --data, written to build/ once, and the peers
 live in an environment of their own, made there too. Writes a table to --out, anew after each round.
@@ -31,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from _cached import measure_cached
-from _children import run_child, run_in_turns, run_together
+from _children import Part, run_child, run_in_turns, run_together
 from _crops import list_crops, write_crops
 from _extract_report import CEILING_PARTS, IN_TURNS, Results, write_report
 from _machine import count_cores
@@ -51,7 +52,7 @@ ALL_CORES = (("eager", "float32"), ("channels_last", "float32"), ("channels_last
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**31 - 1}
 COMPILED = {"TORCHINDUCTOR_CACHE_DIR": BUILD / "compiled"}  # of the parts
 ONE_THREAD = "--one-thread"
-TURN_S = 0.5  # of tlfeatures and of each part of its ceiling
+TURN_S = 0.5  # of tlfeatures, and of each that takes turns with it
 
 
 @dataclass(frozen=True)
@@ -128,12 +129,12 @@ def read_options() -> argparse.Namespace:
         "--compilation", action="store_true", help=f"{WHOLE} with --compile off, on, and on again"
     )
     parser.add_argument(
-        "--ceiling-only", action="store_true", help="tlfeatures in bf16 and what bounds it, no more"
+        "--turns-only", action="store_true", help="what is measured in turns, no more"
     )
     parser.add_argument("--cached", action="store_true", help="a second run on 10,000 pictures")
-    parser.add_argument("--out", type=Path, help="default: extract.md, or ceiling.md, in results")
+    parser.add_argument("--out", type=Path, help="default: extract.md, or turns.md, in results")
     given = parser.parse_args()
-    name = "ceiling.md" if given.ceiling_only else "extract.md"
+    name = "turns.md" if given.turns_only else "extract.md"
     given.out = given.out or HERE / "results" / name
     return given
 
@@ -149,12 +150,12 @@ def prepare(given: argparse.Namespace) -> Bench:
             script = HERE / "_networks.py"
             subprocess.run([sys.executable, script, network, weights_of(network)], check=True)
     others = f"others than tlfeatures on slices of {given.slice}"
-    if given.ceiling_only:
-        others = "tlfeatures in bf16 and what its ceiling is made of, no others"
+    if given.turns_only:
+        others = "only what is measured in turns"
     facts = {"pictures": pictures, "rounds": given.rounds, "others": others, "load": load}
     facts["peers"] = {}
     peers = None
-    if not given.no_peers and not given.ceiling_only:
+    if not given.no_peers and not given.turns_only:
         try:
             peers, facts["peers"] = make_environment(BUILD.parent / "peers")
         except subprocess.CalledProcessError as error:
@@ -170,9 +171,9 @@ def weights_of(network: str) -> Path:
 
 
 def take_turn(bench: Bench, network: str, turn: int) -> None:
-    """One round: tlfeatures in bf16 and its ceiling's parts twice, all else once."""
-    measure_ceiling(bench, network, turn)
-    if bench.given.ceiling_only:
+    """One round: everything once, and in turns tlfeatures, its ceiling's parts and two others."""
+    measure_in_turns(bench, network, turn)
+    if bench.given.turns_only:
         return
     for precision in ("bf16", "float32"):
         bench.run(network, f"tlfeatures {precision}", turn, tlfeatures, precision)
@@ -186,24 +187,39 @@ def take_turn(bench: Bench, network: str, turn: int) -> None:
         bench.run(network, name, turn, part, arguments, processes)
 
 
-def measure_ceiling(bench: Bench, network: str, turn: int) -> None:
-    """A run in bf16 and what bounds it, in turns of less than a second."""
-    shared = shared_arguments(bench, network)
-    parts = {
-        name: [command_of(bench, network, [*arguments, "--endless"])] * processes
+def measure_in_turns(bench: Bench, network: str, turn: int) -> None:
+    """Runs of tlfeatures, what bounds the one in bf16, and others, in turns of half a second."""
+    own = {**COMPILED, **KEEP_MEMORY}
+    parts: dict[str, Part] = {
+        name: ([command_of(bench, network, [*arguments, "--endless"])] * processes, own)
         for name, arguments, processes in list_parts()
         if name in CEILING_PARTS
     }
-    run = [sys.executable, HERE / "_stoppable.py", *shared, "--precision", "bf16"]
+    others = {way: ([endless_contender(bench, network, way)], {}) for way in OWN_CONTENDERS}
+    run_beside(bench, network, turn, "bf16", parts | others)
+    run_beside(bench, network, turn, "float32", {"tutorials": others["tutorials"]})
+
+
+def run_beside(
+    bench: Bench, network: str, turn: int, precision: str, parts: dict[str, Part]
+) -> None:
+    """A run of tlfeatures in a precision, in turns with others."""
+    run = [sys.executable, HERE / "_stoppable.py", *shared_arguments(bench, network)]
     with tempfile.TemporaryDirectory(dir=BUILD) as cache:
-        run += ["--cache", cache]
-        found = run_in_turns(run, parts, TURN_S, **COMPILED, **KEEP_MEMORY)
-    whole = found.pop("")
+        run += ["--precision", precision, "--cache", cache]
+        found = run_in_turns(run, parts, TURN_S)
+    whole, turns = found.pop(""), IN_TURNS[precision]
     if whole.get("computed") != whole.get("given"):
         whole = {"failed": f"{whole['computed']} of {whole['given']} pictures computed"}
-    bench.keep(network, "tlfeatures bf16" + IN_TURNS, turn, whole)
+    bench.keep(network, f"tlfeatures {precision}{turns}", turn, whole)
     for name, each in found.items():
-        bench.keep(network, name + IN_TURNS, turn, as_rate(each))
+        bench.keep(network, name + turns, turn, as_rate(each))
+
+
+def endless_contender(bench: Bench, network: str, way: str) -> list[Any]:
+    """The command of another way on all pictures, again and again."""
+    command = [sys.executable, HERE / "_contenders.py", way, *shared_arguments(bench, network)]
+    return [*command, "--count", bench.given.pictures, "--endless"]
 
 
 def tlfeatures(
