@@ -47,12 +47,12 @@ CEILING_PARTS = ("decode", f"engine bf16, {BUSY}", f"compiled bf16, {BUSY}")
 IN_TURNS = {"bf16": ", in turns", "float32": ", in turns with float32"}
 TURNS = {
     "tlfeatures bf16": "tlfeatures, bf16",
+    "tlfeatures float32": "tlfeatures, float32",
     "decode": "reading, decoding, preparing, one process",
     f"engine bf16, {BUSY}": "network: the engine of tlfeatures, one process a core",
     f"compiled bf16, {BUSY}": "network: bf16 autocast, compiled with freezing, one process a core",
     "tutorials": "the tutorials' way",
     "expert": "the expert's way",
-    "tlfeatures float32": "tlfeatures, float32",
 }
 BOUNDS = {  # the columns' words, by how the network was measured
     BUSY + IN_TURNS["bf16"]: "in turns",
