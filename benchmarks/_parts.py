@@ -27,7 +27,7 @@ from PIL import Image
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction import RunOptions, open_engine
-from tlfeatures.extraction._kernels import RESIZING, WINOGRAD, make_ready
+from tlfeatures.extraction._kernels import RESIZING, WINOGRAD, make_ready, winograd_pays
 from tlfeatures.pictures import decode
 
 BATCH = 32
@@ -141,13 +141,14 @@ def worker(given: Any) -> Steps:
 
 def open_engine_of(given: Any) -> Any:
     """The engine of tlfeatures on the random weights, in one thread with its own operations."""
+    with_kernels = given.one_thread and winograd_pays(given.precision)
     with contextlib.suppress(RuntimeError, OSError):  # no compiler
         make_ready(RESIZING)
-        if given.one_thread:
-            make_ready(WINOGRAD)
+        if with_kernels:
+            make_ready(WINOGRAD[given.precision])
     run = RunOptions(device="cpu", precision=given.precision, batch_size=given.batch_size)
     request = BackboneRequest(given.network, str(given.weights))
-    return open_engine(request, run, with_kernels=given.one_thread, with_resizing=True)
+    return open_engine(request, run, with_kernels=with_kernels, with_resizing=True)
 
 
 def prepared_batches(given: Any, opened: Any) -> Iterator[Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from tlfeatures import CNNCodes, Pictures, load_pictures
 from tlfeatures.backbones import BackboneRequest, is_depthwise, load_backbone, share_3x3_of
 from tlfeatures.extraction import RunOptions, open_engine
 from tlfeatures.extraction._kernels import WINOGRAD, make_ready
+from tlfeatures.extraction._machine import BF16_VECTORS, cpu_flags
 from tlfeatures.extraction._settings import single_threaded
 from tlfeatures.pictures import decode
 
@@ -55,7 +56,7 @@ ON_DEVICE = {  # decode gpu in float32, as far as it can be had without one
     "decode gpu: its resize": nullcontext,
     "decode gpu: its resize, chroma as by nvJPEG": replicated_chroma,
 }
-OWN = "float32, own convolutions"
+OWN = {"float32, own convolutions": "float32", "bf16, own convolutions": "bf16"}
 C = 10.0
 COLOURS = [
     (0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 200, 200), (240, 240, 240), (30, 120, 220),
@@ -84,10 +85,14 @@ def least_of_colours(weights: Path, cache: Path) -> dict[str, float]:
         words = {"weights": str(weights / f"{stem}.safetensors"), "preprocess": preprocess}
         pictures = Pictures([Image.new("RGB", (side, side), colour) for colour in COLOURS])
         codes = CNNCodes(network, input_size=side, cache=cache / "colours", **words, **WAYS["bf16"])
-        backbone = load_backbone(BackboneRequest(network, input_size=side, **words))
+        request = BackboneRequest(network, input_size=side, **words)
+        backbone = load_backbone(request)
         squares = [backbone.preprocessing.prepare(picture)[None] for picture in pictures]
         wanted = np.concatenate([backbone.codes(square)[0] for square in squares])
         found[network] = float(cosines(codes.transform(pictures), wanted).min())
+        if share_3x3_of(network) and can_own("bf16"):
+            own = own_codes(list(pictures), request, "bf16")
+            found[f"{network} by our own convolutions"] = float(cosines(own, wanted).min())
     return found
 
 
@@ -106,15 +111,24 @@ def plain_codes(pictures: Pictures, request: BackboneRequest) -> Any:
     )
 
 
-def own_codes(pictures: Pictures, request: BackboneRequest) -> Any:
-    """Codes (n, d), float32, with 3 x 3 convolutions by Winograd's method."""
-    make_ready(WINOGRAD)
+def can_own(precision: str) -> bool:
+    """Whether this processor multiplies in it by vectors."""
+    return precision == "float32" or BF16_VECTORS in cpu_flags()
+
+
+def own_codes(pictures: Sequence[Any], request: BackboneRequest, precision: str) -> Any:
+    """Codes (n, d), float32, with 3 x 3 convolutions by Winograd's method, of files or pictures."""
+    make_ready(WINOGRAD[precision])
     with single_threaded():
-        run = RunOptions(device="cpu", precision="float32")
+        run = RunOptions(device="cpu", precision=precision)
         engine = open_engine(request, run, with_kernels=True)
-        size, prepare, paths = engine.batch_size, engine.prepare, pictures.paths
-        batches = (paths[start : start + size] for start in range(0, len(paths), size))
-        codes = [engine.codes(np.stack([prepare(decode(p)) for p in each])) for each in batches]
+        size = engine.batch_size
+
+        def prepare(each: Any) -> Any:
+            return engine.prepare(each if isinstance(each, Image.Image) else decode(each))
+
+        batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
+        codes = [engine.codes(np.stack([prepare(each) for each in some])) for some in batches]
     return np.concatenate([layers[0] for layers in codes])
 
 
@@ -183,7 +197,7 @@ def compare(found: Any, wanted: Reference, **names: str) -> Row:
 def compare_ways(
     pictures: Pictures, data: str, n_splits: int, args: argparse.Namespace, cache: Path
 ) -> Iterator[Row]:
-    """The ways asked for, our own convolutions and `--decode gpu`, with each network."""
+    """The ways asked for, with each network."""
     labels = np.asarray(pictures.labels)
     for stem, (network, preprocess, side) in NETWORKS.items():
         if network not in args.networks:
@@ -192,19 +206,25 @@ def compare_ways(
         request = BackboneRequest(network, input_size=side, **words)
         wanted = refer(plain_codes(pictures, request), labels, n_splits)
         for way in args.ways:
-            # A cache a way: compiled or not share a key, and stored rows would be served.
-            codes = CNNCodes(
-                network, input_size=side, cache=cache / f"{data}-{way}", **words, **WAYS[way]
-            )
-            found = codes.transform(pictures)
-            yield compare(found, wanted, data=data, network=network, way=way)
-        if share_3x3_of(network):
-            found = own_codes(pictures, request)
-            yield compare(found, wanted, data=data, network=network, way=OWN)
-        for way, decoding in ON_DEVICE.items():
-            with decoding():
-                found = device_codes(pictures, request)
-            yield compare(found, wanted, data=data, network=network, way=way)
+            if (found := codes_by(way, pictures, request, cache / f"{data}-{way}")) is not None:
+                yield compare(found, wanted, data=data, network=network, way=way)
+
+
+def codes_by(way: str, pictures: Pictures, request: BackboneRequest, cache: Path) -> Any:
+    """Codes (n, d); None if it is not for this network or this processor."""
+    if way in ON_DEVICE:
+        with ON_DEVICE[way]():
+            return device_codes(pictures, request)
+    if way in OWN:
+        if not share_3x3_of(request.backbone) or not can_own(OWN[way]):
+            return None
+        return own_codes(pictures.paths, request, OWN[way])
+    # A cache a way: compiled or not share a key, and stored rows would be served.
+    words = {"weights": request.weights, "preprocess": request.preprocess}
+    codes = CNNCodes(
+        request.backbone, input_size=request.input_size, cache=cache, **words, **WAYS[way]
+    )
+    return codes.transform(pictures)
 
 
 def compare_reduced(pictures: Pictures, weights: Path, cache: Path) -> Iterator[Row]:
@@ -254,7 +274,7 @@ def is_only_asked_for(row: Row) -> bool:
 def write(rows: list[Row], colours: dict[str, float], out: Path) -> None:
     """The page, with the bars."""
     of_colours = ", ".join(f"{network} {least:.5f}" for network, least in colours.items())
-    ways = [row for row in rows if row.way in (*WAYS, OWN)]
+    ways = [row for row in rows if row.way in {**WAYS, **OWN}]
     coarse = [row.least_cosine for row in ways if is_only_asked_for(row)]
     least = min((row.least_cosine for row in ways if not is_only_asked_for(row)), default=1.0)
     most = max((abs(row.accuracy - row.reference) for row in ways), default=0.0)
@@ -284,7 +304,8 @@ def main() -> None:
     )
     names = [network for network, _, _ in NETWORKS.values()]
     parser.add_argument("--networks", nargs="+", choices=names, default=names)
-    parser.add_argument("--ways", nargs="+", choices=list(WAYS), default=list(WAYS))
+    ways = [*WAYS, *OWN, *ON_DEVICE]
+    parser.add_argument("--ways", nargs="+", choices=ways, default=ways)
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/agreement.md")
     args = parser.parse_args()
     ants_and_bees = pooled(args.data / "hymenoptera")

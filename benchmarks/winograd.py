@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Float32 networks with convolutions of 3 x 3 by Winograd's method, against oneDNN's.
+"""Networks with convolutions of 3 x 3 by Winograd's method, against oneDNN's.
 
-    python benchmarks/winograd.py [--networks resnet50 vgg16] [--rounds 9]
+    python benchmarks/winograd.py [--precision bf16] [--networks resnet50 vgg16] [--rounds 9]
 
 Engines on pictures of noise that are prepared before, random weights, one thread, batches of 16;
 both take turns, ratios are those within a turn, shown are medians. Errors are those of four
@@ -11,6 +11,7 @@ pictures' codes against the same network in float64, the largest.
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import sys
 import tempfile
@@ -57,25 +58,29 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--networks", nargs="+", default=list(NETWORKS))
     parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "winograd.md")
+    parser.add_argument("--precision", choices=list(WINOGRAD), default="float32")
+    parser.add_argument("--out", type=Path, help="default: results/winograd.md, or -bf16")
     given = parser.parse_args()
+    if given.out is None:
+        name = "winograd" if given.precision == "float32" else f"winograd-{given.precision}"
+        given.out = HERE / "results" / f"{name}.md"
     torch.set_num_threads(1)
     keep_memory()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
-        build_s = timed(lambda: build(WINOGRAD, Path(scratch) / "kernels.so"))
-    make_ready(WINOGRAD)
+        build_s = timed(lambda: build(WINOGRAD[given.precision], Path(scratch) / "kernels.so"))
+    make_ready(WINOGRAD[given.precision])
     for network in given.networks:
-        rows.append(measure(network, given.rounds))
+        rows.append(measure(network, given.rounds, given.precision))
         print(as_markdown(rows[-1:]).splitlines()[-1], file=sys.stderr, flush=True)
         write(rows, build_s, given)
     print(given.out.read_text())
 
 
-def measure(network: str, rounds: int) -> Row:
+def measure(network: str, rounds: int, precision: str) -> Row:
     """Both ways in turns."""
     request = BackboneRequest(network, "random")
-    run = RunOptions(device="cpu", precision="float32")
+    run = RunOptions(device="cpu", precision=precision)
     usual, own = (open_engine(request, run, with_kernels=each) for each in (False, True))
     side = own.backbone.preprocessing.input_size
     shape = (own.batch_size, side, side, 3)
@@ -126,13 +131,20 @@ def as_markdown(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
+def describe_onednn() -> str:
+    """A line where oneDNN is kept from some of the processor's operations."""
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA")
+    return f"- oneDNN held to {most}\n" if most else ""
+
+
 def write(rows: list[Row], build_s: float, given: argparse.Namespace) -> None:
     """The page."""
     given.out.write_text(
-        "# Convolutions of 3 x 3 by Winograd's method, float32\n\n"
+        f"# Convolutions of 3 x 3 by Winograd's method, {given.precision}\n\n"
         f"`python benchmarks/winograd.py`: batches of 16 pictures of noise, {given.rounds} turns, "
         "medians; the network alone, one thread. Errors: of the codes, against float64.\n\n"
         f"{describe_run()}"
+        f"{describe_onednn()}"
         f"- Compiling took {build_s:.1f} s.\n\n"
         f"{as_markdown(rows)}\n",
         encoding="utf-8",

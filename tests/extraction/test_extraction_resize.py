@@ -318,7 +318,7 @@ def test_a_damaged_file_is_not_used_until_it_is_made_anew(
 
 
 def test_both_libraries_have_files_of_their_own(own_folder: Path) -> None:
-    assert _kernels.own_path(RESIZING) != _kernels.own_path(_kernels.WINOGRAD)
+    assert _kernels.own_path(RESIZING) != _kernels.own_path(_kernels.WINOGRAD["float32"])
 
 
 def maker_of(root: Path, **words: Any) -> EngineMaker:

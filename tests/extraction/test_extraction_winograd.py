@@ -16,30 +16,46 @@ import torch
 from torch import fx, nn
 
 from tlfeatures.backbones import BackboneRequest, load_backbone
-from tlfeatures.extraction import CNNCodes, RunOptions, _engine, _kernels, _open, open_engine
+from tlfeatures.extraction import (
+    CNNCodes,
+    RunOptions,
+    _engine,
+    _kernels,
+    _machine,
+    _open,
+    open_engine,
+)
 from tlfeatures.extraction._engine import Means, TorchEngine, close_networks
 from tlfeatures.extraction._fuse import fuse
-from tlfeatures.extraction._fused import NONE, RELU, FusedConv2d
-from tlfeatures.extraction._kernels import WINOGRAD, are_for_here
+from tlfeatures.extraction._fused import NONE, RELU, FusedConv2d, PositiveMaxPool2d
+from tlfeatures.extraction._kernels import are_for_here
+from tlfeatures.extraction._machine import BF16_VECTORS, cpu_flags
 from tlfeatures.extraction._map import end_workers
 from tlfeatures.extraction._open import KERNELS_S, EngineMaker, plan_and_compile
 from tlfeatures.extraction._settings import computing
 from tlfeatures.extraction._winograd import Kernels, WinogradConv2d, load_kernels, saved, suits
-from tlfeatures.store import CodeSpec, relative_difference
+from tlfeatures.store import CodeSpec, relative_difference, tolerance
 
 needs_compiler = pytest.mark.skipif(
     not are_for_here() or not any(shutil.which(name) for name in _kernels.COMPILERS),
     reason="no C++ compiler is here, or no Linux on a processor with AVX2",
 )
+needs_bf16 = pytest.mark.skipif(
+    BF16_VECTORS not in cpu_flags(), reason="this processor has no AVX-512 BF16"
+)
 TARGETS = [_kernels.TARGET, ("-mavx2", "-mfma")]
+OWN = _kernels.WINOGRAD["float32"]
+HALF_TOO = ["float32", pytest.param("bf16", marks=needs_bf16)]
+DIFFER = {torch.float32: 3e-6, torch.bfloat16: 3e-2}
 SHAPE = (2, 64, 14, 14)
 RUN = RunOptions(device="cpu", precision="float32")
 SPECS = [CodeSpec("vgg16", "0" * 64, "classifier.5", "avg", 4096, {"side": 4})]
 
 
-@pytest.fixture(scope="module")
-def kernels(tmp_path_factory: pytest.TempPathFactory) -> Kernels:
-    return build_for(_kernels.TARGET, tmp_path_factory.mktemp("native"))
+@pytest.fixture(scope="module", params=HALF_TOO)
+def kernels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Kernels:
+    folder = tmp_path_factory.mktemp("native")
+    return build_for(_kernels.TARGET, folder, request.param)
 
 
 @pytest.fixture
@@ -50,11 +66,11 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "user"
 
 
-def build_for(target: Sequence[str], folder: Path) -> Kernels:
+def build_for(target: Sequence[str], folder: Path, precision: str = "float32") -> Kernels:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_kernels, "TARGET", tuple(target))
-        _kernels.build(WINOGRAD, folder / "kernels.so")
-    return load_kernels(folder / "kernels.so")
+        _kernels.build(_kernels.WINOGRAD[precision], folder / "kernels.so")
+    return load_kernels(folder / "kernels.so", precision)
 
 
 def convolution(channels: int, filters: int, padding: int = 1, **words: Any) -> nn.Conv2d:
@@ -77,7 +93,7 @@ def exact(conv: nn.Conv2d, batch: torch.Tensor) -> torch.Tensor:
 
 
 def differ(found: torch.Tensor, wanted: torch.Tensor) -> float:
-    return relative_difference(found.flatten(1).numpy(), wanted.flatten(1).numpy())
+    return relative_difference(found.float().flatten(1).numpy(), wanted.flatten(1).numpy())
 
 
 @needs_compiler
@@ -105,15 +121,16 @@ def test_borders_biases_and_activations(kernels: Kernels, n: int, padding: int) 
                 wanted = wanted.relu()
             assert found.shape == wanted.shape
             assert found.is_contiguous(memory_format=torch.channels_last)
-            assert differ(found, wanted) < 3e-6
+            assert differ(found, wanted) < DIFFER[kernels.dtype]
 
 
 @needs_compiler
 def test_what_is_added_goes_in_before_the_activation_and_is_overwritten(kernels: Kernels) -> None:
-    conv, batch, other = convolution(64, 64), maps(*SHAPE), maps(2, 64, 14, 14)
+    conv, batch = convolution(64, 64), maps(*SHAPE)
+    other = maps(2, 64, 14, 14).to(kernels.dtype)
     wanted = (exact(conv, batch) + other.double()).relu()
     found = WinogradConv2d(conv, RELU, kernels)(batch, other)
-    assert differ(found, wanted) < 3e-6
+    assert differ(found, wanted) < DIFFER[kernels.dtype]
     assert found.data_ptr() == other.data_ptr()
 
 
@@ -121,11 +138,11 @@ def test_what_is_added_goes_in_before_the_activation_and_is_overwritten(kernels:
 def test_other_layouts_and_types_are_taken(kernels: Kernels) -> None:
     conv, batch = convolution(64, 64), maps(*SHAPE)
     module, wanted = WinogradConv2d(conv, RELU, kernels), exact(conv, batch).relu()
-    assert differ(module(batch.contiguous()), wanted) < 3e-6
-    assert differ(module(batch.double()), wanted) < 3e-6
+    assert differ(module(batch.contiguous()), wanted) < DIFFER[kernels.dtype]
+    assert differ(module(batch.double()), wanted) < DIFFER[kernels.dtype]
     added = maps(2, 64, 14, 14).contiguous()
     wanted = (exact(conv, batch) + added.double()).relu()
-    assert differ(module(batch, added), wanted) < 3e-6
+    assert differ(module(batch, added), wanted) < DIFFER[kernels.dtype]
 
 
 @needs_compiler
@@ -142,6 +159,64 @@ def test_numbers_that_are_none_stay_so(kernels: Kernels) -> None:
     found = WinogradConv2d(convolution(64, 64), RELU, kernels)(batch)
     assert not found[0].isnan().any()
     assert found[1, :, 4:7, 4:7].isnan().all()
+
+
+def as_written_down(conv: nn.Conv2d, batch: torch.Tensor) -> torch.Tensor:
+    """Lavin and Gray's formula in float64, its factors rounded to bfloat16; for sides of fours."""
+    points = [0.0, 1.0, -1.0, 0.5, -2.0]
+    others = [points[:i] + points[i + 1 :] for i in range(5)]
+    scales = [
+        np.prod([point - other for other in each])
+        for point, each in zip(points, others, strict=True)
+    ]
+    B, G, A = np.zeros((6, 6)), np.zeros((6, 3)), np.zeros((4, 6))
+    for i, each in enumerate([*others, points]):
+        polynomial = np.poly(each)[::-1]
+        B[i, : len(polynomial)] = polynomial
+    for i, (point, scale) in enumerate(zip(points, scales, strict=True)):
+        G[i], A[:, i] = point ** np.arange(3) / scale, point ** np.arange(4)
+    G[5, 2] = A[3, 5] = 1.0
+    tiles = nn.functional.pad(batch.double(), (1, 1, 1, 1)).unfold(2, 6, 4).unfold(3, 6, 4)
+    factors = torch.einsum("ai,ncyxij,bj->ncyxab", torch.tensor(B), tiles, torch.tensor(B))
+    weights = torch.einsum(
+        "ai,kcij,bj->kcab", torch.tensor(G), conv.weight.double(), torch.tensor(G)
+    )
+    rounded = (each.to(torch.bfloat16).double() for each in (factors, weights))
+    sums = torch.einsum("ncyxab,kcab->nkyxab", *rounded)
+    made = torch.einsum("ai,nkyxij,bj->nkyaxb", torch.tensor(A), sums, torch.tensor(A))
+    assert conv.bias is not None
+    return made.flatten(4, 5).flatten(2, 3) + conv.bias.double()[:, None, None]
+
+
+@needs_compiler
+@needs_bf16
+def test_half_precision_rounds_the_factors_alone(tmp_path: Path) -> None:
+    conv, batch = convolution(64, 32), maps(2, 64, 8, 12).to(torch.bfloat16)
+    module = WinogradConv2d(conv, NONE, build_for(_kernels.TARGET, tmp_path, "bf16"))
+    assert differ(module(batch), as_written_down(conv, batch)) < 3e-3  # of what is given too
+    assert differ(as_written_down(conv, batch), exact(conv, batch)) > 6e-3
+
+
+@needs_compiler
+@needs_bf16
+def test_flat_areas_lose_no_more_than_rounding_does(tmp_path: Path) -> None:
+    conv, flat = convolution(64, 64), maps(1, 64, 1, 1).to(torch.bfloat16).expand(1, 64, 12, 12)
+    module = WinogradConv2d(conv, NONE, build_for(_kernels.TARGET, tmp_path, "bf16"))
+    inside = (slice(None), slice(None), slice(4, 8), slice(4, 8))  # a tile without border
+    assert differ(module(flat)[inside], exact(conv, flat)[inside]) < 4e-3
+
+
+@needs_compiler
+def test_what_is_pooled_after_them_is_known_to_be_positive(kernels: Kernels) -> None:
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 64, 1), nn.ReLU(), convolution(64, 64), nn.ReLU(), nn.MaxPool2d(2)
+    traced = fx.symbolic_trace(nn.Sequential(*layers).requires_grad_(False).eval())
+    batch = maps(2, 3, 16, 16)
+    fused = fuse(traced, kernels.dtype, batch[:1], 2, None, kernels)
+    kinds = {type(each) for each in fused.modules()}
+    assert WinogradConv2d in kinds
+    assert (PositiveMaxPool2d in kinds) is (kernels.dtype == torch.bfloat16)
+    assert differ(fused(batch), traced(batch)) < DIFFER[kernels.dtype]
 
 
 @pytest.mark.parametrize(
@@ -169,6 +244,13 @@ def test_only_convolutions_that_become_faster_are_taken(
     assert found is expected
 
 
+@pytest.mark.parametrize(("channels", "side"), [(32, 16), (64, 13)])
+def test_half_precision_asks_for_more(channels: int, side: int) -> None:
+    conv, shape = convolution(channels, 64), (1, channels, side, side)
+    assert suits(conv, shape, Kernels(None, 16))
+    assert not suits(conv, shape, Kernels(None, 16, torch.bfloat16))
+
+
 def test_a_quarter_of_the_multiplications_is_left_where_sides_are_fours() -> None:
     assert saved(56, 28) == 4.0
     assert saved(7, 7) == pytest.approx(4 * 49 / 64)
@@ -179,7 +261,7 @@ def test_a_quarter_of_the_multiplications_is_left_where_sides_are_fours() -> Non
     "name", ["resnet18", "squeezenet1_1", "densenet121", "googlenet", "efficientnet_v2_s"]
 )
 def test_networks_give_the_codes_they_gave(name: str, own_folder: Path) -> None:
-    _kernels.make_ready(WINOGRAD)
+    _kernels.make_ready(OWN)
     request = BackboneRequest(name, "random", input_size=64)
     batch = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
     with computing("cpu", "float32"):
@@ -194,18 +276,51 @@ def count_own(engine: TorchEngine) -> int:
 
 
 @needs_compiler
-def test_half_precision_is_left_to_the_processors_own_operations(own_folder: Path) -> None:
-    _kernels.make_ready(WINOGRAD)
-    request = BackboneRequest("resnet18", "random", input_size=64)
-    half = RunOptions(device="cpu", precision="bf16")
-    assert count_own(open_engine(request, half, with_kernels=True)) == 0
+@needs_bf16
+@pytest.mark.parametrize("name", ["resnet18", "resnet50"])
+def test_networks_in_half_precision_stay_within_its_tolerance(name: str, own_folder: Path) -> None:
+    _kernels.make_ready(_kernels.WINOGRAD["bf16"])
+    request = BackboneRequest(name, "random", input_size=64)
+    batch = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    with computing("cpu", "float32"):
+        plain = load_backbone(request).codes(batch)[0]
+    engine = open_engine(request, replace(RUN, precision="bf16"), with_kernels=True)
+    assert count_own(engine) > 0
+    assert relative_difference(engine.codes(batch)[0], plain) < tolerance("bf16")
+
+
+@pytest.mark.parametrize(
+    ("flags", "are_taken"),
+    [
+        ({"avx2", "fma", "avx512_bf16"}, True),
+        ({"avx2", "fma", "avx512_bf16", "amx_bf16"}, False),  # far faster than they are
+        ({"avx2", "fma"}, False),
+    ],
+)
+def test_half_precision_takes_them_where_vectors_alone_multiply_it(
+    flags: set[str],
+    are_taken: bool,
+    tmp_path: Path,
+    own_folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made: list[Any] = []
+    monkeypatch.setattr(_machine, "cpu_flags", lambda: flags)
+    monkeypatch.setattr(_open, "make_ready", made.append)
+    maker = maker_of(tmp_path, "bf16")
+    plan = plan_and_compile(3000, SPECS, maker)
+    own = _kernels.WINOGRAD["bf16"]
+    assert [each for each in made if each != _kernels.RESIZING] == ([own] if are_taken else [])
+    assert ("Winograd" in plan.chosen[-1]) is are_taken
+    assert _kernels.winograd_pays("float32")
+    assert not _kernels.winograd_pays("fp16")
 
 
 @needs_compiler
 def test_a_network_that_would_say_something_else_runs_without_them(
     own_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    _kernels.make_ready(WINOGRAD)
+    _kernels.make_ready(OWN)
     request = BackboneRequest("resnet18", "random", input_size=64)
     monkeypatch.setattr(_engine, "ROWS_AGREE", 0.0)
     close_networks()
@@ -248,8 +363,8 @@ def test_another_shape_is_not_added(kernels: Kernels) -> None:
         module(maps(*SHAPE), maps(1, 64, 14, 14))
 
 
-def maker_of(root: Path) -> EngineMaker:
-    run = RunOptions(root, device="cpu", precision="float32", n_jobs=2)
+def maker_of(root: Path, precision: str = "float32") -> EngineMaker:
+    run = RunOptions(root, device="cpu", precision=precision, n_jobs=2)
     return EngineMaker(BackboneRequest("vgg16"), run, {})
 
 
@@ -259,9 +374,9 @@ def test_many_pictures_pay_for_compiling_and_the_next_run_finds_it(
 ) -> None:
     few = plan_and_compile(20, SPECS, maker_of(tmp_path))
     assert few.make_engine is None
-    assert _kernels.find_kept(WINOGRAD) is None
+    assert _kernels.find_kept(OWN) is None
     many = plan_and_compile(2000, SPECS, maker_of(tmp_path))
-    path = _kernels.find_kept(WINOGRAD)
+    path = _kernels.find_kept(OWN)
     assert path is not None
     assert many.chosen[-1].startswith("convolutions of 3 x 3 by Winograd's method")
     assert many.make_engine == replace(maker_of(tmp_path), with_kernels=True)
@@ -307,21 +422,21 @@ def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("CXX", "g++")
     monkeypatch.setattr(subprocess, "run", hang)
     with pytest.raises(RuntimeError, match="takes more than 120 s"):
-        _kernels.build(WINOGRAD, tmp_path / "kernels.so")
+        _kernels.build(OWN, tmp_path / "kernels.so")
 
 
 @needs_compiler
 def test_a_damaged_file_is_made_anew_or_not_used(
     own_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    path = _kernels.own_path(WINOGRAD)
+    path = _kernels.own_path(OWN)
     path.parent.mkdir(parents=True)
     path.write_bytes(b"no library")
     backbone = load_backbone(BackboneRequest("embedded"))
     assert count_own(TorchEngine(backbone, Means(kernels=path))) == 0  # a worker goes on without
     assert f"{path} cannot be used" in caplog.text
-    _kernels.make_ready(WINOGRAD)
-    assert load_kernels(path).lanes in (8, 16)
+    _kernels.make_ready(OWN)
+    assert load_kernels(path, "float32").lanes in (8, 16)
 
 
 def test_other_systems_and_processors_do_without(
@@ -350,7 +465,7 @@ def test_without_a_folder_of_the_users_nothing_is_compiled(
 ) -> None:
     monkeypatch.setattr(_kernels, "user_cache_dir", lambda: Path("~/.cache"))
     monkeypatch.setattr(_open, "are_for_here", lambda: True)
-    assert _kernels.find_kept(WINOGRAD) is None
+    assert _kernels.find_kept(OWN) is None
     plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
     assert "the user has no cache folder" in plan.chosen[-1]
     assert plan.make_engine is None

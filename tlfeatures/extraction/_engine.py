@@ -28,6 +28,7 @@ from tlfeatures.backbones import (
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
+from tlfeatures.extraction._kernels import WINOGRAD
 from tlfeatures.extraction._plan import CPU_BATCH
 from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
 from tlfeatures.extraction._winograd import Kernels, load_kernels
@@ -271,7 +272,8 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
         return cut
     kernels = _kernels_of(means)
     if kernels is not None:
-        made, reason = _try_fused(cut, backbone, means, ROWS_AGREE, kernels)
+        limit = ROWS_AGREE if means.precision == "float32" else tolerance(means.precision)
+        made, reason = _try_fused(cut, backbone, means, limit, kernels)
         if made is not None:
             return made
         _log.warning("%s runs without our convolutions: %s", backbone.name, reason)
@@ -325,10 +327,10 @@ def _fused(
 
 
 def _kernels_of(means: Means) -> Kernels | None:
-    if means.kernels is None or (means.device, means.precision) != ("cpu", "float32"):
+    if means.kernels is None or means.device != "cpu" or means.precision not in WINOGRAD:
         return None
     try:
-        return load_kernels(means.kernels)
+        return load_kernels(means.kernels, means.precision)
     except OSError as error:
         _log.warning("%s cannot be used (%s); delete it", means.kernels, error)
         return None

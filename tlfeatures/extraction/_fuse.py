@@ -82,7 +82,7 @@ def fuse(
     preprocessing : Preprocessing, optional
         What normalises pictures for it.
     kernels : Kernels, optional
-        Our own operations, for one thread; they take over convolutions of 3 x 3 in float32.
+        Our own operations, for one thread; they take over convolutions of 3 x 3 in their type.
 
     Returns
     -------
@@ -188,7 +188,7 @@ class _Fuser:
         kernels: Kernels | None,
     ) -> None:
         self._network, self._dtype, self._batch_size = fold_batch_norms(network), dtype, batch_size
-        self._kernels = kernels if dtype == torch.float32 else None
+        self._kernels = kernels if kernels is not None and kernels.dtype == dtype else None
         self._graph = self._network.graph
         self._modules = dict(self._network.named_modules())
         self._leave_out_what_hands_on()
@@ -244,7 +244,8 @@ class _Fuser:
     def _may_pool_bits(self, node: fx.Node, pool: nn.MaxPool2d) -> bool:
         """Whether what is pooled is a fused ReLU's, in bfloat16."""
         given = _module(self._modules, node.all_input_nodes[0])
-        is_positive = isinstance(given, (FusedConv2d, PixelConv2d)) and given.is_positive
+        kinds = (FusedConv2d, PixelConv2d, WinogradConv2d)
+        is_positive = isinstance(given, kinds) and given.is_positive
         return is_positive and self._dtype == torch.bfloat16 and PositiveMaxPool2d.can_pool(pool)
 
     def _may_take_pixels(self, preprocessing: Preprocessing | None) -> bool:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tlfeatures.extraction._machine import cpu_flags, processor_signs
+from tlfeatures.extraction._machine import cpu_flags, has_bf16_vectors_alone, processor_signs
 from tlfeatures.store import kernels_path, mark_compiled, user_cache_dir
 
 COMPILERS = ("c++", "g++", "clang++")
@@ -49,16 +49,23 @@ class Library:
 
 
 HERE = Path(__file__).parent
-WINOGRAD = Library(
-    HERE / "_winograd.cpp",
-    ("-ffp-contract=fast",),
-    {
-        "winograd_lanes": (NUMBER, ()),
-        "winograd_columns": (NUMBER, (NUMBER,)),
-        "winograd_scratch": (NUMBER, (NUMBER,) * 3),
-        "winograd_float": (None, ((POINTER,) * 5 + (NUMBER,) * 8 + (POINTER,))),
-    },
-)
+
+
+def _winograd(number: str) -> Library:
+    return Library(
+        HERE / "_winograd.cpp",
+        ("-ffp-contract=fast", f"-DNUMBER={number}"),
+        {
+            "winograd_lanes": (NUMBER, ()),
+            "winograd_together": (NUMBER, ()),
+            "winograd_columns": (NUMBER, (NUMBER,)),
+            "winograd_scratch": (NUMBER, (NUMBER,) * 3),
+            "winograd_convolve": (None, ((POINTER,) * 5 + (NUMBER,) * 8 + (POINTER,))),
+        },
+    )
+
+
+WINOGRAD = {"float32": _winograd("float"), "bf16": _winograd("BFloat16")}  # by precision
 RESIZING = Library(
     HERE / "_resize.cpp",
     ("-ffp-contract=off", "-fno-fast-math"),  # whatever CXX says; weights are rounded as Pillow's
@@ -74,6 +81,11 @@ def are_for_here() -> bool:
     """Whether this is a system and a processor that they were measured to be faster on."""
     is_known = (platform.system(), platform.machine()) == ("Linux", "x86_64")
     return is_known and cpu_flags() >= NEEDED
+
+
+def winograd_pays(precision: str) -> bool:
+    """Whether convolutions of our own are faster in it; AMX multiplies faster than they save."""
+    return precision == "float32" or (precision == "bf16" and has_bf16_vectors_alone())
 
 
 def own_path(library: Library) -> Path:

@@ -137,7 +137,7 @@ def open_engine(
         run.decode,
         compiled_in=run.cache_dir if is_compiled else None,
         may_compile=may_compile,
-        kernels=find_kept(WINOGRAD) if with_kernels else None,
+        kernels=find_kept(WINOGRAD[run.precision]) if with_kernels else None,
     )
     engine = open_torch_engine(request, layers, means, tensors)
     if with_resizing is not None:
@@ -162,8 +162,9 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     is_resized = PILLOW_HANDS_OUT and all(suits(spec.preprocessing) for spec in specs)
     if is_resized and _takes(RESIZING, plan.resizing_saves_s, RESIZING_S):
         plan, maker = _with_resizing(plan, maker)
-    if _takes(WINOGRAD, plan.kernels_save_s, KERNELS_S):
-        return _with_kernels(plan, maker)
+    kernels = WINOGRAD.get(maker.run.precision)
+    if kernels is not None and _takes(kernels, plan.kernels_save_s, KERNELS_S):
+        return _with_kernels(plan, maker, kernels)
     kept = None if plan.is_compiled else _with_kept(specs, maker)
     if kept is not None:
         chosen = (*plan.chosen[:-1], "compiled: what an earlier run compiled is kept")
@@ -216,7 +217,7 @@ def _make_resizing_ready() -> tuple[bool, str]:
     return True, "pictures resized by our own routine, compiled for this processor"
 
 
-def _with_kernels(plan: Plan, maker: EngineMaker) -> Plan:
+def _with_kernels(plan: Plan, maker: EngineMaker, kernels: Library) -> Plan:
     """Compile our own convolutions, unless they are there; workers find them where we do."""
     made = replace(maker, with_kernels=True)
     if cluster_size():
@@ -224,7 +225,7 @@ def _with_kernels(plan: Plan, maker: EngineMaker) -> Plan:
         return replace(plan, make_engine=made, chosen=(*plan.chosen, said))
     started = time.perf_counter()
     try:
-        make_ready(WINOGRAD)
+        make_ready(kernels)
     except (RuntimeError, OSError) as error:
         _log.warning("convolutions take up to twice as long as they could: %s", error)
         return replace(plan, chosen=(*plan.chosen, f"convolutions not compiled: {error}"))

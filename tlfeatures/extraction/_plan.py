@@ -9,6 +9,7 @@ from joblib import effective_n_jobs
 
 from tlfeatures.backbones import gflop_of, is_depthwise, share_3x3_of, stands_bf16
 from tlfeatures.extraction._chunk import MakeEngine
+from tlfeatures.extraction._kernels import winograd_pays
 from tlfeatures.extraction._machine import has_bf16, is_worker, n_cores
 from tlfeatures.extraction._map import cluster_size, local_jobs
 
@@ -28,7 +29,7 @@ GFLOP_PER_S = {"float32": 200.0, "bf16": 400.0, "gpu": 3e4}  # of one core with 
 USUAL_GFLOP = 4.0
 COMPILE_S = 60.0  # on a GPU
 KERNELS_S = 2.0  # to compile our own operations
-KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.6 to 2.4
+KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.6 to 2.4; in bf16 it is reckoned
 # To compile our own resizing, and what it saves of DECODE_S: reckoned for the core that DECODE_S is
 # of; measured on a slower one: 1.0 and 0.0017.
 RESIZING_S, RESIZING_SAVES_S = 0.6, 0.001
@@ -135,7 +136,7 @@ def make_plan(
         compile, seconds, device, is_fused=is_fused, decoding=decoding
     )
     # They are for processes of one thread.
-    is_for_kernels = plan.is_mapped and precision == "float32" and compile == "auto"
+    is_for_kernels = plan.is_mapped and winograd_pays(precision) and compile == "auto"
     share = share_3x3_of(backbone) if is_for_kernels else 0.0
     saved = seconds * share * (1 - 1 / KERNELS_GAIN)
     chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)

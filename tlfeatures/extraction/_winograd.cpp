@@ -1,14 +1,17 @@
 // Convolutions of 3 x 3 by Winograd's method, F(4 x 4, 3 x 3) of Lavin and Gray (2016,
-// arXiv:1509.09308), in float32, for one thread: a quarter of the multiplications.
+// arXiv:1509.09308), for one thread: a quarter of the multiplications.
 //
-// Pictures are channels last. Tiles of 6 x 6 pixels, 4 apart, are spread (B' d B), multiplied with
-// the spread weights, place by place, as 36 products of matrices, and gathered (A' m A) to 4 x 4
-// pixels. Interpolation at 0, +-1/sqrt(2), +-sqrt(2) and infinity rounds half as much as the usual
-// one at 0, +-1, +-2. Tiles go through in blocks that stay in the processor's cache.
+// Pictures are channels last, numbers NUMBER: float, or BFloat16 on processors that multiply it.
+// Tiles of 6 x 6 pixels, 4 apart, are spread (B' d B), multiplied with the spread weights, place by
+// place, as 36 products of matrices, and gathered (A' m A) to 4 x 4 pixels, all but the factors in
+// float. Tiles go through in blocks that stay in the processor's cache.
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#if defined(__AVX512BF16__)
+#include <immintrin.h>
+#endif
 
 namespace {
 
@@ -18,50 +21,117 @@ constexpr int LANES = 16, MOST_COLUMNS = 4;
 constexpr int LANES = 8, MOST_COLUMNS = 2;
 #endif
 constexpr int ROWS = 6;  // ROWS x MOST_COLUMNS sums, one line of weights: the registers there are
-constexpr int DEPTH = 256;  // of channels, so that weights stay in a near cache
-constexpr int LINE = 16;
+constexpr int LINE = 64;  // bytes that go into the cache together
 constexpr int INNER = 4, OUTER = 6, PLACES = OUTER * OUTER;
-constexpr float SMALL = 0.70710678118654752f, LARGE = 1.41421356237309505f;
 
 typedef float Vector __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
 
 inline Vector load(const float* from) { return *reinterpret_cast<const Vector*>(from); }
 inline void store(float* to, Vector numbers) { *reinterpret_cast<Vector*>(to) = numbers; }
 
-// B' of six numbers, in place.
-inline void spread(Vector d[OUTER]) {
-    const Vector even = d[4] - 2.0f * d[2], odd = SMALL * (d[3] - 2.0f * d[1]);
-    const Vector even2 = d[4] - 0.5f * d[2], odd2 = LARGE * (d[3] - 0.5f * d[1]);
-    d[0] = d[0] - 2.5f * d[2] + d[4];
-    d[5] = d[1] - 2.5f * d[3] + d[5];
-    d[1] = even + odd;
-    d[2] = even - odd;
-    d[3] = even2 + odd2;
-    d[4] = even2 - odd2;
+// How numbers are multiplied, TOGETHER of them side by side for each sum; and B' and A' of six
+// numbers, in place, the latter in the first four.
+template <typename Number>
+struct Arithmetic;
+
+// Interpolation at 0, +-1/sqrt(2), +-sqrt(2) and infinity rounds half as much as at 0, +-1, +-2.
+template <>
+struct Arithmetic<float> {
+    static constexpr float SMALL = 0.70710678118654752f, LARGE = 1.41421356237309505f;
+    static constexpr int TOGETHER = 1;
+    static Vector take(const float* from) { return load(from); }
+    static float repeat(const float* from) { return *from; }
+    static Vector add(Vector sum, float a, Vector b) { return sum + a * b; }
+
+    static void spread(Vector d[OUTER]) {
+        const Vector even = d[4] - 2.0f * d[2], odd = SMALL * (d[3] - 2.0f * d[1]);
+        const Vector even2 = d[4] - 0.5f * d[2], odd2 = LARGE * (d[3] - 0.5f * d[1]);
+        d[0] = d[0] - 2.5f * d[2] + d[4];
+        d[5] = d[1] - 2.5f * d[3] + d[5];
+        d[1] = even + odd;
+        d[2] = even - odd;
+        d[3] = even2 + odd2;
+        d[4] = even2 - odd2;
+    }
+
+    static void gather(Vector m[OUTER]) {
+        const Vector sum = m[1] + m[2], sum2 = m[3] + m[4];
+        const Vector odd = SMALL * (m[1] - m[2]), odd2 = LARGE * (m[3] - m[4]);
+        m[0] = m[0] + sum + sum2;
+        m[1] = odd + odd2;
+        m[2] = 0.5f * sum + 2.0f * sum2;
+        m[3] = 0.5f * odd + 2.0f * odd2 + m[5];
+    }
+};
+
+#if defined(__AVX512BF16__)
+struct BFloat16 {
+    uint16_t bits;
+};
+
+inline Vector load(const BFloat16* from) {
+    const __m256i bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(from));
+    return (Vector)_mm512_slli_epi32(_mm512_cvtepu16_epi32(bits), 16);
 }
 
-// A' of six numbers, in the first four.
-inline void gather(Vector m[OUTER]) {
-    const Vector sum = m[1] + m[2], sum2 = m[3] + m[4];
-    const Vector odd = SMALL * (m[1] - m[2]), odd2 = LARGE * (m[3] - m[4]);
-    m[0] = m[0] + sum + sum2;
-    m[1] = odd + odd2;
-    m[2] = 0.5f * sum + 2.0f * sum2;
-    m[3] = 0.5f * odd + 2.0f * odd2 + m[5];
+inline void store(BFloat16* to, Vector numbers) {
+    const __m256i bits = (__m256i)_mm512_cvtneps_pbh((__m512)numbers);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bits);
 }
+
+// Interpolation at 0, +-1, 1/2, -2 and infinity (Barabasz et al. 2018, arXiv:1803.10986): where a
+// picture is flat one place alone is not 0. Among many, a filter's rounded weights would be off for
+// all pixels of an area alike.
+template <>
+struct Arithmetic<BFloat16> {
+    static constexpr int TOGETHER = 2;
+    static __m512i take(const BFloat16* from) { return _mm512_loadu_si512(from); }
+    static __m512i repeat(const BFloat16* from) {
+        int32_t pair;
+        std::memcpy(&pair, from, sizeof pair);
+        return _mm512_set1_epi32(pair);
+    }
+    static Vector add(Vector sum, __m512i a, __m512i b) {
+        return (Vector)_mm512_dpbf16_ps((__m512)sum, (__m512bh)a, (__m512bh)b);
+    }
+
+    static void spread(Vector d[OUTER]) {
+        const Vector a = d[2] - d[0], b = d[3] - d[1], c = d[4] - d[2], e = d[5] - d[3];
+        const Vector low = 1.5f * d[2] + b, high = 1.5f * d[3] + c;
+        d[0] = c + 1.5f * b - a;
+        d[1] = high + low;
+        d[2] = high - low;
+        d[5] = e + 1.5f * c - b;
+        d[3] = c + 2.0f * b;
+        d[4] = c - 0.5f * b;
+    }
+
+    static void gather(Vector m[OUTER]) {
+        const Vector sum = m[1] + m[2], difference = m[1] - m[2];
+        m[0] = m[0] + sum + m[3] + m[4];
+        m[1] = difference + 0.5f * m[3] - 2.0f * m[4];
+        m[2] = sum + 0.25f * m[3] + 4.0f * m[4];
+        m[3] = difference + 0.125f * m[3] - 8.0f * m[4] + m[5];
+    }
+};
+#endif
+
+using Number = NUMBER;
+constexpr int TOGETHER = Arithmetic<Number>::TOGETHER;
+constexpr int DEPTH = 128 * TOGETHER;  // of channels, so that weights stay in the nearest cache
 
 // One tile, `stride` numbers from place to place.
-void spread_tile(const float* const at[PLACES], int64_t channels, float* to, int64_t stride) {
+void spread_tile(const Number* const at[PLACES], int64_t channels, Number* to, int64_t stride) {
     for (int64_t c = 0; c < channels; c += LANES) {
         Vector half[OUTER][OUTER];
         for (int x = 0; x < OUTER; ++x) {
             Vector line[OUTER];
             for (int y = 0; y < OUTER; ++y) line[y] = load(at[y * OUTER + x] + c);
-            spread(line);
+            Arithmetic<Number>::spread(line);
             for (int y = 0; y < OUTER; ++y) half[y][x] = line[y];
         }
         for (int y = 0; y < OUTER; ++y) {
-            spread(half[y]);
+            Arithmetic<Number>::spread(half[y]);
             for (int x = 0; x < OUTER; ++x) store(to + (y * OUTER + x) * stride + c, half[y][x]);
         }
     }
@@ -69,18 +139,18 @@ void spread_tile(const float* const at[PLACES], int64_t channels, float* to, int
 
 // The pixels of one tile; `other`, if any, is added before what is negative is cut off.
 void gather_tile(const float* from, int64_t stride, int64_t channels, const float* bias,
-                 const float* const* other, float* const to[INNER * INNER], bool cut) {
+                 const Number* const* other, Number* const to[INNER * INNER], bool cut) {
     for (int64_t k = 0; k < channels; k += LANES) {
         Vector half[INNER][OUTER];
         for (int x = 0; x < OUTER; ++x) {
             Vector line[OUTER];
             for (int y = 0; y < OUTER; ++y) line[y] = load(from + (y * OUTER + x) * stride + k);
-            gather(line);
+            Arithmetic<Number>::gather(line);
             for (int y = 0; y < INNER; ++y) half[y][x] = line[y];
         }
         const Vector zero = {}, more = load(bias + k);
         for (int y = 0; y < INNER; ++y) {
-            gather(half[y]);
+            Arithmetic<Number>::gather(half[y]);
             for (int x = 0; x < INNER; ++x) {
                 Vector made = half[y][x] + more;
                 if (other) made += load(other[y * INNER + x] + k);
@@ -91,37 +161,54 @@ void gather_tile(const float* from, int64_t stride, int64_t channels, const floa
     }
 }
 
-// sums[ROWS][COLUMNS * LANES] (+)= rows[ROWS][depth] weights[depth][COLUMNS * LANES]
+// sums[ROWS][COLUMNS * LANES] (+)= rows[ROWS][depth] weights[depth][COLUMNS * LANES], weights of
+// TOGETHER rows side by side. Meanwhile `n_next` lines of what is needed next are sent for.
 template <int COLUMNS>
-void multiply(const float* rows, int64_t row, const float* weights, int64_t depth, float* sums,
-              int64_t line, bool adds) {
+void multiply(const Number* rows, int64_t row, const Number* weights, int64_t depth, float* sums,
+              int64_t line, bool adds, const char* next, int64_t n_next) {
     Vector sum[ROWS][COLUMNS] = {};
     if (adds)
         for (int r = 0; r < ROWS; ++r)
             for (int c = 0; c < COLUMNS; ++c) sum[r][c] = load(sums + r * line + c * LANES);
-    for (int64_t d = 0; d < depth; ++d, weights += COLUMNS * LANES) {
-        Vector weight[COLUMNS];
+    int64_t due = 0;
+    for (int64_t d = 0; d < depth; d += TOGETHER, weights += COLUMNS * LANES * TOGETHER) {
+        due += n_next * TOGETHER;
+        if (due >= depth) {
+            due -= depth;
+            __builtin_prefetch(next, 0, 2);
+            next += LINE;
+        }
+        decltype(Arithmetic<Number>::take(weights)) weight[COLUMNS];
 #pragma GCC unroll 4
-        for (int c = 0; c < COLUMNS; ++c) weight[c] = load(weights + c * LANES);
+        for (int c = 0; c < COLUMNS; ++c)
+            weight[c] = Arithmetic<Number>::take(weights + c * LANES * TOGETHER);
 #pragma GCC unroll 6
-        for (int r = 0; r < ROWS; ++r)
+        for (int r = 0; r < ROWS; ++r) {
+            const auto pixel = Arithmetic<Number>::repeat(rows + r * row + d);
 #pragma GCC unroll 4
-            for (int c = 0; c < COLUMNS; ++c) sum[r][c] += rows[r * row + d] * weight[c];
+            for (int c = 0; c < COLUMNS; ++c)
+                sum[r][c] = Arithmetic<Number>::add(sum[r][c], pixel, weight[c]);
+        }
     }
     for (int r = 0; r < ROWS; ++r)
         for (int c = 0; c < COLUMNS; ++c) store(sums + r * line + c * LANES, sum[r][c]);
 }
 
 template <int COLUMNS>
-void multiply_all(const float* rows, int64_t n_rows, int64_t channels, const float* weights,
+void multiply_all(const Number* rows, int64_t n_rows, int64_t channels, const Number* weights,
                   int64_t filters, float* sums) {
     const int64_t width = COLUMNS * LANES;
     for (int64_t k = 0; k < filters; k += width, weights += channels * width)
         for (int64_t c = 0; c < channels; c += DEPTH) {
             const int64_t depth = channels - c < DEPTH ? channels - c : DEPTH;
+            // The weights of the next round, as many and right behind, by shares.
+            const auto next = reinterpret_cast<const char*>(weights + (c + depth) * width);
+            const int64_t n_lines = depth * width * int64_t(sizeof(Number)) / LINE;
+            const int64_t share = (n_lines * ROWS + n_rows - 1) / n_rows;
             for (int64_t r = 0; r < n_rows; r += ROWS)
                 multiply<COLUMNS>(rows + r * channels + c, channels, weights + c * width, depth,
-                                  sums + r * filters + k, filters, c > 0);
+                                  sums + r * filters + k, filters, c > 0,
+                                  next + r / ROWS * share * LINE, share);
         }
 }
 
@@ -166,6 +253,9 @@ extern "C" {
 // Numbers that a vector holds; channels and filters must be multiples of it.
 int64_t winograd_lanes() { return LANES; }
 
+// Rows of weights that lie side by side.
+int64_t winograd_together() { return TOGETHER; }
+
 // Vectors of filters that are computed together; weights are laid out by it, see below.
 int64_t winograd_columns(int64_t filters) {
     int64_t columns = MOST_COLUMNS;
@@ -173,32 +263,36 @@ int64_t winograd_columns(int64_t filters) {
     return columns;
 }
 
-// Numbers of scratch memory.
+// Bytes of scratch memory.
 int64_t winograd_scratch(int64_t channels, int64_t filters, int64_t block) {
-    return PLACES * (block * (channels + filters) + 2 * LINE) + channels + filters;
+    return PLACES * (block * (channels * sizeof(Number) + filters * sizeof(float)) + 2 * LINE) +
+           (channels + filters) * sizeof(Number);
 }
 
 // in [n][height][width][channels], out and other [n][tall][wide][filters], where tall is height +
-// 2 padding - 2; weights [36][filters / w][channels][w] with w = winograd_columns * winograd_lanes.
+// 2 padding - 2; weights [36][filters / w][channels / t][w][t] with w = winograd_columns *
+// winograd_lanes, t = winograd_together; bias in float.
 // other, which may be null or out, is added; then, if cut, negative numbers become 0.
 // block is the number of tiles that are computed together, a multiple of 6.
-void winograd_float(const float* in, const float* weights, const float* bias, const float* other,
-                    float* out, int64_t n, int64_t height, int64_t width, int64_t channels,
-                    int64_t filters, int64_t padding, int64_t block, int64_t cut, float* scratch) {
+void winograd_convolve(const Number* in, const Number* weights, const float* bias,
+                       const Number* other, Number* out, int64_t n, int64_t height, int64_t width,
+                       int64_t channels, int64_t filters, int64_t padding, int64_t block,
+                       int64_t cut, char* scratch) {
     const Tiles tiles(height, width, padding);
     const int64_t n_tiles = n * tiles.down * tiles.right, columns = winograd_columns(filters);
     // A line more: places a power of two apart would share a few lines of the cache.
-    const int64_t from_place = block * channels + LINE, to_place = block * filters + LINE;
-    float* rows = scratch;
-    float* sums = rows + PLACES * from_place;
-    float* nothing = sums + PLACES * to_place;
-    float* waste = nothing + channels;
-    std::memset(nothing, 0, sizeof(float) * (channels + filters));
+    const int64_t from_place = block * channels + LINE / sizeof(Number);
+    const int64_t to_place = block * filters + LINE / sizeof(float);
+    float* sums = reinterpret_cast<float*>(scratch);
+    Number* rows = reinterpret_cast<Number*>(sums + PLACES * to_place);
+    Number* nothing = rows + PLACES * from_place;
+    Number* waste = nothing + channels;
+    std::memset(nothing, 0, sizeof(Number) * (channels + filters));
     for (int64_t start = 0; start < n_tiles; start += block) {
         const int64_t count = n_tiles - start < block ? n_tiles - start : block;
         for (int64_t i = 0; i < count; ++i) {
             int64_t pixels[PLACES];
-            const float* at[PLACES];
+            const Number* at[PLACES];
             tiles.list_seen(start + i, pixels);
             for (int p = 0; p < PLACES; ++p)
                 at[p] = pixels[p] < 0 ? nothing : in + pixels[p] * channels;
@@ -213,8 +307,8 @@ void winograd_float(const float* in, const float* weights, const float* bias, co
         }
         for (int64_t i = 0; i < count; ++i) {
             int64_t pixels[INNER * INNER];
-            const float* added[INNER * INNER];
-            float* to[INNER * INNER];
+            const Number* added[INNER * INNER];
+            Number* to[INNER * INNER];
             tiles.list_made(start + i, pixels);
             for (int p = 0; p < INNER * INNER; ++p) {
                 to[p] = pixels[p] < 0 ? waste : out + pixels[p] * filters;

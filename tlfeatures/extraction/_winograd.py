@@ -1,4 +1,4 @@
-"""Convolutions of 3 x 3 in float32 by Winograd's method, see `_winograd.cpp`; for the CPU."""
+"""Convolutions of 3 x 3 by Winograd's method, see `_winograd.cpp`; for the CPU."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ from torch import nn
 
 from tlfeatures.extraction._fused import NONE, RELU, Activation
 from tlfeatures.extraction._kernels import WINOGRAD, load
+from tlfeatures.extraction._settings import DTYPES
 
 INNER, OUTER = 4, 6  # pixels that a tile gives, and that it looks at
-POINTS = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # and infinity
-LEAST_CHANNELS = 32  # below, spreading and gathering use up nearly all that is saved
-LEAST_SAVED = 2.0  # direct multiplications by those that are left; 4.0 where sides are fours
+POINTS = {  # and infinity
+    torch.float32: (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)),
+    torch.bfloat16: (0.0, 1.0, -1.0, 0.5, -2.0),
+}
+# Below so many channels spreading and gathering use up nearly all that is saved; and the least of
+# direct multiplications by those that are left, 4.0 where sides are fours. In bfloat16, whose
+# products take half the time, reckoned.
+LEAST_CHANNELS = {torch.float32: 32, torch.bfloat16: 64}
+LEAST_SAVED = {torch.float32: 2.0, torch.bfloat16: 3.0}
 FEW, MANY = 48, 96  # tiles that stay in the second cache, of narrow layers and of wide ones
 WIDE = 256
 ACTIVATIONS = (NONE, RELU)  # that it takes along
@@ -30,22 +37,25 @@ class Kernels:
     functions : ctypes.CDLL
     lanes : int
         Numbers that a vector of the processor holds.
+    dtype : torch.dtype
+        Of pictures and weights.
     """
 
     functions: Any
     lanes: int
+    dtype: torch.dtype = torch.float32
 
 
-def load_kernels(path: Path) -> Kernels:
-    """The operations in a file that `build` has made.
+def load_kernels(path: Path, precision: str) -> Kernels:
+    """The operations in a file that `build` has made, for a precision of `WINOGRAD`.
 
     Raises
     ------
     OSError
         If it cannot be loaded.
     """
-    functions = load(WINOGRAD, path)
-    return Kernels(functions, int(functions.winograd_lanes()))
+    functions = load(WINOGRAD[precision], path)
+    return Kernels(functions, int(functions.winograd_lanes()), DTYPES[precision])
 
 
 class WinogradConv2d(nn.Module):
@@ -58,15 +68,21 @@ class WinogradConv2d(nn.Module):
     activation : Activation
         One of `ACTIVATIONS`.
     kernels : Kernels
+
+    Attributes
+    ----------
+    is_positive : bool
+        Whether it gives no negative number.
     """
 
     def __init__(self, conv: nn.Conv2d, activation: Activation, kernels: Kernels) -> None:
         super().__init__()
         self._functions, self._padding = kernels.functions, int(conv.padding[0])
-        self._cut = activation == RELU
+        self._dtype, self.is_positive = kernels.dtype, activation == RELU
         self._channels, self._filters = conv.in_channels, conv.out_channels
         width = kernels.lanes * self._functions.winograd_columns(self._filters)
-        self._weight = _spread(conv.weight.detach(), width)
+        together = self._functions.winograd_together()
+        self._weight = _spread(conv.weight.detach(), width, together, self._dtype)
         bias = torch.zeros(self._filters) if conv.bias is None else conv.bias.detach()
         self._bias = bias.float().contiguous()
         self._block = MANY if max(self._channels, self._filters) >= WIDE else FEW
@@ -74,22 +90,22 @@ class WinogradConv2d(nn.Module):
 
     def forward(self, batch: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         """The activation of convolution (+ other); `other` is overwritten."""
-        batch = batch.float().contiguous(memory_format=torch.channels_last)
+        batch = batch.to(self._dtype).contiguous(memory_format=torch.channels_last)
         n, _, height, width = batch.shape
         lost = 2 - 2 * self._padding
         shape = (n, self._filters, height - lost, width - lost)
         if other is None:
-            made = torch.empty(shape, dtype=torch.float32, memory_format=torch.channels_last)
+            made = torch.empty(shape, dtype=self._dtype, memory_format=torch.channels_last)
         elif other.shape == shape:
-            made = other.float().contiguous(memory_format=torch.channels_last)
+            made = other.to(self._dtype).contiguous(memory_format=torch.channels_last)
         else:  # it is written over, number by number
             raise RuntimeError(f"numbers of shape {tuple(other.shape)} added to {shape}")
-        scratch = torch.empty(self._scratch, dtype=torch.float32)
-        self._functions.winograd_float(
+        scratch = torch.empty(self._scratch, dtype=torch.uint8)
+        self._functions.winograd_convolve(
             batch.data_ptr(), self._weight.data_ptr(), self._bias.data_ptr(),
             None if other is None else made.data_ptr(), made.data_ptr(),
             n, height, width, self._channels, self._filters, self._padding, self._block,
-            self._cut, scratch.data_ptr(),
+            self.is_positive, scratch.data_ptr(),
         )  # fmt: skip
         return made
 
@@ -110,9 +126,9 @@ def suits(conv: nn.Conv2d, shape: tuple[int, ...], kernels: Kernels) -> bool:
         conv.kernel_size == (3, 3)
         and (conv.stride, conv.dilation, conv.groups) == ((1, 1), (1, 1), 1)
         and conv.padding in {(0, 0), (1, 1)}
-        and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS
+        and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS[kernels.dtype]
         and conv.in_channels % kernels.lanes == conv.out_channels % kernels.lanes == 0
-        and saved(shape[2] - lost, shape[3] - lost) >= LEAST_SAVED
+        and saved(shape[2] - lost, shape[3] - lost) >= LEAST_SAVED[kernels.dtype]
     )
 
 
@@ -122,25 +138,32 @@ def saved(height: int, width: int) -> float:
     return 9 * height * width / (OUTER**2 * tiles) if tiles else 0.0
 
 
-def _spread(weight: torch.Tensor, width: int) -> torch.Tensor:
-    """G g G' of the weights, (36, filters / width, channels, width), float32, computed in float64.
+def _spread(weight: torch.Tensor, width: int, together: int, dtype: torch.dtype) -> torch.Tensor:
+    """G g G' of the weights, computed in float64.
 
     Parameters
     ----------
     weight : Tensor of shape (filters, channels, 3, 3)
     width : int
         Filters that are computed together.
+    together : int
+        Channels that lie side by side.
+    dtype : torch.dtype
+
+    Returns
+    -------
+    Tensor of shape (36, filters / width, channels / together, width, together)
     """
     filters, channels = weight.shape[:2]
-    to_places = torch.kron(_interpolation(), _interpolation())  # of (y, x) to (y, x)
+    to_places = torch.kron(_interpolation(dtype), _interpolation(dtype))  # of (y, x) to (y, x)
     spread = to_places @ weight.double().reshape(filters * channels, 9).T
-    spread = spread.view(OUTER**2, filters // width, width, channels)
-    return spread.float().transpose(2, 3).contiguous()
+    spread = spread.view(OUTER**2, filters // width, width, channels // together, together)
+    return spread.to(dtype).transpose(2, 3).contiguous()
 
 
-def _interpolation() -> torch.Tensor:
+def _interpolation(dtype: torch.dtype) -> torch.Tensor:
     """G, (6, 3), float64: a polynomial's values at the points, each by its Lagrange divisor."""
-    points = torch.tensor(POINTS, dtype=torch.float64)
+    points = torch.tensor(POINTS[dtype], dtype=torch.float64)
     powers = points[:, None] ** torch.arange(3)
     differences = points[:, None] - points + torch.eye(len(points), dtype=torch.float64)
     at_infinity = torch.tensor([[0, 0, 1]], dtype=torch.float64)
