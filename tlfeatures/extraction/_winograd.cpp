@@ -13,6 +13,9 @@
 #include <immintrin.h>
 #endif
 
+// For loops of up to six rounds over registers; compilers stop at the outer ones otherwise.
+#define UNROLLED _Pragma("GCC unroll 6")
+
 namespace {
 
 #if defined(__AVX512F__)
@@ -124,15 +127,16 @@ constexpr int DEPTH = 128 * TOGETHER;  // of channels, so that weights stay in t
 void spread_tile(const Number* const at[PLACES], int64_t channels, Number* to, int64_t stride) {
     for (int64_t c = 0; c < channels; c += LANES) {
         Vector half[OUTER][OUTER];
-        for (int x = 0; x < OUTER; ++x) {
+        UNROLLED for (int x = 0; x < OUTER; ++x) {
             Vector line[OUTER];
-            for (int y = 0; y < OUTER; ++y) line[y] = load(at[y * OUTER + x] + c);
+            UNROLLED for (int y = 0; y < OUTER; ++y) line[y] = load(at[y * OUTER + x] + c);
             Arithmetic<Number>::spread(line);
-            for (int y = 0; y < OUTER; ++y) half[y][x] = line[y];
+            UNROLLED for (int y = 0; y < OUTER; ++y) half[y][x] = line[y];
         }
-        for (int y = 0; y < OUTER; ++y) {
+        UNROLLED for (int y = 0; y < OUTER; ++y) {
             Arithmetic<Number>::spread(half[y]);
-            for (int x = 0; x < OUTER; ++x) store(to + (y * OUTER + x) * stride + c, half[y][x]);
+            UNROLLED for (int x = 0; x < OUTER; ++x)
+                store(to + (y * OUTER + x) * stride + c, half[y][x]);
         }
     }
 }
@@ -142,16 +146,17 @@ void gather_tile(const float* from, int64_t stride, int64_t channels, const floa
                  const Number* const* other, Number* const to[INNER * INNER], bool cut) {
     for (int64_t k = 0; k < channels; k += LANES) {
         Vector half[INNER][OUTER];
-        for (int x = 0; x < OUTER; ++x) {
+        UNROLLED for (int x = 0; x < OUTER; ++x) {
             Vector line[OUTER];
-            for (int y = 0; y < OUTER; ++y) line[y] = load(from + (y * OUTER + x) * stride + k);
+            UNROLLED for (int y = 0; y < OUTER; ++y)
+                line[y] = load(from + (y * OUTER + x) * stride + k);
             Arithmetic<Number>::gather(line);
-            for (int y = 0; y < INNER; ++y) half[y][x] = line[y];
+            UNROLLED for (int y = 0; y < INNER; ++y) half[y][x] = line[y];
         }
         const Vector zero = {}, more = load(bias + k);
-        for (int y = 0; y < INNER; ++y) {
+        UNROLLED for (int y = 0; y < INNER; ++y) {
             Arithmetic<Number>::gather(half[y]);
-            for (int x = 0; x < INNER; ++x) {
+            UNROLLED for (int x = 0; x < INNER; ++x) {
                 Vector made = half[y][x] + more;
                 if (other) made += load(other[y * INNER + x] + k);
                 if (cut) made = made < zero ? zero : made;
@@ -179,14 +184,11 @@ void multiply(const Number* rows, int64_t row, const Number* weights, int64_t de
             next += LINE;
         }
         decltype(Arithmetic<Number>::take(weights)) weight[COLUMNS];
-#pragma GCC unroll 4
-        for (int c = 0; c < COLUMNS; ++c)
+        UNROLLED for (int c = 0; c < COLUMNS; ++c)
             weight[c] = Arithmetic<Number>::take(weights + c * LANES * TOGETHER);
-#pragma GCC unroll 6
-        for (int r = 0; r < ROWS; ++r) {
+        UNROLLED for (int r = 0; r < ROWS; ++r) {
             const auto pixel = Arithmetic<Number>::repeat(rows + r * row + d);
-#pragma GCC unroll 4
-            for (int c = 0; c < COLUMNS; ++c)
+            UNROLLED for (int c = 0; c < COLUMNS; ++c)
                 sum[r][c] = Arithmetic<Number>::add(sum[r][c], pixel, weight[c]);
         }
     }
