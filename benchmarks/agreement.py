@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,7 @@ from tlfeatures.extraction import RunOptions, open_engine
 from tlfeatures.extraction._kernels import WINOGRAD, make_ready
 from tlfeatures.extraction._machine import BF16_VECTORS, cpu_flags
 from tlfeatures.extraction._settings import single_threaded
+from tlfeatures.extraction._winograd import WinogradConv2d
 from tlfeatures.pictures import decode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,7 +57,8 @@ ON_DEVICE = {  # decode gpu in float32, as far as it can be had without one
     "decode gpu: its resize": nullcontext,
     "decode gpu: its resize, chroma as by nvJPEG": replicated_chroma,
 }
-OWN = {"float32, own convolutions": "float32", "bf16, own convolutions": "bf16"}
+OWN_BF16 = "bf16, own convolutions"
+OWN = {"float32, own convolutions": "float32", OWN_BF16: "bf16"}
 C = 10.0
 COLOURS = [
     (0, 0, 0), (255, 255, 255), (128, 128, 128), (200, 200, 200), (240, 240, 240), (30, 120, 220),
@@ -78,22 +80,37 @@ class Row:
     reference: float
 
 
-def least_of_colours(weights: Path, cache: Path) -> dict[str, float]:
-    """Least cosine of pictures of one colour each in bf16, the hardest there are, by network."""
+def least_of_colours(args: argparse.Namespace, cache: Path) -> dict[str, float]:
+    """Least cosine of pictures of one colour each, the hardest there are; by network and way."""
     found = {}
-    for stem, (network, preprocess, side) in NETWORKS.items():
-        words = {"weights": str(weights / f"{stem}.safetensors"), "preprocess": preprocess}
+    for request in requests_of(args):
+        side = request.input_size
+        assert side is not None
         pictures = Pictures([Image.new("RGB", (side, side), colour) for colour in COLOURS])
-        codes = CNNCodes(network, input_size=side, cache=cache / "colours", **words, **WAYS["bf16"])
-        request = BackboneRequest(network, input_size=side, **words)
         backbone = load_backbone(request)
         squares = [backbone.preprocessing.prepare(picture)[None] for picture in pictures]
         wanted = np.concatenate([backbone.codes(square)[0] for square in squares])
-        found[network] = float(cosines(codes.transform(pictures), wanted).min())
-        if share_3x3_of(network) and can_own("bf16"):
-            own = own_codes(list(pictures), request, "bf16")
-            found[f"{network} by our own convolutions"] = float(cosines(own, wanted).min())
+        for way in ("bf16", OWN_BF16):
+            codes = (
+                codes_by(way, pictures, request, cache / "colours") if way in args.ways else None
+            )
+            if codes is not None:
+                found[f"{request.backbone}, {way}"] = float(cosines(codes, wanted).min())
     return found
+
+
+def requests_of(args: argparse.Namespace) -> list[BackboneRequest]:
+    """The networks asked for, with their weights and the preprocessing that belongs to these."""
+    return [
+        BackboneRequest(
+            network,
+            weights=str(args.weights / f"{stem}.safetensors"),
+            preprocess=preprocess,
+            input_size=side,
+        )
+        for stem, (network, preprocess, side) in NETWORKS.items()
+        if network in args.networks
+    ]
 
 
 def cosines(found: Any, wanted: Any) -> Any:
@@ -111,24 +128,30 @@ def plain_codes(pictures: Pictures, request: BackboneRequest) -> Any:
     )
 
 
-def can_own(precision: str) -> bool:
-    """Whether this processor multiplies in it by vectors."""
-    return precision == "float32" or BF16_VECTORS in cpu_flags()
+def can_own(network: str, precision: str) -> bool:
+    """Whether it has such convolutions, and this processor and its compiler can do them."""
+    if not share_3x3_of(network, is_wide=precision == "bf16"):
+        return False
+    if precision == "bf16" and BF16_VECTORS not in cpu_flags():
+        return False
+    try:
+        make_ready(WINOGRAD[precision])
+    except (RuntimeError, OSError) as error:
+        print(f"without our own convolutions in {precision}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
-def own_codes(pictures: Sequence[Any], request: BackboneRequest, precision: str) -> Any:
-    """Codes (n, d), float32, with 3 x 3 convolutions by Winograd's method, of files or pictures."""
-    make_ready(WINOGRAD[precision])
+def own_codes(pictures: Pictures, request: BackboneRequest, precision: str) -> Any:
+    """Codes (n, d), float32, with 3 x 3 convolutions by Winograd's method."""
     with single_threaded():
         run = RunOptions(device="cpu", precision=precision)
         engine = open_engine(request, run, with_kernels=True)
-        size = engine.batch_size
-
-        def prepare(each: Any) -> Any:
-            return engine.prepare(each if isinstance(each, Image.Image) else decode(each))
-
-        batches = (pictures[start : start + size] for start in range(0, len(pictures), size))
-        codes = [engine.codes(np.stack([prepare(each) for each in some])) for some in batches]
+        if not any(isinstance(each, WinogradConv2d) for each in engine.backbone.cut.modules()):
+            raise RuntimeError(f"{request.backbone} runs without our own convolutions")
+        size, prepare, each = engine.batch_size, engine.prepare, list(pictures)
+        batches = (each[start : start + size] for start in range(0, len(each), size))
+        codes = [engine.codes(np.stack([prepare(decode(one)) for one in some])) for some in batches]
     return np.concatenate([layers[0] for layers in codes])
 
 
@@ -199,15 +222,11 @@ def compare_ways(
 ) -> Iterator[Row]:
     """The ways asked for, with each network."""
     labels = np.asarray(pictures.labels)
-    for stem, (network, preprocess, side) in NETWORKS.items():
-        if network not in args.networks:
-            continue
-        words = {"weights": str(args.weights / f"{stem}.safetensors"), "preprocess": preprocess}
-        request = BackboneRequest(network, input_size=side, **words)
+    for request in requests_of(args):
         wanted = refer(plain_codes(pictures, request), labels, n_splits)
         for way in args.ways:
             if (found := codes_by(way, pictures, request, cache / f"{data}-{way}")) is not None:
-                yield compare(found, wanted, data=data, network=network, way=way)
+                yield compare(found, wanted, data=data, network=request.backbone, way=way)
 
 
 def codes_by(way: str, pictures: Pictures, request: BackboneRequest, cache: Path) -> Any:
@@ -216,9 +235,8 @@ def codes_by(way: str, pictures: Pictures, request: BackboneRequest, cache: Path
         with ON_DEVICE[way]():
             return device_codes(pictures, request)
     if way in OWN:
-        if not share_3x3_of(request.backbone) or not can_own(OWN[way]):
-            return None
-        return own_codes(pictures.paths, request, OWN[way])
+        is_possible = can_own(request.backbone, OWN[way])
+        return own_codes(pictures, request, OWN[way]) if is_possible else None
     # A cache a way: compiled or not share a key, and stored rows would be served.
     words = {"weights": request.weights, "preprocess": request.preprocess}
     codes = CNNCodes(
@@ -273,9 +291,15 @@ def is_only_asked_for(row: Row) -> bool:
 
 def write(rows: list[Row], colours: dict[str, float], out: Path) -> None:
     """The page, with the bars."""
-    of_colours = ", ".join(f"{network} {least:.5f}" for network, least in colours.items())
+    of_colours = "; ".join(f"{what} {least:.5f}" for what, least in colours.items())
     ways = [row for row in rows if row.way in {**WAYS, **OWN}]
     coarse = [row.least_cosine for row in ways if is_only_asked_for(row)]
+    apart = (
+        " (bf16 for networks with depthwise convolutions, for which precision auto is float32, is "
+        f"not among them: {min(coarse):.6f})"
+        if coarse
+        else ""
+    )
     least = min((row.least_cosine for row in ways if not is_only_asked_for(row)), default=1.0)
     most = max((abs(row.accuracy - row.reference) for row in ways), default=0.0)
     out.write_text(
@@ -285,11 +309,10 @@ def write(rows: list[Row], colours: dict[str, float], out: Path) -> None:
         "ImageNet weights.\n"
         f"- Accuracy: linear SVM (C = {C:g}) on L2-normalised codes; caltech101 the mean of 5 "
         "splits, hymenoptera (train and val pooled) of 10, half of each class for training.\n"
-        f"- Bars: cosine >= 0.9995, found {least:.6f}: {'yes' if least >= 0.9995 else 'no'} (bf16 "
-        "for networks with depthwise convolutions, for which precision auto is float32, is not "
-        f"among them: {min(coarse, default=1.0):.6f}); "
-        f"accuracy within 0.5 points, found {100 * most:.2f}: {'yes' if most <= 0.005 else 'no'}."
-        f"\n- Least cosine of {len(COLOURS)} pictures of one colour each in bf16: {of_colours}."
+        f"- Bars: cosine >= 0.9995, found {least:.6f}: {'yes' if least >= 0.9995 else 'no'}{apart}"
+        f"; accuracy within 0.5 points, found {100 * most:.2f}: "
+        f"{'yes' if most <= 0.005 else 'no'}."
+        f"\n- Least cosine of {len(COLOURS)} pictures of one colour each: {of_colours}."
         "\n\n" + as_markdown(rows) + "\n",
         encoding="utf-8",
     )
@@ -313,7 +336,7 @@ def main() -> None:
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as scratch:
         cache = Path(scratch)
-        colours = least_of_colours(args.weights, cache)
+        colours = least_of_colours(args, cache)
         for tables in (
             compare_reduced(ants_and_bees, args.weights, cache),
             compare_ways(ants_and_bees, "hymenoptera", 10, args, cache),

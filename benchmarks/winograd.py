@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import statistics
 import sys
 import tempfile
@@ -131,20 +132,20 @@ def as_markdown(rows: list[Row]) -> str:
     return "\n".join(lines)
 
 
-def describe_onednn() -> str:
-    """A line where oneDNN is kept from some of the processor's operations."""
+def command_line() -> str:
+    """What was asked for, and the operations that oneDNN is held to, if it is."""
     most = os.environ.get("ONEDNN_MAX_CPU_ISA")
-    return f"- oneDNN held to {most}\n" if most else ""
+    held = f"ONEDNN_MAX_CPU_ISA={most} " if most else ""
+    return f"{held}python benchmarks/winograd.py {shlex.join(sys.argv[1:])}".strip()
 
 
 def write(rows: list[Row], build_s: float, given: argparse.Namespace) -> None:
     """The page."""
     given.out.write_text(
         f"# Convolutions of 3 x 3 by Winograd's method, {given.precision}\n\n"
-        f"`python benchmarks/winograd.py`: batches of 16 pictures of noise, {given.rounds} turns, "
+        f"`{command_line()}`: batches of 16 pictures of noise, {given.rounds} turns, "
         "medians; the network alone, one thread. Errors: of the codes, against float64.\n\n"
         f"{describe_run()}"
-        f"{describe_onednn()}"
         f"- Compiling took {build_s:.1f} s.\n\n"
         f"{as_markdown(rows)}\n",
         encoding="utf-8",

@@ -33,6 +33,7 @@ from tlfeatures.backbones._listing import EMBEDDED, TABLE
 from tlfeatures.backbones._torchvision import torchvision_names, weights_entry
 
 OUT = Path(tlfeatures.backbones.__file__).parent / TABLE
+WIDE = 64
 
 
 def main() -> None:
@@ -53,7 +54,7 @@ def facts(name: str) -> BackboneFacts:
         made.default_layer,
         made.dim,
         has_depthwise(network.module),
-        share_3x3(network),
+        *shares_3x3(network),
         tuple(entry_facts(entry) for entry in entries),
     )
 
@@ -64,17 +65,25 @@ def has_depthwise(network: nn.Module) -> bool:
     return any(1 < each.groups == each.in_channels for each in convs)
 
 
-def share_3x3(network: Network) -> float:
-    """Of the multiply-adds of convolutions and linear layers, those in dense 3 x 3, stride 1."""
-    products: Counter[bool] = Counter()
+def shares_3x3(network: Network) -> tuple[float, float]:
+    """Of the multiply-adds of convolutions and linear layers, those in dense 3 x 3, stride 1.
+
+    Returns
+    -------
+    tuple of float
+        Of all, and of those with 64 channels and 64 filters or more.
+    """
+    products: Counter[str] = Counter()
 
     def count(module: nn.Module, _: Any, made: torch.Tensor) -> None:
         if isinstance(module, nn.Conv2d):
             words = (module.kernel_size, module.stride, module.dilation, module.groups)
             is_3x3 = words == ((3, 3), (1, 1), (1, 1), 1) and module.in_channels > 3
-            products[is_3x3] += made.numel() * module.weight[0].numel()
+            is_wide = min(module.in_channels, module.out_channels) >= WIDE
+            kind = ("wide" if is_wide else "narrow") if is_3x3 else "other"
+            products[kind] += made.numel() * module.weight[0].numel()
         else:
-            products[False] += made.numel() * module.in_features  # type: ignore[operator]
+            products["other"] += made.numel() * module.in_features  # type: ignore[operator]
 
     example = network.example().to("meta")
     for module in network.module.to("meta").modules():
@@ -82,7 +91,8 @@ def share_3x3(network: Network) -> float:
             module.register_forward_hook(count)
     with torch.no_grad():
         network.module(example)
-    return round(products[True] / products.total(), 3)
+    counts = products["wide"] + products["narrow"], products["wide"]
+    return tuple(round(each / products.total(), 3) for each in counts)  # type: ignore[return-value]
 
 
 def entry_facts(entry: Any) -> WeightsFacts:
@@ -123,7 +133,7 @@ def embedded_facts() -> BackboneFacts:
         made.default_layer,
         made.dim,
         has_depthwise(network.module),
-        share_3x3(network),
+        *shares_3x3(network),
         (entry,),
     )
 

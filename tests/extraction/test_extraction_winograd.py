@@ -8,6 +8,7 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from tlfeatures.extraction import (
     _kernels,
     _machine,
     _open,
+    _plan,
     open_engine,
 )
 from tlfeatures.extraction._engine import Means, TorchEngine, close_networks
@@ -32,6 +34,7 @@ from tlfeatures.extraction._kernels import are_for_here
 from tlfeatures.extraction._machine import BF16_VECTORS, cpu_flags
 from tlfeatures.extraction._map import end_workers
 from tlfeatures.extraction._open import KERNELS_S, EngineMaker, plan_and_compile
+from tlfeatures.extraction._plan import plan_run
 from tlfeatures.extraction._settings import computing
 from tlfeatures.extraction._winograd import Kernels, WinogradConv2d, load_kernels, saved, suits
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
@@ -43,10 +46,14 @@ needs_compiler = pytest.mark.skipif(
 needs_bf16 = pytest.mark.skipif(
     BF16_VECTORS not in cpu_flags(), reason="this processor has no AVX-512 BF16"
 )
-TARGETS = [_kernels.TARGET, ("-mavx2", "-mfma")]
 OWN = _kernels.WINOGRAD["float32"]
 HALF_TOO = ["float32", pytest.param("bf16", marks=needs_bf16)]
 DIFFER = {torch.float32: 3e-6, torch.bfloat16: 3e-2}
+BUILDS = [
+    pytest.param(_kernels.TARGET, "float32", id="native"),
+    pytest.param(("-mavx2", "-mfma"), "float32", id="avx2"),
+    pytest.param(_kernels.TARGET, "bf16", marks=needs_bf16, id="bf16"),
+]
 SHAPE = (2, 64, 14, 14)
 RUN = RunOptions(device="cpu", precision="float32")
 SPECS = [CodeSpec("vgg16", "0" * 64, "classifier.5", "avg", 4096, {"side": 4})]
@@ -97,14 +104,34 @@ def differ(found: torch.Tensor, wanted: torch.Tensor) -> float:
 
 
 @needs_compiler
-@pytest.mark.parametrize("target", TARGETS, ids=" ".join)
+@pytest.mark.parametrize(("target", "precision"), BUILDS)
 def test_every_width_of_vectors_says_what_float64_says(
-    target: Sequence[str], tmp_path: Path
+    target: Sequence[str], precision: str, tmp_path: Path
 ) -> None:
-    built = build_for(target, tmp_path)
+    built = build_for(target, tmp_path, precision)
     for channels, filters, height, width in ((64, 48, 13, 18), (32, 96, 4, 7), (272, 64, 25, 26)):
         conv, batch = convolution(channels, filters), maps(3, channels, height, width)
-        assert differ(WinogradConv2d(conv, NONE, built)(batch), exact(conv, batch)) < 3e-6
+        found = WinogradConv2d(conv, NONE, built)(batch)
+        assert differ(found, exact(conv, batch)) < DIFFER[built.dtype]
+
+
+@needs_compiler
+def test_half_precision_is_compiled_on_any_processor_with_a_compiler_that_knows_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_kernels, "TARGET", ("-march=cooperlake",))
+    _kernels.build(_kernels.WINOGRAD["bf16"], tmp_path / "kernels.so")
+    assert (tmp_path / "kernels.so").stat().st_size > 0
+    monkeypatch.setattr(_kernels, "TARGET", ("-mavx2", "-mfma"))
+    with pytest.raises(RuntimeError, match="this compiler knows no AVX-512 BF16"):
+        _kernels.build(_kernels.WINOGRAD["bf16"], tmp_path / "kernels.so")
+
+
+@needs_compiler
+def test_operations_for_another_precision_are_refused(tmp_path: Path) -> None:
+    _kernels.build(OWN, tmp_path / "kernels.so")
+    with pytest.raises(OSError, match="is not for bf16"):
+        load_kernels(tmp_path / "kernels.so", "bf16")
 
 
 @needs_compiler
@@ -240,14 +267,13 @@ def test_only_convolutions_that_become_faster_are_taken(
     words: dict[str, Any], shape: tuple[int, ...], expected: bool
 ) -> None:
     given = {"in_channels": 64, "out_channels": 64, "kernel_size": 3, "padding": 1, **words}
-    found = suits(nn.Conv2d(**given), shape, Kernels(None, 16))
+    found = suits(nn.Conv2d(**given), shape, Kernels(None, 16, torch.float32))
     assert found is expected
 
 
-@pytest.mark.parametrize(("channels", "side"), [(32, 16), (64, 13)])
-def test_half_precision_asks_for_more(channels: int, side: int) -> None:
-    conv, shape = convolution(channels, 64), (1, channels, side, side)
-    assert suits(conv, shape, Kernels(None, 16))
+def test_half_precision_asks_for_more_channels() -> None:
+    conv, shape = convolution(32, 64), (1, 32, 16, 16)
+    assert suits(conv, shape, Kernels(None, 16, torch.float32))
     assert not suits(conv, shape, Kernels(None, 16, torch.bfloat16))
 
 
@@ -316,6 +342,16 @@ def test_half_precision_takes_them_where_vectors_alone_multiply_it(
     assert not _kernels.winograd_pays("fp16")
 
 
+def test_half_precision_needs_wide_convolutions_to_pay(
+    tmp_path: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_machine, "cpu_flags", lambda: {"avx2", "fma", "avx512_bf16"})
+    maker = maker_of(tmp_path, "bf16")
+    narrow = replace(maker, request=BackboneRequest("densenet121"))  # 32 filters each
+    assert plan_run(100_000, narrow.request, narrow.run).kernels_save_s == 0.0
+    assert plan_run(100_000, maker.request, maker.run).kernels_save_s > KERNELS_S
+
+
 @needs_compiler
 def test_a_network_that_would_say_something_else_runs_without_them(
     own_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -336,9 +372,9 @@ class Shared(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.conv = nn.Conv2d(3, 32, 1), nn.Conv2d(32, 32, 3, padding=1)
-        self.place = nn.Conv2d(32, 32, 3, padding=1)
-        self.map = nn.Parameter(torch.randn(1, 32, 12, 12))
+        self.first, self.conv = nn.Conv2d(3, 64, 1), nn.Conv2d(64, 64, 3, padding=1)
+        self.place = nn.Conv2d(64, 64, 3, padding=1)
+        self.map = nn.Parameter(torch.randn(1, 64, 12, 12))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         made: torch.Tensor = self.conv(self.first(x)) + self.place(self.map)
@@ -351,9 +387,11 @@ def test_what_is_the_same_for_all_pictures_is_not_written_over(kernels: Kernels)
     traced = fx.symbolic_trace(Shared().requires_grad_(False).eval())
     batch = maps(3, 3, 12, 12)
     for own in (None, kernels):
-        fused = fuse(traced, torch.float32, batch[:1], 3, None, own)
+        fused = fuse(traced, kernels.dtype, batch[:1], 3, None, own)
+        kinds = [type(each) for each in fused.modules()]
+        assert kinds.count(WinogradConv2d) == (0 if own is None else 2)
         with computing("cpu", "float32"):
-            assert differ(fused(batch), traced(batch)) < 1e-5
+            assert differ(fused(batch), traced(batch)) < DIFFER[kernels.dtype]
 
 
 @needs_compiler
@@ -453,11 +491,32 @@ def test_other_systems_and_processors_do_without(
 def test_on_a_cluster_workers_take_their_own_and_nothing_is_compiled_here(
     tmp_path: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_open, "cluster_size", lambda: 2)
-    plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
-    assert plan.chosen[-1].endswith("where a worker has them compiled")
-    assert plan.make_engine == replace(maker_of(tmp_path), with_kernels=True)
+    for module in (_open, _plan):
+        monkeypatch.setattr(module, "cluster_size", lambda: 2)
+    for precision in ("float32", "bf16"):  # whatever this processor is
+        maker = maker_of(tmp_path, precision)
+        plan = plan_and_compile(2000, SPECS, maker)
+        assert plan.chosen[-1].endswith("where a worker has them compiled")
+        assert plan.make_engine is not None
+        assert plan.make_engine == replace(maker, with_kernels=True)
     assert not own_folder.exists()
+
+
+@pytest.mark.parametrize("pays", [True, False])
+def test_a_worker_takes_them_where_its_own_processor_gains(
+    pays: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+
+    def engine(*_: Any, with_kernels: bool, **__: Any) -> Any:
+        asked.append(with_kernels)
+        return SimpleNamespace(specs=SPECS)
+
+    monkeypatch.setattr(_open, "winograd_pays", lambda precision: pays)
+    monkeypatch.setattr(_open, "open_engine", engine)
+    maker = replace(maker_of(tmp_path, "bf16"), names={SPECS[0]: None}, with_kernels=True)
+    maker(SPECS)
+    assert asked == [pays]
 
 
 def test_without_a_folder_of_the_users_nothing_is_compiled(

@@ -74,6 +74,8 @@ class BackboneFacts:
         Whether it has depthwise convolutions, whose codes bf16 changes more than promised.
     share_3x3 : float
         Of its multiply-adds, in 0..1, those in convolutions of 3 x 3 that look at each place.
+    share_3x3_wide : float
+        The same of those with 64 channels and 64 filters or more.
     entries : tuple of WeightsFacts
         The default one first.
     """
@@ -83,6 +85,7 @@ class BackboneFacts:
     dim: int
     is_depthwise: bool
     share_3x3: float
+    share_3x3_wide: float
     entries: tuple[WeightsFacts, ...]
 
 
@@ -116,10 +119,19 @@ def gflop_of(backbone: Any) -> float | None:
     return None if facts is None else facts.entries[0].gflop
 
 
-def share_3x3_of(backbone: Any) -> float:
-    """Of the multiply-adds of a known network those in dense convolutions of 3 x 3, stride 1."""
+def share_3x3_of(backbone: Any, *, is_wide: bool = False) -> float:
+    """Of the multiply-adds of a known network those in dense convolutions of 3 x 3, stride 1.
+
+    Parameters
+    ----------
+    backbone : str, nn.Module or callable
+    is_wide : bool, default=False
+        Only those with 64 channels and 64 filters or more.
+    """
     facts = _facts_of(backbone)
-    return 0.0 if facts is None else facts.share_3x3
+    if facts is None:
+        return 0.0
+    return facts.share_3x3_wide if is_wide else facts.share_3x3
 
 
 def licence_note(backbone: Any, weights: str | None) -> str | None:

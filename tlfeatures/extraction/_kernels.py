@@ -51,12 +51,13 @@ class Library:
 HERE = Path(__file__).parent
 
 
-def _winograd(number: str) -> Library:
+def _winograd(*flags: str) -> Library:
     return Library(
         HERE / "_winograd.cpp",
-        ("-ffp-contract=fast", f"-DNUMBER={number}"),
+        ("-ffp-contract=fast", *flags),
         {
             "winograd_lanes": (NUMBER, ()),
+            "winograd_number_bytes": (NUMBER, ()),
             "winograd_together": (NUMBER, ()),
             "winograd_columns": (NUMBER, (NUMBER,)),
             "winograd_scratch": (NUMBER, (NUMBER,) * 3),
@@ -65,7 +66,7 @@ def _winograd(number: str) -> Library:
     )
 
 
-WINOGRAD = {"float32": _winograd("float"), "bf16": _winograd("BFloat16")}  # by precision
+WINOGRAD = {"float32": _winograd(), "bf16": _winograd("-DBF16")}  # by precision
 RESIZING = Library(
     HERE / "_resize.cpp",
     ("-ffp-contract=off", "-fno-fast-math"),  # whatever CXX says; weights are rounded as Pillow's
@@ -78,13 +79,17 @@ _loaded: dict[Path, Any] = {}
 
 
 def are_for_here() -> bool:
-    """Whether this is a system and a processor that they were measured to be faster on."""
+    """Whether this is a system and a kind of processor that they are made for."""
     is_known = (platform.system(), platform.machine()) == ("Linux", "x86_64")
     return is_known and cpu_flags() >= NEEDED
 
 
 def winograd_pays(precision: str) -> bool:
-    """Whether convolutions of our own are faster in it; AMX multiplies faster than they save."""
+    """Whether convolutions of our own save time on this processor.
+
+    In bf16 that is reckoned for AVX-512 BF16: a quarter of the products, which take half of
+    float32's time there. AMX multiplies faster than they save.
+    """
     return precision == "float32" or (precision == "bf16" and has_bf16_vectors_alone())
 
 

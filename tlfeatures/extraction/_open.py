@@ -20,6 +20,7 @@ from tlfeatures.extraction._kernels import (
     are_for_here,
     find_kept,
     make_ready,
+    winograd_pays,
 )
 from tlfeatures.extraction._map import cluster_size
 from tlfeatures.extraction._options import RunOptions, settle
@@ -80,7 +81,8 @@ class EngineMaker:
             tensors=self.tensors,
             is_compiled=self.is_compiled,
             may_compile=self.may_compile,
-            with_kernels=self.with_kernels,
+            # A worker's processor may be another than the one that the plan was made on.
+            with_kernels=self.with_kernels and winograd_pays(self.run.precision),
             with_resizing=self.with_resizing,
         )
         for found, wanted in zip(engine.specs, specs, strict=True):
@@ -137,12 +139,17 @@ def open_engine(
         run.decode,
         compiled_in=run.cache_dir if is_compiled else None,
         may_compile=may_compile,
-        kernels=find_kept(WINOGRAD[run.precision]) if with_kernels else None,
+        kernels=_kept_kernels(run.precision) if with_kernels else None,
     )
     engine = open_torch_engine(request, layers, means, tensors)
     if with_resizing is not None:
         engine.resizer = kept_resizer() if with_resizing else None
     return engine
+
+
+def _kept_kernels(precision: str) -> Path | None:
+    library = WINOGRAD.get(precision)
+    return None if library is None else find_kept(library)
 
 
 def absolute(request: BackboneRequest) -> BackboneRequest:

@@ -29,7 +29,7 @@ GFLOP_PER_S = {"float32": 200.0, "bf16": 400.0, "gpu": 3e4}  # of one core with 
 USUAL_GFLOP = 4.0
 COMPILE_S = 60.0  # on a GPU
 KERNELS_S = 2.0  # to compile our own operations
-KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.6 to 2.4; in bf16 it is reckoned
+KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.6 to 2.8 in float32; in bf16 it is reckoned
 # To compile our own resizing, and what it saves of DECODE_S: reckoned for the core that DECODE_S is
 # of; measured on a slower one: 1.0 and 0.0017.
 RESIZING_S, RESIZING_SAVES_S = 0.6, 0.001
@@ -135,9 +135,10 @@ def make_plan(
     is_compiled, reason = weigh_compiling(
         compile, seconds, device, is_fused=is_fused, decoding=decoding
     )
-    # They are for processes of one thread.
-    is_for_kernels = plan.is_mapped and winograd_pays(precision) and compile == "auto"
-    share = share_3x3_of(backbone) if is_for_kernels else 0.0
+    # They are for processes of one thread; on a cluster workers know their own processors.
+    may_pay = cluster_size() > 0 or winograd_pays(precision)
+    is_for_kernels = plan.is_mapped and may_pay and compile == "auto"
+    share = share_3x3_of(backbone, is_wide=precision == "bf16") if is_for_kernels else 0.0
     saved = seconds * share * (1 - 1 / KERNELS_GAIN)
     chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)
     plan = replace(plan, is_compiled=is_compiled, kernels_save_s=saved, chosen=chosen)

@@ -1,15 +1,18 @@
 // Convolutions of 3 x 3 by Winograd's method, F(4 x 4, 3 x 3) of Lavin and Gray (2016,
 // arXiv:1509.09308), for one thread: a quarter of the multiplications.
 //
-// Pictures are channels last, numbers NUMBER: float, or BFloat16 on processors that multiply it.
+// Pictures are channels last, in float, or with -DBF16 in bfloat16, for processors with AVX-512 BF16.
 // Tiles of 6 x 6 pixels, 4 apart, are spread (B' d B), multiplied with the spread weights, place by
-// place, as 36 products of matrices, and gathered (A' m A) to 4 x 4 pixels, all but the factors in
-// float. Tiles go through in blocks that stay in the processor's cache.
+// place, as 36 products of matrices, and gathered (A' m A) to 4 x 4 pixels. Sums are in float.
+// Tiles go through in blocks that stay in the processor's cache.
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#if defined(__AVX512BF16__)
+#if defined(BF16)
+#if !defined(__AVX512BF16__)
+#error "this compiler knows no AVX-512 BF16 on this processor"
+#endif
 #include <immintrin.h>
 #endif
 
@@ -67,7 +70,7 @@ struct Arithmetic<float> {
     }
 };
 
-#if defined(__AVX512BF16__)
+#if defined(BF16)
 struct BFloat16 {
     uint16_t bits;
 };
@@ -82,9 +85,9 @@ inline void store(BFloat16* to, Vector numbers) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), bits);
 }
 
-// Interpolation at 0, +-1, 1/2, -2 and infinity (Barabasz et al. 2018, arXiv:1803.10986): where a
-// picture is flat one place alone is not 0. Among many, a filter's rounded weights would be off for
-// all pixels of an area alike.
+// Interpolation at 0, +-1, 1/2, -2 and infinity; of such points these round least (as Barabasz et
+// al. 2018, arXiv:1803.10986, choose theirs). Since 1 is among them, where a picture is flat all
+// places but one are 0, and one rounding of a weight remains; several would add up, enlarged by A'.
 template <>
 struct Arithmetic<BFloat16> {
     static constexpr int TOGETHER = 2;
@@ -117,11 +120,13 @@ struct Arithmetic<BFloat16> {
         m[3] = difference + 0.125f * m[3] - 8.0f * m[4] + m[5];
     }
 };
+using Number = BFloat16;
+#else
+using Number = float;
 #endif
 
-using Number = NUMBER;
 constexpr int TOGETHER = Arithmetic<Number>::TOGETHER;
-constexpr int DEPTH = 128 * TOGETHER;  // of channels, so that weights stay in the nearest cache
+constexpr int DEPTH = 128 * TOGETHER;  // of channels, so that 32 KiB of weights stay in reach
 
 // One tile, `stride` numbers from place to place.
 void spread_tile(const Number* const at[PLACES], int64_t channels, Number* to, int64_t stride) {
@@ -203,7 +208,7 @@ void multiply_all(const Number* rows, int64_t n_rows, int64_t channels, const Nu
     for (int64_t k = 0; k < filters; k += width, weights += channels * width)
         for (int64_t c = 0; c < channels; c += DEPTH) {
             const int64_t depth = channels - c < DEPTH ? channels - c : DEPTH;
-            // The weights of the next round, as many and right behind, by shares.
+            // What follows these weights is next; each call sends for its share of as many lines.
             const auto next = reinterpret_cast<const char*>(weights + (c + depth) * width);
             const int64_t n_lines = depth * width * int64_t(sizeof(Number)) / LINE;
             const int64_t share = (n_lines * ROWS + n_rows - 1) / n_rows;
@@ -254,6 +259,9 @@ extern "C" {
 
 // Numbers that a vector holds; channels and filters must be multiples of it.
 int64_t winograd_lanes() { return LANES; }
+
+// Bytes of a number in pictures and weights.
+int64_t winograd_number_bytes() { return sizeof(Number); }
 
 // Rows of weights that lie side by side.
 int64_t winograd_together() { return TOGETHER; }

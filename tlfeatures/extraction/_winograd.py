@@ -18,11 +18,10 @@ POINTS = {  # and infinity
     torch.float32: (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5)),
     torch.bfloat16: (0.0, 1.0, -1.0, 0.5, -2.0),
 }
-# Below so many channels spreading and gathering use up nearly all that is saved; and the least of
-# direct multiplications by those that are left, 4.0 where sides are fours. In bfloat16, whose
-# products take half the time, reckoned.
+# Below, spreading and gathering use up nearly all that is saved; bfloat16's products take half the
+# time, so that is reckoned. 64 is also where `share_3x3_of` calls them wide.
 LEAST_CHANNELS = {torch.float32: 32, torch.bfloat16: 64}
-LEAST_SAVED = {torch.float32: 2.0, torch.bfloat16: 3.0}
+LEAST_SAVED = 2.0  # direct multiplications by those that are left; 4.0 where sides are fours
 FEW, MANY = 48, 96  # tiles that stay in the second cache, of narrow layers and of wide ones
 WIDE = 256
 ACTIVATIONS = (NONE, RELU)  # that it takes along
@@ -43,7 +42,7 @@ class Kernels:
 
     functions: Any
     lanes: int
-    dtype: torch.dtype = torch.float32
+    dtype: torch.dtype
 
 
 def load_kernels(path: Path, precision: str) -> Kernels:
@@ -52,10 +51,12 @@ def load_kernels(path: Path, precision: str) -> Kernels:
     Raises
     ------
     OSError
-        If it cannot be loaded.
+        If it cannot be loaded, or is for another precision.
     """
-    functions = load(WINOGRAD[precision], path)
-    return Kernels(functions, int(functions.winograd_lanes()), DTYPES[precision])
+    functions, dtype = load(WINOGRAD[precision], path), DTYPES[precision]
+    if functions.winograd_number_bytes() != dtype.itemsize:
+        raise OSError(f"{path} is not for {precision}")
+    return Kernels(functions, int(functions.winograd_lanes()), dtype)
 
 
 class WinogradConv2d(nn.Module):
@@ -128,7 +129,7 @@ def suits(conv: nn.Conv2d, shape: tuple[int, ...], kernels: Kernels) -> bool:
         and conv.padding in {(0, 0), (1, 1)}
         and min(conv.in_channels, conv.out_channels) >= LEAST_CHANNELS[kernels.dtype]
         and conv.in_channels % kernels.lanes == conv.out_channels % kernels.lanes == 0
-        and saved(shape[2] - lost, shape[3] - lost) >= LEAST_SAVED[kernels.dtype]
+        and saved(shape[2] - lost, shape[3] - lost) >= LEAST_SAVED
     )
 
 
