@@ -9,6 +9,7 @@ weights: cosine of the codes, agreement of the ten nearest neighbours, accuracy 
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -57,6 +58,7 @@ ON_DEVICE = {  # decode gpu in float32, as far as it can be had without one
     "decode gpu: its resize": nullcontext,
     "decode gpu: its resize, chroma as by nvJPEG": replicated_chroma,
 }
+REDUCED = "decode fast"
 OWN_BF16 = "bf16, own convolutions"
 OWN = {"float32, own convolutions": "float32", OWN_BF16: "bf16"}
 C = 10.0
@@ -82,19 +84,17 @@ class Row:
 
 def least_of_colours(args: argparse.Namespace, cache: Path) -> dict[str, float]:
     """Least cosine of pictures of one colour each, the hardest there are; by network and way."""
-    found = {}
-    for request in requests_of(args):
+    found: dict[str, float] = {}
+    asked = [way for way in ("bf16", OWN_BF16) if way in args.ways]
+    for request in requests_of(args) if asked else []:
         side = request.input_size
         assert side is not None
         pictures = Pictures([Image.new("RGB", (side, side), colour) for colour in COLOURS])
         backbone = load_backbone(request)
         squares = [backbone.preprocessing.prepare(picture)[None] for picture in pictures]
         wanted = np.concatenate([backbone.codes(square)[0] for square in squares])
-        for way in ("bf16", OWN_BF16):
-            codes = (
-                codes_by(way, pictures, request, cache / "colours") if way in args.ways else None
-            )
-            if codes is not None:
+        for way in asked:
+            if (codes := codes_by(way, pictures, request, cache / "colours")) is not None:
                 found[f"{request.backbone}, {way}"] = float(cosines(codes, wanted).min())
     return found
 
@@ -143,12 +143,13 @@ def can_own(network: str, precision: str) -> bool:
 
 
 def own_codes(pictures: Pictures, request: BackboneRequest, precision: str) -> Any:
-    """Codes (n, d), float32, with 3 x 3 convolutions by Winograd's method."""
+    """Codes (n, d), float32, with 3 x 3 convolutions by Winograd's method; None without any."""
     with single_threaded():
         run = RunOptions(device="cpu", precision=precision)
         engine = open_engine(request, run, with_kernels=True)
         if not any(isinstance(each, WinogradConv2d) for each in engine.backbone.cut.modules()):
-            raise RuntimeError(f"{request.backbone} runs without our own convolutions")
+            print(f"{request.backbone} runs without our own in {precision}", file=sys.stderr)
+            return None
         size, prepare, each = engine.batch_size, engine.prepare, list(pictures)
         batches = (each[start : start + size] for start in range(0, len(each), size))
         codes = [engine.codes(np.stack([prepare(decode(one)) for one in some])) for some in batches]
@@ -224,7 +225,7 @@ def compare_ways(
     labels = np.asarray(pictures.labels)
     for request in requests_of(args):
         wanted = refer(plain_codes(pictures, request), labels, n_splits)
-        for way in args.ways:
+        for way in (way for way in args.ways if way != REDUCED):
             if (found := codes_by(way, pictures, request, cache / f"{data}-{way}")) is not None:
                 yield compare(found, wanted, data=data, network=request.backbone, way=way)
 
@@ -245,11 +246,13 @@ def codes_by(way: str, pictures: Pictures, request: BackboneRequest, cache: Path
     return codes.transform(pictures)
 
 
-def compare_reduced(pictures: Pictures, weights: Path, cache: Path) -> Iterator[Row]:
+def compare_reduced(pictures: Pictures, args: argparse.Namespace, cache: Path) -> Iterator[Row]:
     """Reduced decoding of enlarged photographs, against exact decoding of the same files."""
+    if REDUCED not in args.ways or "resnet18" not in args.networks:
+        return
     large = enlarge(pictures, cache / "large")
     labels = np.asarray(large.labels)
-    words = {"weights": str(weights / "resnet18-imagenet-pqf.safetensors")}
+    words = {"weights": str(args.weights / "resnet18-imagenet-pqf.safetensors")}
     codes = {
         way: CNNCodes("resnet18", preprocess="imagenet", cache=cache, **words, **options).transform(
             large
@@ -257,7 +260,7 @@ def compare_reduced(pictures: Pictures, weights: Path, cache: Path) -> Iterator[
         for way, options in FAST.items()
     }
     data = f"hymenoptera enlarged to {LARGE_SIDE} px"
-    names = {"data": data, "network": "resnet18", "way": "decode fast"}
+    names = {"data": data, "network": "resnet18", "way": REDUCED}
     yield compare(codes["fast"], refer(codes["exact"], labels, 10), **names)
 
 
@@ -291,31 +294,45 @@ def is_only_asked_for(row: Row) -> bool:
 
 def write(rows: list[Row], colours: dict[str, float], out: Path) -> None:
     """The page, with the bars."""
-    of_colours = "; ".join(f"{what} {least:.5f}" for what, least in colours.items())
-    ways = [row for row in rows if row.way in {**WAYS, **OWN}]
-    coarse = [row.least_cosine for row in ways if is_only_asked_for(row)]
-    apart = (
-        " (bf16 for networks with depthwise convolutions, for which precision auto is float32, is "
-        f"not among them: {min(coarse):.6f})"
-        if coarse
-        else ""
-    )
-    least = min((row.least_cosine for row in ways if not is_only_asked_for(row)), default=1.0)
-    most = max((abs(row.accuracy - row.reference) for row in ways), default=0.0)
     out.write_text(
         "# What precision, compiling and decoding do to codes\n\n"
         f"{describe_run()}"
+        f"- `{shlex.join(['python', 'benchmarks/agreement.py', *sys.argv[1:]])}`\n"
         "- Reference: the plain network in float32, one picture at a time. Real photographs, real "
         "ImageNet weights.\n"
         f"- Accuracy: linear SVM (C = {C:g}) on L2-normalised codes; caltech101 the mean of 5 "
         "splits, hymenoptera (train and val pooled) of 10, half of each class for training.\n"
-        f"- Bars: cosine >= 0.9995, found {least:.6f}: {'yes' if least >= 0.9995 else 'no'}{apart}"
-        f"; accuracy within 0.5 points, found {100 * most:.2f}: "
-        f"{'yes' if most <= 0.005 else 'no'}."
-        f"\n- Least cosine of {len(COLOURS)} pictures of one colour each: {of_colours}."
-        "\n\n" + as_markdown(rows) + "\n",
+        f"{describe_bars(rows)}{describe_colours(colours)}\n{as_markdown(rows)}\n",
         encoding="utf-8",
     )
+
+
+def describe_bars(rows: list[Row]) -> str:
+    """The line of the bars; empty where nothing was measured that they are for."""
+    ways = [row for row in rows if row.way in {**WAYS, **OWN}]
+    chosen = [row.least_cosine for row in ways if not is_only_asked_for(row)]
+    coarse = [row.least_cosine for row in ways if is_only_asked_for(row)]
+    if not chosen:
+        return ""
+    least, most = min(chosen), max(abs(row.accuracy - row.reference) for row in ways)
+    apart = (
+        " (bf16 for networks with depthwise convolutions, for which precision auto is float32, "
+        f"is not among them: {min(coarse):.6f})"
+        if coarse
+        else ""
+    )
+    return (
+        f"- Bars: cosine >= 0.9995, found {least:.6f}: {'yes' if least >= 0.9995 else 'no'}"
+        f"{apart}; accuracy within 0.5 points, found {100 * most:.2f}: "
+        f"{'yes' if most <= 0.005 else 'no'}.\n"
+    )
+
+
+def describe_colours(colours: dict[str, float]) -> str:
+    """The line of pictures of one colour each; empty where none were measured."""
+    words = "; ".join(f"{what} {least:.5f}" for what, least in colours.items())
+    said = f"- Least cosine of {len(COLOURS)} pictures of one colour each: {words}.\n"
+    return said if colours else ""
 
 
 def main() -> None:
@@ -327,10 +344,14 @@ def main() -> None:
     )
     names = [network for network, _, _ in NETWORKS.values()]
     parser.add_argument("--networks", nargs="+", choices=names, default=names)
-    ways = [*WAYS, *OWN, *ON_DEVICE]
+    ways = [REDUCED, *WAYS, *OWN, *ON_DEVICE]
     parser.add_argument("--ways", nargs="+", choices=ways, default=ways)
-    parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results/agreement.md")
+    parser.add_argument("--out", type=Path, help="needed for some networks or ways alone")
     args = parser.parse_args()
+    if args.out is None:
+        if (args.networks, args.ways) != (names, ways):
+            parser.error("some networks or ways alone need --out; the whole table stays")
+        args.out = ROOT / "benchmarks/results/agreement.md"
     ants_and_bees = pooled(args.data / "hymenoptera")
     caltech = load_pictures(args.data / "caltech101")
     rows: list[Row] = []
@@ -338,7 +359,7 @@ def main() -> None:
         cache = Path(scratch)
         colours = least_of_colours(args, cache)
         for tables in (
-            compare_reduced(ants_and_bees, args.weights, cache),
+            compare_reduced(ants_and_bees, args, cache),
             compare_ways(ants_and_bees, "hymenoptera", 10, args, cache),
             compare_ways(caltech, "caltech101", 5, args, cache),
         ):

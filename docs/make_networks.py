@@ -31,9 +31,10 @@ from tlfeatures.backbones import (
 from tlfeatures.backbones._embedded import PREPROCESSING
 from tlfeatures.backbones._listing import EMBEDDED, TABLE
 from tlfeatures.backbones._torchvision import torchvision_names, weights_entry
+from tlfeatures.extraction._winograd import LEAST_CHANNELS
 
 OUT = Path(tlfeatures.backbones.__file__).parent / TABLE
-WIDE = 64
+WIDE = LEAST_CHANNELS[torch.bfloat16]
 
 
 def main() -> None:

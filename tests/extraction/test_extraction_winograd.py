@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -73,6 +73,18 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "user"
 
 
+@pytest.fixture
+def on_processor(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[set[str]], None]]:
+    """Pretends that the processor has just these operations."""
+
+    def pretend(flags: set[str]) -> None:
+        monkeypatch.setattr(_machine, "cpu_flags", lambda: flags)
+        _machine.has_bf16.cache_clear()
+
+    yield pretend
+    _machine.has_bf16.cache_clear()
+
+
 def build_for(target: Sequence[str], folder: Path, precision: str = "float32") -> Kernels:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_kernels, "TARGET", tuple(target))
@@ -120,7 +132,12 @@ def test_half_precision_is_compiled_on_any_processor_with_a_compiler_that_knows_
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_kernels, "TARGET", ("-march=cooperlake",))
-    _kernels.build(_kernels.WINOGRAD["bf16"], tmp_path / "kernels.so")
+    try:
+        _kernels.build(_kernels.WINOGRAD["bf16"], tmp_path / "kernels.so")
+    except RuntimeError as error:
+        if "march" in str(error):
+            pytest.skip(f"an old compiler: {error}")
+        raise
     assert (tmp_path / "kernels.so").stat().st_size > 0
     monkeypatch.setattr(_kernels, "TARGET", ("-mavx2", "-mfma"))
     with pytest.raises(RuntimeError, match="this compiler knows no AVX-512 BF16"):
@@ -328,10 +345,11 @@ def test_half_precision_takes_them_where_vectors_alone_multiply_it(
     are_taken: bool,
     tmp_path: Path,
     own_folder: Path,
+    on_processor: Callable[[set[str]], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made: list[Any] = []
-    monkeypatch.setattr(_machine, "cpu_flags", lambda: flags)
+    on_processor(flags)
     monkeypatch.setattr(_open, "make_ready", made.append)
     maker = maker_of(tmp_path, "bf16")
     plan = plan_and_compile(3000, SPECS, maker)
@@ -343,9 +361,9 @@ def test_half_precision_takes_them_where_vectors_alone_multiply_it(
 
 
 def test_half_precision_needs_wide_convolutions_to_pay(
-    tmp_path: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, own_folder: Path, on_processor: Callable[[set[str]], None]
 ) -> None:
-    monkeypatch.setattr(_machine, "cpu_flags", lambda: {"avx2", "fma", "avx512_bf16"})
+    on_processor({"avx2", "fma", "avx512_bf16"})
     maker = maker_of(tmp_path, "bf16")
     narrow = replace(maker, request=BackboneRequest("densenet121"))  # 32 filters each
     assert plan_run(100_000, narrow.request, narrow.run).kernels_save_s == 0.0
@@ -493,7 +511,8 @@ def test_on_a_cluster_workers_take_their_own_and_nothing_is_compiled_here(
 ) -> None:
     for module in (_open, _plan):
         monkeypatch.setattr(module, "cluster_size", lambda: 2)
-    for precision in ("float32", "bf16"):  # whatever this processor is
+    monkeypatch.setattr(_plan, "winograd_pays", lambda precision: False)  # here
+    for precision in ("float32", "bf16"):
         maker = maker_of(tmp_path, precision)
         plan = plan_and_compile(2000, SPECS, maker)
         assert plan.chosen[-1].endswith("where a worker has them compiled")
