@@ -57,7 +57,6 @@ def _winograd(*flags: str) -> Library:
         ("-ffp-contract=fast", *flags),
         {
             "winograd_lanes": (NUMBER, ()),
-            "winograd_number_bytes": (NUMBER, ()),
             "winograd_together": (NUMBER, ()),
             "winograd_columns": (NUMBER, (NUMBER,)),
             "winograd_scratch": (NUMBER, (NUMBER,) * 3),

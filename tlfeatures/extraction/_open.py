@@ -234,7 +234,7 @@ def _with_kernels(plan: Plan, maker: EngineMaker, kernels: Library) -> Plan:
     try:
         make_ready(kernels)
     except (RuntimeError, OSError) as error:
-        _log.warning("convolutions take two to three times as long as they could: %s", error)
+        _log.warning("convolutions take up to three times as long as they could: %s", error)
         return replace(plan, chosen=(*plan.chosen, f"convolutions not compiled: {error}"))
     seconds = plan.compile_s + time.perf_counter() - started
     said = "convolutions of 3 x 3 by Winograd's method, compiled for this processor"

@@ -260,10 +260,7 @@ extern "C" {
 // Numbers that a vector holds; channels and filters must be multiples of it.
 int64_t winograd_lanes() { return LANES; }
 
-// Bytes of a number in pictures and weights.
-int64_t winograd_number_bytes() { return sizeof(Number); }
-
-// Rows of weights that lie side by side.
+// Rows of weights that lie side by side: numbers that are as wide as a sum.
 int64_t winograd_together() { return TOGETHER; }
 
 // Vectors of filters that are computed together; weights are laid out by it, see below.

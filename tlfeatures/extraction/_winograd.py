@@ -54,7 +54,7 @@ def load_kernels(path: Path, precision: str) -> Kernels:
         If it cannot be loaded, or is for another precision.
     """
     functions, dtype = load(WINOGRAD[precision], path), DTYPES[precision]
-    if functions.winograd_number_bytes() != dtype.itemsize:
+    if functions.winograd_together() * dtype.itemsize != torch.float32.itemsize:
         raise OSError(f"{path} is not for {precision}")
     return Kernels(functions, int(functions.winograd_lanes()), dtype)
 
