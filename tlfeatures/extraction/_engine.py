@@ -28,7 +28,7 @@ from tlfeatures.backbones import (
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
-from tlfeatures.extraction._kernels import WINOGRAD
+from tlfeatures.extraction._kernels import SAME_BYTES, WINOGRAD, load, say_unusable
 from tlfeatures.extraction._plan import CPU_BATCH
 from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
 from tlfeatures.extraction._winograd import Kernels, load_kernels
@@ -67,6 +67,8 @@ class Means:
         False: only what is kept there is taken.
     kernels : Path or None
         Our own compiled convolutions, for a process of one thread.
+    same_bytes : Path or None
+        Our own compiled operations that give the same bytes; likewise.
     """
 
     device: str = "cpu"
@@ -76,6 +78,7 @@ class Means:
     compiled_in: Path | None = None
     may_compile: bool = True
     kernels: Path | None = None
+    same_bytes: Path | None = None
 
 
 class TorchEngine:
@@ -316,7 +319,9 @@ def _fused(
     if means.device == "cpu":
         known = preprocessing if isinstance(preprocessing, Preprocessing) else None
         size = means.batch_size or CPU_BATCH
-        made = fuse(cut, DTYPES[means.precision], batch, size, known, kernels)
+        made = fuse(
+            cut, DTYPES[means.precision], batch, size, known, kernels, _same_bytes_of(means)
+        )
     else:
         made = _exact_enough(fold_batch_norms(cut), means.precision)
     with computing(means.device, "float32"):
@@ -332,7 +337,16 @@ def _kernels_of(means: Means) -> Kernels | None:
     try:
         return load_kernels(means.kernels, means.precision)
     except OSError as error:
-        _log.warning("%s cannot be used (%s); delete it", means.kernels, error)
+        say_unusable(means.kernels, str(error))
+        return None
+
+
+def _same_bytes_of(means: Means) -> Any | None:
+    """Our own operations that give the same bytes."""
+    try:
+        return None if means.same_bytes is None else load(SAME_BYTES, means.same_bytes)
+    except OSError as error:
+        say_unusable(means.same_bytes, str(error))
         return None
 
 
@@ -429,6 +443,8 @@ def open_torch_engine(
         From the words or the weights; a device that is not there.
     """
     means = means or Means()
+    if torch.get_num_threads() > 1:  # torch's pooling takes all of them
+        means = replace(means, same_bytes=None)
     check_layers_of_entry(request, layers)
     with _opening:
         return _take_or_load(request, layers, means, tensors)
@@ -453,8 +469,9 @@ def _take_or_load(
         opened = _open[key]
     cut = (tuple(layers), request.pooling, means)
     if cut not in opened.engines:
-        if means.kernels is not None:  # the one that told the specs, before there was a plan
-            opened.engines.pop((*cut[:2], replace(means, kernels=None)), None)
+        # The one that told the specs, before there was a plan, and before that was compiled.
+        for each in (replace(means, kernels=None), replace(means, kernels=None, same_bytes=None)):
+            opened.engines.pop((*cut[:2], each), None)
         while len(opened.engines) >= KEPT_CUTS:  # each holds fused weights of its own
             opened.engines.pop(next(iter(opened.engines)))
         backbone = Backbone(opened.network, layers, request.pooling)

@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import hashlib
 import json
+import logging
 import os
 import platform
 import shlex
@@ -16,12 +17,14 @@ import shutil
 import subprocess
 import tempfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from tlfeatures.extraction._machine import cpu_flags, has_bf16_vectors_alone, processor_signs
 from tlfeatures.store import kernels_path, mark_compiled, user_cache_dir
 
+_log = logging.getLogger(__name__)
 COMPILERS = ("c++", "g++", "clang++")
 FLAGS = ("-std=c++17", "-O3", "-fPIC", "-shared")
 TARGET = ("-march=native",)
@@ -33,17 +36,17 @@ Signature = tuple[Any, tuple[Any, ...]]  # what a function gives and takes
 
 @dataclass(frozen=True)
 class Library:
-    """Operations of one kind: a C++ file with a C interface.
+    """Operations of one kind: C++ files with a C interface.
 
     Attributes
     ----------
-    source : Path
+    sources : tuple of Path
     flags : tuple of str
         For the compiler, beside those for all.
     functions : dict of str to Signature
     """
 
-    source: Path
+    sources: tuple[Path, ...]
     flags: tuple[str, ...]
     functions: dict[str, Signature]
 
@@ -53,7 +56,7 @@ HERE = Path(__file__).parent
 
 def _winograd(*flags: str) -> Library:
     return Library(
-        HERE / "_winograd.cpp",
+        (HERE / "_winograd.cpp",),
         ("-ffp-contract=fast", *flags),
         {
             "winograd_lanes": (NUMBER, ()),
@@ -66,10 +69,11 @@ def _winograd(*flags: str) -> Library:
 
 
 WINOGRAD = {"float32": _winograd(), "bf16": _winograd("-DBF16")}  # by precision
-RESIZING = Library(
-    HERE / "_resize.cpp",
+SAME_BYTES = Library(  # the same bytes as Pillow's and torch's
+    (HERE / "_resize.cpp", HERE / "_pool.cpp"),
     ("-ffp-contract=off", "-fno-fast-math"),  # whatever CXX says; weights are rounded as Pillow's
     {
+        "pool_positive": (None, (POINTER, POINTER, *(NUMBER,) * 5)),
         "resize_scratch": (NUMBER, (NUMBER,) * 7),
         "resize_rgb": (None, (POINTER, *(NUMBER,) * 9, POINTER, POINTER)),
     },
@@ -102,7 +106,8 @@ def own_path(library: Library) -> Path:
     """
     if not user_cache_dir().is_absolute():
         raise RuntimeError("the user has no cache folder; set HOME or XDG_CACHE_HOME")
-    words = [library.source.read_text(encoding="utf-8"), *_flags(library), *processor_signs()]
+    texts = [source.read_text(encoding="utf-8") for source in library.sources]
+    words = [*texts, *_flags(library), *processor_signs()]
     digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
     return kernels_path(user_cache_dir(), digest)
 
@@ -147,7 +152,7 @@ def build(library: Library, path: Path) -> None:
     OSError
         If the file cannot be written.
     """
-    command = [*_find_compiler(), *_flags(library), str(library.source), "-o"]
+    command = [*_find_compiler(), *_flags(library), *map(str, library.sources), "-o"]
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch:
         made = Path(scratch) / path.name
@@ -176,6 +181,12 @@ def load(library: Library, path: Path) -> Any:
         mark_compiled(path)
         _loaded[path] = functions
     return _loaded[path]
+
+
+@lru_cache(maxsize=64)
+def say_unusable(path: Path, reason: str) -> None:
+    """Warn of a file that `load` refuses; once in a process."""
+    _log.warning("%s cannot be used (%s); delete it", path, reason)
 
 
 def _run_compiler(command: list[str]) -> None:

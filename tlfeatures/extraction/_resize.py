@@ -8,7 +8,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +16,14 @@ import PIL
 from PIL import Image
 
 from tlfeatures.backbones import Preprocessing, is_thin
-from tlfeatures.extraction._kernels import NUMBER, POINTER, RESIZING, find_kept, load
+from tlfeatures.extraction._kernels import (
+    NUMBER,
+    POINTER,
+    SAME_BYTES,
+    find_kept,
+    load,
+    say_unusable,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -102,7 +108,7 @@ def suits(preprocessing: Mapping[str, Any]) -> bool:
 
 def kept_resizer() -> Resizer | None:
     """The one that is compiled for this user and processor, if Pillow gives the same bytes."""
-    path = find_kept(RESIZING) if PILLOW_HANDS_OUT else None
+    path = find_kept(SAME_BYTES) if PILLOW_HANDS_OUT else None
     return None if path is None else open_resizer(path)
 
 
@@ -110,20 +116,14 @@ def open_resizer(path: Path) -> Resizer | None:
     """The one in a file, if it can be used; else one line says why not, once."""
     if path not in _opened:
         try:
-            found = Resizer(load(RESIZING, path))
+            found = Resizer(load(SAME_BYTES, path))
         except OSError as error:  # a file in its place may be another one the next time
-            _say_unusable(path, str(error))
+            say_unusable(path, str(error))
             return None
         _opened[path] = found if _says_what_pillow_says(found) else None
         if _opened[path] is None:
             _log.warning("pictures are resized by Pillow: %s gives other pixels", path)
     return _opened[path]
-
-
-@lru_cache(maxsize=8)
-def _say_unusable(path: Path, reason: str) -> None:
-    """Once in a process."""
-    _log.warning("%s cannot be used (%s); delete it", path, reason)
 
 
 def _says_what_pillow_says(resizer: Resizer) -> bool:
