@@ -85,8 +85,8 @@ NOTES = """\
   all cores busy, and with one process alone, the other cores idle; what they take from each other,
   on the way to the memory or of the processor's power, counts there.
 - Single-threaded processes keep the memory of large blocks (glibc's mmap_max 0, trim_threshold
-  2 GB) and take batches of 16, as workers of tlfeatures do. Seconds of parts are means, as the rate
-  of a run is one.
+  2 GB) and take batches of 16, VGG16's in bf16 of 64, as workers of tlfeatures do. Seconds of parts
+  are means, as the rate of a run is one.
 - A worker's loop decodes a batch, then runs the engine on it, with no product around: alone (times
   cores), and in as many processes as cores at once.
 - The matrix product is oneDNN's, 1024 x 1024, a single-threaded process a core, its rate turned

@@ -146,7 +146,7 @@ def open_engine_of(given: Any) -> Any:
         make_ready(SAME_BYTES)
         if with_kernels:
             make_ready(WINOGRAD[given.precision])
-    run = RunOptions(device="cpu", precision=given.precision, batch_size=given.batch_size)
+    run = RunOptions(device="cpu", precision=given.precision)
     request = BackboneRequest(given.network, str(given.weights))
     return open_engine(request, run, with_kernels=with_kernels, with_resizing=True)
 

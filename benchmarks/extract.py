@@ -38,7 +38,7 @@ from _extract_report import CEILING_PARTS, IN_TURNS, Results, write_report
 from _machine import count_cores
 from _peers import make_environment
 
-from tlfeatures.extraction._plan import CPU_BATCH
+from tlfeatures.extraction._plan import at_once_of
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "extract"
@@ -183,7 +183,7 @@ def take_turn(bench: Bench, network: str, turn: int) -> None:
         bench.run(network, way, turn, contender, way, turn)
     if network == WHOLE and turn == 0 and not bench.given.no_whole:
         bench.run(network, "tutorials, all", turn, contender, "tutorials")
-    for name, arguments, processes in list_parts():
+    for name, arguments, processes in list_parts(network):
         bench.run(network, name, turn, part, arguments, processes)
 
 
@@ -192,7 +192,7 @@ def measure_in_turns(bench: Bench, network: str, turn: int) -> None:
     own = {**COMPILED, **KEEP_MEMORY}
     parts: dict[str, Part] = {
         name: ([command_of(bench, network, [*arguments, "--endless"])] * processes, own)
-        for name, arguments, processes in list_parts()
+        for name, arguments, processes in list_parts(network)
         if name in CEILING_PARTS
     }
     others = {way: ([endless_contender(bench, network, way)], {}) for way in OWN_CONTENDERS}
@@ -272,14 +272,14 @@ def contender(bench: Bench, network: str, way: str, turn: int | None = None) -> 
     return {**run_child([*command, "--start", start, "--count", count]), "count": count}
 
 
-def list_parts() -> Iterator[tuple[str, list[Any], int]]:
+def list_parts(network: str) -> Iterator[tuple[str, list[Any], int]]:
     """Name, arguments and number of processes of what is measured alone."""
-    own = ["--batch-size", CPU_BATCH]
     for name, precision in ALL_CORES:
         yield f"{name} {precision}", [name, "--precision", precision], 1
-    yield "decode", ["decode", ONE_THREAD, *own], 1
+    yield "decode", ["decode", ONE_THREAD], 1
     for precision in ("bf16", "float32"):
         chosen = ["--precision", precision, ONE_THREAD]
+        own = ["--batch-size", at_once_of(network, precision)]
         for how, processes in (("alone", 1), ("on all cores", count_cores())):
             yield f"engine {precision}, {how}", ["engine", *chosen, *own], processes
             yield f"compiled {precision}, {how}", ["compiled", *chosen, *own], processes

@@ -21,7 +21,7 @@ from tlfeatures.extraction._engine import batch_size_for
 from tlfeatures.extraction._machine import resolve_precision
 from tlfeatures.extraction._open import plan_and_compile
 from tlfeatures.extraction._options import settle
-from tlfeatures.extraction._plan import KERNELS_S, make_plan, pays_off, weigh_compiling
+from tlfeatures.extraction._plan import AT_ONCE, KERNELS_S, make_plan, pays_off, weigh_compiling
 from tlfeatures.store import CodeSpec
 
 INTEL = "flags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n"
@@ -47,6 +47,16 @@ def test_few_pictures_stay_here_and_many_get_a_process_a_core() -> None:
     assert plan(20_000, "embedded").n_workers == 4
     assert plan(1_000, "embedded").n_workers == 1
     assert plan(1_000, "vgg16").n_workers == 4
+
+
+@pytest.mark.usefixtures("four_cores")
+def test_chunks_hold_what_linear_layers_take_at_once() -> None:
+    def most(backbone: str, precision: str) -> int:
+        return make_plan(20_000, backbone, "cpu", precision, batch_size=16).most
+
+    assert most("vgg19", "bf16") == AT_ONCE
+    assert most("vgg19", "float32") < AT_ONCE
+    assert most("resnet152", "bf16") not in (AT_ONCE, most("resnet18", "bf16"))
 
 
 @pytest.mark.usefixtures("four_cores")

@@ -32,8 +32,13 @@ def prepare_item(engine: Engine, item: Any, options: DecodeOptions) -> tuple[Any
     return engine.prepare(decoded.picture), decoded.notes
 
 
+def at_once(engine: Engine) -> int:
+    """Pictures that an engine takes at once: a batch, or, if it says so, several."""
+    return int(getattr(engine, "at_once", engine.batch_size))
+
+
 def stack_padded(engine: Engine, batch: Sequence[Any]) -> Any:
-    """Up to batch_size prepared pictures as a batch of the fixed size, ready for `engine.codes`.
+    """Up to `at_once` prepared pictures as batches of the fixed size, ready for `engine.codes`.
 
     A row's bits may depend on the size of its batch; stored rows are all computed at one size.
 
@@ -42,7 +47,7 @@ def stack_padded(engine: Engine, batch: Sequence[Any]) -> Any:
     UsageError
         If the pictures were prepared to different shapes.
     """
-    stacked = stack([*batch, *[batch[-1]] * (engine.batch_size - len(batch))])
+    stacked = stack([*batch, *[batch[-1]] * (-len(batch) % engine.batch_size)])
     if engine.device != "cuda" or not isinstance(stacked, np.ndarray):
         return stacked
     import torch

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from tlfeatures.errors import ImageReadError, StoreError
-from tlfeatures.extraction._batch import prepare_item, stack_padded
+from tlfeatures.extraction._batch import at_once, prepare_item, stack_padded
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.extraction._resize import MOST_IN_ONE_PIECE, pictures_in_one_piece
 from tlfeatures.pictures import (
@@ -369,7 +369,7 @@ class _Chunk:
             if not isinstance(answer.pixels, str):
                 batch.rows.append(row)
                 batch.pixels.append(answer.pixels)
-            is_full = len(batch.rows) >= self._engine.batch_size
+            is_full = len(batch.rows) >= at_once(self._engine)
             if is_full or (batch.rows and n_through == len(rows)):
                 batch.n_through = n_through
                 yield batch

@@ -28,8 +28,9 @@ from tlfeatures.backbones import (
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
+from tlfeatures.extraction._in_parts import in_parts
 from tlfeatures.extraction._kernels import SAME_BYTES, WINOGRAD, load, say_unusable
-from tlfeatures.extraction._plan import CPU_BATCH
+from tlfeatures.extraction._plan import CPU_BATCH, at_once_of
 from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
 from tlfeatures.extraction._winograd import Kernels, load_kernels
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
@@ -181,6 +182,11 @@ class TorchEngine:
         parts = [self.codes(batch[:half]), self.codes(batch[half:])]
         return [np.concatenate(codes) for codes in zip(*parts, strict=True)]
 
+    @property
+    def at_once(self) -> int:
+        """Pictures that `codes` is best given: a multiple of the batch size."""
+        return int(getattr(self.backbone.cut, "at_once", self.batch_size))
+
     def _drop_compiled(self) -> bool:
         """Go on with the network as it was before it was compiled; False if it is not compiled.
 
@@ -319,9 +325,11 @@ def _fused(
     if means.device == "cpu":
         known = preprocessing if isinstance(preprocessing, Preprocessing) else None
         size = means.batch_size or CPU_BATCH
-        made = fuse(
-            cut, DTYPES[means.precision], batch, size, known, kernels, _same_bytes_of(means)
-        )
+        dtype, same_bytes = DTYPES[means.precision], _same_bytes_of(means)
+        made = fuse(cut, dtype, batch, size, known, kernels, same_bytes)
+        at_once = at_once_of(backbone.name, means.precision)
+        if means.batch_size is None and torch.get_num_threads() == 1 and at_once > size:
+            made = in_parts(made, size, at_once)
     else:
         made = _exact_enough(fold_batch_norms(cut), means.precision)
     with computing(means.device, "float32"):

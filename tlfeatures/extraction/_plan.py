@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from tlfeatures.extraction._options import RunOptions
 
 CPU_BATCH = 16
+AT_ONCE = 64  # pictures that large linear layers take, whose weights are read once a batch
+WITH_LARGE_LINEAR = ("alexnet", "vgg")  # how names of such networks begin
 MOST_THREADS = 16
 MOST_DECODERS = 32  # torch has no more streams, and no two decoders may share one
 CHUNK_S = 4.0  # a chunk's length on a core, so that progress is seen and the ends meet
@@ -204,7 +206,8 @@ def _share_out(
         decoders = min(n_jobs or threads, MOST_DECODERS)
         return here(decoders, f"one process on {device}, {decoders} threads decode")
     seconds = DECODE_S + seconds_of(backbone, precision)
-    most = max(batch_size, min(MOST_CHUNK, int(CHUNK_S / seconds)))
+    least = max(batch_size, at_once_of(backbone, precision))
+    most = max(least, min(MOST_CHUNK, int(CHUNK_S / seconds)))
 
     def apart(n_workers: int, reason: str) -> Plan:
         return Plan(n_workers, is_mapped=True, batch_size=batch_size, most=most, chosen=(reason,))
@@ -221,6 +224,15 @@ def _share_out(
     if wanted is None and not pays_off(n * seconds, n_workers):
         return here(threads, "in this process: starting others would take longer than it saves")
     return apart(n_workers, f"{n_workers} processes of one thread each, one a core")
+
+
+def at_once_of(backbone: str | None, precision: str) -> int:
+    """Pictures that a network's linear layers take at once on a CPU, its convolutions in batches.
+
+    In float32 multiplying takes as long as reading the weights, and little is saved.
+    """
+    is_large = (backbone or "").startswith(WITH_LARGE_LINEAR)
+    return AT_ONCE if precision == "bf16" and is_large else CPU_BATCH
 
 
 def pays_off(seconds: float, n_workers: int) -> bool:

@@ -1,0 +1,110 @@
+"""A network's large maps on parts of a batch, what follows them on all of it; for the CPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import fx, nn
+
+from tlfeatures.extraction._fuse import SHAPE
+
+
+class InParts(nn.Module):
+    """A network whose first half takes small batches and whose second half takes large ones.
+
+    Weights of many channels, most of all those of linear layers, are read from the memory once for
+    each batch, so they are for large ones. Large maps come first, of small weights.
+
+    Parameters
+    ----------
+    network : fx.GraphModule
+    n_first : int
+        Nodes of its graph that are the first half.
+    part : int
+        Pictures that the first half takes.
+    at_once : int
+        Pictures that the second half takes: a multiple of `part`.
+
+    Attributes
+    ----------
+    at_once : int
+    takes_pixels : bool
+        As the network has it.
+    """
+
+    def __init__(self, network: fx.GraphModule, n_first: int, part: int, at_once: int) -> None:
+        super().__init__()
+        self._part, self.at_once = part, at_once
+        self.takes_pixels = bool(getattr(network, "takes_pixels", False))
+        nodes = list(network.graph.nodes)
+        first, second = nodes[:n_first], nodes[n_first:]
+        handed = _handed(nodes, n_first)
+        self.first = _network_of(network, [], first, handed)
+        self.second = _network_of(network, handed, second, None)
+
+    def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """What the network gives.
+
+        A part or more is filled up for the second half, so that a row's bits are the same whatever
+        the number of pictures; fewer, as queries are, run at their own size.
+        """
+        n = len(batch)
+        parts = [self.first(each) for each in batch.split(self._part)]
+        handed = [torch.cat(each) for each in zip(*parts, strict=True)]
+        if self._part <= n < self.at_once:
+            handed = [_filled(each, self.at_once) for each in handed]
+        return [each[:n] for each in self.second(*handed)]
+
+
+def in_parts(network: fx.GraphModule, part: int, at_once: int) -> nn.Module:
+    """The network in two halves that take no more memory than batches of `part` pictures do.
+
+    Parameters
+    ----------
+    network : fx.GraphModule
+        From `fuse`.
+    part, at_once : int
+        See `InParts`.
+    """
+    nodes = list(network.graph.nodes)
+    most = max(map(_size, nodes)) * part // at_once
+    for i in range(1, len(nodes)):
+        if all(_size(node) <= most for node in (*_handed(nodes, i), *nodes[i:])):
+            return InParts(network, i, part, at_once)
+    return network
+
+
+def _size(node: fx.Node) -> int:
+    """Numbers that it gives for a picture; pictures themselves, and what is no tensor, are none."""
+    is_made = node.op != "placeholder" and SHAPE in node.meta
+    return math.prod(node.meta[SHAPE]) if is_made else 0
+
+
+def _handed(nodes: Sequence[fx.Node], n_first: int) -> list[fx.Node]:
+    """Those of the first nodes that later ones look at."""
+    later = set(nodes[n_first:])
+    return [node for node in nodes[:n_first] if not later.isdisjoint(node.users)]
+
+
+def _network_of(
+    network: fx.GraphModule,
+    given: Iterable[fx.Node],
+    nodes: Iterable[fx.Node],
+    made: list[fx.Node] | None,
+) -> fx.GraphModule:
+    """Some of a network's nodes as a network of their own; made: what it gives, None: as before."""
+    graph, copies = fx.Graph(), dict[fx.Node, fx.Node]()
+    for node in given:
+        copies[node] = graph.placeholder(node.name)
+    for node in nodes:
+        copies[node] = graph.node_copy(node, lambda each: copies[each])
+    if made is not None:
+        graph.output([copies[node] for node in made])
+    return fx.GraphModule(network, graph).eval()
+
+
+def _filled(rows: torch.Tensor, n: int) -> torch.Tensor:
+    """The rows, and zeros up to n."""
+    return torch.cat([rows, rows.new_zeros(n - len(rows), *rows.shape[1:])])
