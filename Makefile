@@ -58,6 +58,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/depths.py
 	$(BIN)/python benchmarks/winograd.py
 	$(BIN)/python benchmarks/resizing.py
+	$(BIN)/python benchmarks/pooling.py
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/extract.py --compilation --cached
 	$(BIN)/python benchmarks/gpu.py

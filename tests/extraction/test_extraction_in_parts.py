@@ -13,6 +13,7 @@ from torch import fx, nn
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction import RunOptions, open_engine
 from tlfeatures.extraction._fuse import SHAPE, fuse
+from tlfeatures.extraction._fused import FusedLinear
 from tlfeatures.extraction._in_parts import InParts, in_parts
 from tlfeatures.extraction._plan import AT_ONCE, CPU_BATCH
 from tlfeatures.extraction._settings import single_threaded
@@ -43,11 +44,14 @@ def pictures(n: int, side: int = 16) -> torch.Tensor:
     return made.contiguous(memory_format=torch.channels_last)
 
 
+def branching() -> nn.Module:
+    torch.manual_seed(0)
+    return Branching().eval().requires_grad_(False)
+
+
 @pytest.fixture(scope="module")
 def whole() -> fx.GraphModule:
-    torch.manual_seed(0)
-    network = Branching().eval().requires_grad_(False)
-    return fuse(fx.symbolic_trace(network), torch.float32, pictures(1), PART)
+    return fuse(fx.symbolic_trace(branching()), torch.float32, pictures(1), PART)
 
 
 @pytest.fixture
@@ -67,18 +71,37 @@ def test_halves_say_what_the_whole_says(whole: fx.GraphModule, halves: InParts, 
 
 
 @pytest.mark.parametrize(
-    ("n", "first", "second"),
+    ("n", "first", "linear"),
     [(1, [1], 1), (2, [2], MOST), (6, [2] * 3, MOST), (8, [2] * 4, MOST), (10, [2] * 5, 10)],
 )
-def test_the_first_half_sees_parts_and_the_second_is_filled_up(
-    halves: InParts, n: int, first: list[int], second: int
+def test_the_first_half_sees_parts_and_linear_layers_are_filled_up(
+    n: int, first: list[int], linear: int
 ) -> None:
-    seen: dict[nn.Module, list[int]] = {halves.first: [], halves.second: []}
-    for half in seen:
-        half.register_forward_pre_hook(lambda half, given: seen[half].append(len(given[0])))
+    half = fuse(fx.symbolic_trace(branching()), torch.bfloat16, pictures(1), PART)
+    halves = in_parts(half, PART, MOST)
+    assert isinstance(halves, InParts)
+    (fused,) = [each for each in halves.modules() if isinstance(each, FusedLinear)]
+    seen: dict[nn.Module, list[int]] = {halves.first: [], halves.second: [], fused: []}
+    for each in seen:
+        each.register_forward_pre_hook(lambda each, given: seen[each].append(len(given[0])))
+    with torch.inference_mode():
+        found = halves(pictures(n))
+    assert list(seen.values()) == [first, [n], [linear]]
+    assert [len(each) for each in found] == [n, n]
+
+
+@pytest.mark.parametrize("n", [2, 8])
+def test_maps_are_handed_over_channels_last(halves: InParts, n: int) -> None:
+    def check(_: nn.Module, given: tuple[torch.Tensor, ...]) -> None:
+        maps = [each for each in given if each.ndim == 4]
+        assert len(maps) == 2
+        for each in maps:
+            assert each.is_contiguous(memory_format=torch.channels_last)
+            assert not each.is_contiguous()
+
+    halves.second.register_forward_pre_hook(check)
     with torch.inference_mode():
         halves(pictures(n))
-    assert list(seen.values()) == [first, [second]]
 
 
 def test_no_map_of_the_second_half_takes_more_than_the_largest_of_the_first(

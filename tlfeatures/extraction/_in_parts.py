@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 
 from tlfeatures.extraction._fuse import SHAPE
+from tlfeatures.extraction._fused import FusedLinear
 
 
 class InParts(nn.Module):
@@ -44,18 +45,42 @@ class InParts(nn.Module):
         self.first = _network_of(network, [], first, handed)
         self.second = _network_of(network, handed, second, None)
 
-    def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
-        """What the network gives.
+        for name, module in self.second.named_modules():
+            if isinstance(module, FusedLinear):
+                self.second.add_submodule(name, FilledLinear(module, part, at_once))
 
-        A part or more is filled up for the second half, so that a row's bits are the same whatever
-        the number of pictures; fewer, as queries are, run at their own size.
-        """
-        n = len(batch)
+    def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        """What the network gives."""
         parts = [self.first(each) for each in batch.split(self._part)]
         handed = [torch.cat(each) for each in zip(*parts, strict=True)]
-        if self._part <= n < self.at_once:
-            handed = [_filled(each, self.at_once) for each in handed]
-        return [each[:n] for each in self.second(*handed)]
+        made: list[torch.Tensor] = self.second(*handed)
+        return made
+
+
+class FilledLinear(nn.Module):
+    """A linear layer whose bits do not depend on the number of pictures.
+
+    Its sums are ordered by that number; a convolution's are not, as it goes picture by picture.
+
+    Parameters
+    ----------
+    linear : nn.Module
+    part, at_once : int
+        As many rows, and up to so many, are filled up to `at_once`; fewer, as queries are, and more
+        run at their own number.
+    """
+
+    def __init__(self, linear: nn.Module, part: int, at_once: int) -> None:
+        super().__init__()
+        self._linear, self._part, self._at_once = linear, part, at_once
+
+    def forward(self, rows: torch.Tensor) -> torch.Tensor:
+        """What the linear layer gives."""
+        n = len(rows)
+        if self._part <= n < self._at_once:
+            rows = nn.functional.pad(rows, [0, 0, 0, self._at_once - n])
+        made: torch.Tensor = self._linear(rows)
+        return made[:n]
 
 
 def in_parts(network: fx.GraphModule, part: int, at_once: int) -> nn.Module:
@@ -103,8 +128,3 @@ def _network_of(
     if made is not None:
         graph.output([copies[node] for node in made])
     return fx.GraphModule(network, graph).eval()
-
-
-def _filled(rows: torch.Tensor, n: int) -> torch.Tensor:
-    """The rows, and zeros up to n."""
-    return torch.cat([rows, rows.new_zeros(n - len(rows), *rows.shape[1:])])
