@@ -44,8 +44,7 @@ class InParts(nn.Module):
         handed = _handed(nodes, n_first)
         self.first = _network_of(network, [], first, handed)
         self.second = _network_of(network, handed, second, None)
-
-        for name, module in self.second.named_modules():
+        for name, module in list(self.second.named_modules()):
             if isinstance(module, FusedLinear):
                 self.second.add_submodule(name, FilledLinear(module, part, at_once))
 
