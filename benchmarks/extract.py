@@ -38,7 +38,7 @@ from _extract_report import CEILING_PARTS, IN_TURNS, Results, write_report
 from _machine import count_cores
 from _peers import make_environment
 
-from tlfeatures.extraction._plan import at_once_of
+from tlfeatures.extraction._plan import CPU_BATCH, at_once_of
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "extract"
@@ -276,9 +276,10 @@ def list_parts(network: str) -> Iterator[tuple[str, list[Any], int]]:
     """Name, arguments and number of processes of what is measured alone."""
     for name, precision in ALL_CORES:
         yield f"{name} {precision}", [name, "--precision", precision], 1
-    yield "decode", ["decode", ONE_THREAD], 1
+    yield "decode", ["decode", ONE_THREAD, "--batch-size", CPU_BATCH], 1
     for precision in ("bf16", "float32"):
         chosen = ["--precision", precision, ONE_THREAD]
+        # Inductor's VGG16 was faster with as many as ours takes than with 16 or 32.
         own = ["--batch-size", at_once_of(network, precision)]
         for how, processes in (("alone", 1), ("on all cores", count_cores())):
             yield f"engine {precision}, {how}", ["engine", *chosen, *own], processes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ from torch import fx, nn
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction import RunOptions, open_engine
+from tlfeatures.extraction._engine import close_networks
 from tlfeatures.extraction._fuse import SHAPE, fuse
 from tlfeatures.extraction._fused import FusedLinear
 from tlfeatures.extraction._in_parts import InParts, in_parts
-from tlfeatures.extraction._plan import AT_ONCE, CPU_BATCH
+from tlfeatures.extraction._plan import AT_ONCE, CPU_BATCH, at_once_of
 from tlfeatures.extraction._settings import single_threaded
 
 PART, MOST = 2, 8
@@ -141,16 +143,43 @@ def test_rows_have_the_same_bits_among_any_number_of_batches() -> None:
     whole = open_engine(
         REQUEST, RunOptions(device="cpu", precision="float32"), ["features", None]
     ).codes(batch[:CPU_BATCH])
+    turned = list[Any]()
     for exact, *found in zip(
         whole, engine.codes(batch), engine.codes(batch[: 3 * CPU_BATCH]),
         engine.codes(batch[:CPU_BATCH]), strict=True,
     ):  # fmt: skip
         rows = [each[:CPU_BATCH].tobytes() for each in found]
         assert rows[0] == rows[1] == rows[2]
+        turned.append(found[0][::-1])
         assert [len(each) for each in found] == [AT_ONCE, 3 * CPU_BATCH, CPU_BATCH]
         products = (exact * found[0][:CPU_BATCH]).sum(1)
         norms = np.linalg.norm(exact, axis=1) * np.linalg.norm(found[0][:CPU_BATCH], axis=1)
         assert (products / norms).min() > 0.9995
+    for found, wanted in zip(engine.codes(batch[::-1].copy()), turned, strict=True):
+        np.testing.assert_array_equal(found, wanted)  # wherever it stands
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_where_memory_is_short_a_batch_is_taken_at_once_from_then_on(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    close_networks()
+    engine = open_engine(REQUEST, RunOptions(device="cpu", precision="bf16"))
+    batch, codes, seen = noise(AT_ONCE), engine.backbone.codes, list[int]()
+    wanted = engine.codes(batch)[0]
+
+    def fail_of_many(batch: Any) -> Any:
+        seen.append(len(batch))
+        if len(batch) > CPU_BATCH:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return codes(batch)
+
+    monkeypatch.setattr(engine.backbone, "codes", fail_of_many)
+    np.testing.assert_array_equal(engine.codes(batch)[0], wanted)
+    assert seen == [64, 16, 48, 16, 32, 16, 16]
+    assert (engine.batch_size, engine.at_once) == (CPU_BATCH, CPU_BATCH)
+    assert caplog.text.count("memory is short; going on with 16 pictures at once") == 1
+    close_networks()
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -158,7 +187,9 @@ def test_rows_have_the_same_bits_among_any_number_of_batches() -> None:
     ("run", "request_", "at_once"),
     [
         (RunOptions(device="cpu", precision="bf16", batch_size=8), REQUEST, 8),
+        (RunOptions(device="cpu", precision="bf16", batch_size=16), REQUEST, AT_ONCE),
         (RunOptions(device="cpu", precision="float32"), REQUEST, CPU_BATCH),
+        (RunOptions(device="cpu", precision="bf16"), replace(REQUEST, layer="features.0"), 16),
         (
             RunOptions(device="cpu", precision="bf16"),
             BackboneRequest("resnet18", "random:1", input_size=SIDE),
@@ -166,13 +197,20 @@ def test_rows_have_the_same_bits_among_any_number_of_batches() -> None:
         ),
     ],
 )
-def test_others_take_a_batch_at_once(
+def test_who_takes_a_batch_at_once(
     run: RunOptions, request_: BackboneRequest, at_once: int
 ) -> None:
     assert open_engine(request_, run).at_once == at_once
 
 
 def test_several_threads_take_a_batch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = RunOptions(device="cpu", precision="bf16")
+    with single_threaded():
+        assert open_engine(REQUEST, run).at_once == AT_ONCE
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    engine = open_engine(REQUEST, RunOptions(device="cpu", precision="bf16"), ["features.0"])
-    assert engine.at_once == CPU_BATCH
+    assert open_engine(REQUEST, run).at_once == CPU_BATCH
+
+
+def test_a_network_of_ones_own_stays_whole_whatever_its_name() -> None:
+    assert at_once_of("vgg16", "bf16") == AT_ONCE
+    assert at_once_of("vggface.Net", "bf16") == CPU_BATCH

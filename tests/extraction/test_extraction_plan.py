@@ -55,8 +55,12 @@ def test_chunks_hold_what_linear_layers_take_at_once() -> None:
         return make_plan(20_000, backbone, "cpu", precision, batch_size=16).most
 
     assert most("vgg19", "bf16") == AT_ONCE
+    assert most("vgg11", "bf16") == AT_ONCE  # and not one and a half
+    assert most("vggface.Net", "bf16") % AT_ONCE
+    said = make_plan(20_000, "vgg19", "cpu", "bf16", batch_size=16).chosen
+    assert any("64 pictures at once" in each for each in said)
     assert most("vgg19", "float32") < AT_ONCE
-    assert most("resnet152", "bf16") not in (AT_ONCE, most("resnet18", "bf16"))
+    assert most("resnet18", "bf16") % AT_ONCE
 
 
 @pytest.mark.usefixtures("four_cores")

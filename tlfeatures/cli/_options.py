@@ -116,7 +116,7 @@ RUN_OPTIONS = [
         default="auto",
         show_default=True,
         help="auto: if it saves more time than it takes: the resizing of pictures, networks on a "
-        "GPU, on a CPU convolutions of 3 x 3 in float32; on: networks too; off: nothing.",
+        "GPU, on a CPU convolutions of 3 x 3 and max pooling; on: networks too; off: nothing.",
     ),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
     click.option(

@@ -48,7 +48,10 @@ AHEAD = 4  # tasks a thread may be ahead of the network; bounds the memory
 
 
 class Engine(Protocol):
-    """What the loop needs of a network; a fake one takes ten lines."""
+    """What the loop needs of a network; a fake one takes ten lines.
+
+    One that takes several batches at once says so by an `at_once` of pictures.
+    """
 
     batch_size: int
     device: str
@@ -181,7 +184,7 @@ def extract_chunk(run: Run, rows: Sequence[Row], tell: Callable[[int], None] | N
         if run.n_threads == 1:
             chunk.work(rows, map(chunk.prepare, rows), tell)
         else:
-            ahead = max(run.n_threads * AHEAD, engine.batch_size)
+            ahead = max(run.n_threads * AHEAD, at_once(engine))
             _work_in_threads(chunk, rows, tell, run.n_threads, ahead)
     return chunk.done
 

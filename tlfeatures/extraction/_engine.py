@@ -70,6 +70,8 @@ class Means:
         Our own compiled convolutions, for a process of one thread.
     same_bytes : Path or None
         Our own compiled operations that give the same bytes; likewise.
+    is_alone : bool
+        Whether it is for a process of one thread.
     """
 
     device: str = "cpu"
@@ -80,6 +82,7 @@ class Means:
     may_compile: bool = True
     kernels: Path | None = None
     same_bytes: Path | None = None
+    is_alone: bool = False
 
 
 class TorchEngine:
@@ -100,6 +103,7 @@ class TorchEngine:
 
     def __init__(self, backbone: Backbone, means: Means) -> None:
         self.resizer: Resizer | None = None
+        self._is_short = False  # of memory
         self.backbone, self.precision = backbone, means.precision
         self.device, self._decoder = means.device, means.decode
         self.batch_size = means.batch_size or CPU_BATCH
@@ -172,6 +176,9 @@ class TorchEngine:
             torch.cuda.empty_cache()
         # One that was gathered before the size was halved needs no smaller size yet.
         is_late = len(batch) > self.batch_size
+        if self.at_once > self.batch_size:
+            _log.warning("memory is short; going on with %d pictures at once", self.batch_size)
+        self._is_short = True
         half = self.batch_size if is_late else (len(batch) + 1) // 2
         if half < self.batch_size:
             self.batch_size = half
@@ -184,8 +191,9 @@ class TorchEngine:
 
     @property
     def at_once(self) -> int:
-        """Pictures that `codes` is best given: a multiple of the batch size."""
-        return int(getattr(self.backbone.cut, "at_once", self.batch_size))
+        """Pictures that `codes` is best given; a batch, once memory was short."""
+        size = self.batch_size
+        return size if self._is_short else int(getattr(self.backbone.cut, "at_once", size))
 
     def _drop_compiled(self) -> bool:
         """Go on with the network as it was before it was compiled; False if it is not compiled.
@@ -327,8 +335,8 @@ def _fused(
         size = means.batch_size or CPU_BATCH
         dtype, same_bytes = DTYPES[means.precision], _same_bytes_of(means)
         made = fuse(cut, dtype, batch, size, known, kernels, same_bytes)
-        at_once = at_once_of(backbone.name, means.precision)
-        if means.batch_size is None and torch.get_num_threads() == 1 and at_once > size:
+        at_once = at_once_of(backbone.name, means.precision, size)
+        if means.is_alone and at_once > size:
             made = in_parts(made, size, at_once)
     else:
         made = _exact_enough(fold_batch_norms(cut), means.precision)
@@ -450,8 +458,8 @@ def open_torch_engine(
     UsageError, WeightsError
         From the words or the weights; a device that is not there.
     """
-    means = means or Means()
-    if torch.get_num_threads() > 1:  # torch's pooling takes all of them
+    means = replace(means or Means(), is_alone=torch.get_num_threads() == 1)
+    if not means.is_alone:  # torch's pooling takes all threads
         means = replace(means, same_bytes=None)
     check_layers_of_entry(request, layers)
     with _opening:

@@ -154,12 +154,12 @@ class PositiveMaxPool2d(nn.Module):
         if batch.dtype != torch.bfloat16 or height % 2 or width % 2 or not is_last:
             made = self._pool(batch)
         elif self._same_bytes is not None:
-            made = self._pool_at_once(batch, self._same_bytes.pool_positive)
+            made = self._pool_in_one_pass(batch, self._same_bytes.pool_positive)
         else:
             made = self._pool_in_passes(batch)
         return made
 
-    def _pool_at_once(self, batch: torch.Tensor, pool_positive: Any) -> torch.Tensor:
+    def _pool_in_one_pass(self, batch: torch.Tensor, pool_positive: Any) -> torch.Tensor:
         n, channels, height, width = batch.shape
         made = torch.empty(
             (n, channels, height // 2, width // 2),

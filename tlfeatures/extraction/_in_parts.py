@@ -8,8 +8,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import fx, nn
 
+from tlfeatures.backbones import pool_codes
 from tlfeatures.extraction._fuse import SHAPE
 from tlfeatures.extraction._fused import FusedLinear
+
+COPIES = 6  # numbers of half precision that pooling a map takes, by the map's: three of float32
 
 
 class InParts(nn.Module):
@@ -21,6 +24,7 @@ class InParts(nn.Module):
     Parameters
     ----------
     network : fx.GraphModule
+        One whose nodes give a row for each picture, as VGG's and AlexNet's do.
     n_first : int
         Nodes of its graph that are the first half.
     part : int
@@ -33,6 +37,8 @@ class InParts(nn.Module):
     at_once : int
     takes_pixels : bool
         As the network has it.
+    first, second : fx.GraphModule
+        `second` takes the pictures, for their shape, and what `first` gives.
     """
 
     def __init__(self, network: fx.GraphModule, n_first: int, part: int, at_once: int) -> None:
@@ -43,23 +49,27 @@ class InParts(nn.Module):
         first, second = nodes[:n_first], nodes[n_first:]
         handed = _handed(nodes, n_first)
         self.first = _network_of(network, [], first, handed)
-        self.second = _network_of(network, handed, second, None)
+        pictures = [node for node in nodes if node.op == "placeholder"]
+        self.second = _network_of(network, [*pictures, *handed], second, None)
         for name, module in list(self.second.named_modules()):
             if isinstance(module, FusedLinear):
                 self.second.add_submodule(name, FilledLinear(module, part, at_once))
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """What the network gives."""
-        parts = [self.first(each) for each in batch.split(self._part)]
-        handed = [torch.cat(each) for each in zip(*parts, strict=True)]
-        made: list[torch.Tensor] = self.second(*handed)
+        made: list[torch.Tensor] = self.second(batch, *self._first_of_all(batch))
         return made
+
+    def _first_of_all(self, batch: torch.Tensor) -> list[torch.Tensor]:
+        parts = [self.first(each) for each in batch.split(self._part)]
+        return [torch.cat(each) for each in zip(*parts, strict=True)]
 
 
 class FilledLinear(nn.Module):
-    """A linear layer whose bits do not depend on the number of pictures.
+    """A linear layer that gives a row the same bits whatever the number of pictures in a worker.
 
-    Its sums are ordered by that number; a convolution's are not, as it goes picture by picture.
+    oneDNN orders its sums by that number. Its convolutions' bits were the same for all numbers in
+    VGG and AlexNet; a test compares them.
 
     Parameters
     ----------
@@ -83,7 +93,9 @@ class FilledLinear(nn.Module):
 
 
 def in_parts(network: fx.GraphModule, part: int, at_once: int) -> nn.Module:
-    """The network in two halves that take no more memory than batches of `part` pictures do.
+    """The network in two halves; no map of the second is larger than the first's largest.
+
+    It stays whole where the second would have nothing to compute.
 
     Parameters
     ----------
@@ -96,20 +108,24 @@ def in_parts(network: fx.GraphModule, part: int, at_once: int) -> nn.Module:
     most = max(map(_size, nodes)) * part // at_once
     for i in range(1, len(nodes)):
         if all(_size(node) <= most for node in (*_handed(nodes, i), *nodes[i:])):
-            return InParts(network, i, part, at_once)
+            has_work = any(node.op == "call_module" for node in nodes[i:])
+            return InParts(network, i, part, at_once) if has_work else network
     return network
 
 
 def _size(node: fx.Node) -> int:
     """Numbers that it gives for a picture; pictures themselves, and what is no tensor, are none."""
+    if node.target is pool_codes:  # of copies in float32
+        return COPIES * _size(node.all_input_nodes[0])
     is_made = node.op != "placeholder" and SHAPE in node.meta
     return math.prod(node.meta[SHAPE]) if is_made else 0
 
 
 def _handed(nodes: Sequence[fx.Node], n_first: int) -> list[fx.Node]:
-    """Those of the first nodes that later ones look at."""
-    later = set(nodes[n_first:])
-    return [node for node in nodes[:n_first] if not later.isdisjoint(node.users)]
+    """Those of the first nodes that later ones look at, but for the pictures."""
+    later, first = set(nodes[n_first:]), nodes[:n_first]
+    made = [node for node in first if node.op != "placeholder"]
+    return [node for node in made if not later.isdisjoint(node.users)]
 
 
 def _network_of(

@@ -45,7 +45,7 @@ class RunOptions:
         resizing on the GPU. Codes of each are kept apart.
     compile : {"auto", "on", "off"}
         "auto": if it saves more time than it takes; networks on a GPU, by torch; by the machine's
-        C++ compiler the resizing of pictures and, on a CPU, convolutions of 3 x 3 in float32.
+        C++ compiler the resizing of pictures and, on a CPU, convolutions of 3 x 3 and max pooling.
         "on": networks, and the resizing if it pays. "off": nothing.
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
