@@ -76,11 +76,11 @@ NOTES = """\
   Where cores differ in speed, each has its own part in the sum.
 - In turns: a run of tlfeatures of its own, whose worker processes and network are there from a few
   pictures before, and each part of the ceiling, the tutorials' way and the expert's, warm too, work
-  for half a second at a time, all others being stopped meanwhile (SIGSTOP) in the middle of what
-  they do; each rate is that of the time that was its own. So what is compared has the same host,
-  which becomes faster and slower by the second where others work on it. A run in float32 takes such
-  turns with the tutorials' way. The bars take these shares of the ceiling; their ratios are those
-  of the interleaved slices, with those in turns beside them.
+  for an eighth of a second at a time, all others being stopped meanwhile (SIGSTOP) in the middle of
+  what they do; each rate is that of the time that was its own. So what is compared has the same
+  host, which becomes faster and slower by the second where others work on it. A run in float32
+  takes such turns with the tutorials' way. The bars take these shares of the ceiling; their ratios
+  are those of the interleaved slices, with those in turns beside them.
 - The other ceilings are measured for some seconds, minutes away from tlfeatures' whole run: with
   all cores busy, and with one process alone, the other cores idle; what they take from each other,
   on the way to the memory or of the processor's power, counts there.

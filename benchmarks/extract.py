@@ -52,7 +52,7 @@ ALL_CORES = (("eager", "float32"), ("channels_last", "float32"), ("channels_last
 KEEP_MEMORY = {"MALLOC_MMAP_MAX_": 0, "MALLOC_TRIM_THRESHOLD_": 2**31 - 1}
 COMPILED = {"TORCHINDUCTOR_CACHE_DIR": BUILD / "compiled"}  # of the parts
 ONE_THREAD = "--one-thread"
-TURN_S = 0.5  # of tlfeatures, and of each that takes turns with it
+TURN_S = 0.125  # of tlfeatures, and of each that takes turns with it
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def take_turn(bench: Bench, network: str, turn: int) -> None:
 
 
 def measure_in_turns(bench: Bench, network: str, turn: int) -> None:
-    """Runs of tlfeatures, what bounds the one in bf16, and others, in turns of half a second."""
+    """Runs of tlfeatures, what bounds the one in bf16, and others, in turns of an eighth of a second."""
     own = {**COMPILED, **KEEP_MEMORY}
     parts: dict[str, Part] = {
         name: ([command_of(bench, network, [*arguments, "--endless"])] * processes, own)
