@@ -188,7 +188,7 @@ def take_turn(bench: Bench, network: str, turn: int) -> None:
 
 
 def measure_in_turns(bench: Bench, network: str, turn: int) -> None:
-    """Runs of tlfeatures, what bounds the one in bf16, and others, in turns of an eighth of a second."""
+    """Runs of tlfeatures, what bounds the one in bf16, and others, in short turns."""
     own = {**COMPILED, **KEEP_MEMORY}
     parts: dict[str, Part] = {
         name: ([command_of(bench, network, [*arguments, "--endless"])] * processes, own)
