@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime
 import statistics
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,17 @@ NOTES = """\
 
 @dataclass
 class Results:
-    """All that was measured: network, way, round, facts."""
+    """All that was measured: network, way, round, facts.
+
+    Attributes
+    ----------
+    runs : list of (str, str, int, dict)
+    taken : dict of str to list of float
+        By network, for each round: the share of the processors' time that their host took.
+    """
 
     runs: list[tuple[str, str, int, dict[str, Any]]] = field(default_factory=list)
+    taken: defaultdict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, network: str, way: str, turn: int, facts: dict[str, Any]) -> None:
         """Keep one measurement."""
@@ -204,7 +213,8 @@ def write_report(path: Path, results: Results, facts: dict[str, Any]) -> None:
     """Write all of it."""
     parts = ["# Extraction end to end", describe_run(facts), describe_bars(results, facts)]
     for network in results.networks():
-        parts += [f"## {TITLES[network]}", contenders_table(results, network)]
+        parts += [f"## {TITLES[network]}", describe_host(results.taken[network])]
+        parts += [contenders_table(results, network)]
         parts += [turns_table(results, network), parts_table(results, network)]
         parts += [ceiling_table(results, network), describe_choices(results, network)]
     if "cached" in facts:
@@ -233,6 +243,12 @@ def describe_run(facts: dict[str, Any]) -> str:
 def name_versions(versions: dict[str, str]) -> str:
     """In one line."""
     return ", ".join(f"{name} {number}" for name, number in versions.items())
+
+
+def describe_host(taken: Sequence[float]) -> str:
+    """What the host took, in the order of the rounds."""
+    shares = ", ".join(f"{share:.0%}" for share in taken)
+    return f"Of the processors' time their host took, by round: {shares}."
 
 
 def contenders_table(results: Results, network: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 import joblib
 
 PACKAGES = ("torch", "torchvision", "pillow", "numpy")
+STEAL = 7  # the column of /proc/stat, see proc(5)
 BF16_FLAGS = ("amx_bf16", "avx512_bf16")
 
 
@@ -36,6 +37,20 @@ def read_processor() -> dict[str, str]:
         return {}
     pairs = (line.partition(":") for line in first.splitlines())
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def read_ticks() -> list[int]:
+    """Ticks of all processors by what they were used for (Linux); empty where unknown."""
+    try:
+        return [int(word) for word in Path("/proc/stat").read_text().split("\n")[0].split()[1:9]]
+    except OSError:
+        return []
+
+
+def share_taken(before: list[int], after: list[int]) -> float:
+    """The share of the processors' time, idle or not, that a host of theirs used otherwise."""
+    spent = [then - first for first, then in zip(before, after, strict=True)]
+    return spent[STEAL] / max(1, sum(spent)) if spent else 0.0
 
 
 def list_versions() -> dict[str, str]:

@@ -35,7 +35,7 @@ from _cached import measure_cached
 from _children import Part, run_child, run_in_turns, run_together
 from _crops import list_crops, write_crops
 from _extract_report import CEILING_PARTS, IN_TURNS, Results, write_report
-from _machine import count_cores
+from _machine import count_cores, read_ticks, share_taken
 from _peers import make_environment
 
 from tlfeatures.extraction._plan import CPU_BATCH, at_once_of
@@ -104,7 +104,9 @@ def main() -> None:
     bench = prepare(given)
     for network in given.networks:
         for turn in range(given.rounds):
+            before = read_ticks()
             take_turn(bench, network, turn)
+            bench.results.taken[network].append(share_taken(before, read_ticks()))
             write_report(given.out, bench.results, bench.facts)
     if given.cached:
         bench.facts["cached"] = measure_cached(given.data, BUILD)
