@@ -16,6 +16,7 @@ import torch
 from tlfeatures import CNNCodes, TransferClassifier, load_pictures
 from tlfeatures.backbones import Backbone, BackboneRequest, load_backbone
 from tlfeatures.cli._app import run
+from tlfeatures.errors import ExtractionError
 from tlfeatures.extraction import (
     RunOptions,
     _compile,
@@ -34,6 +35,16 @@ COARSE = {"fp32_precision": "tf32", "allow_tf32": True}  # the names of torch's 
 
 def pixels(n: int) -> Any:
     return np.random.default_rng(0).integers(0, 256, (n, 64, 64, 3), dtype=np.uint8)
+
+
+class Failing:
+    """Raises in the place of a method."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def __call__(self, *_: Any) -> Any:
+        raise self.error
 
 
 def test_half_precision_is_a_key_of_its_own_near_the_exact_codes(
@@ -245,16 +256,65 @@ def test_what_overflows_in_the_compiled_network_is_computed_in_float32(
     np.testing.assert_array_equal(engine.codes(pixels(3))[0], wanted)
 
 
-def test_memory_too_short_for_one_picture_is_an_error(
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("cannot allocate 40 GiB")],
+)
+def test_memory_too_short_for_one_picture_is_an_error_of_one_line(
+    error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
+) -> None:
+    monkeypatch.setattr(_engine, "_open", {})
+    monkeypatch.setattr(Backbone, "codes", Failing(error))
+    words = ["extract", str(folder), "--backbone", "embedded", "--cache", str(tmp_path)]
+    assert run([*words, "--jobs", "1", "--precision", "float32"]) == 1
+    said = capsys.readouterr().err.splitlines()
+    assert said[-1] == (
+        "error: memory of device cpu is too short for one picture in embedded; end what else uses "
+        "it, or take a smaller network or input size."
+    )
+
+
+def test_short_memory_is_not_taken_for_a_network_that_knows_no_half_precision(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def none(self: Backbone, batch: Any) -> Any:
-        raise torch.OutOfMemoryError("CUDA out of memory")
+    monkeypatch.setattr(_engine, "_open", {})
+    monkeypatch.setattr(Backbone, "codes", Failing(torch.OutOfMemoryError("CUDA out of memory")))
+    with pytest.raises(ExtractionError, match="too short for one picture in embedded"):
+        open_engine(EMBEDDED, RunOptions(tmp_path, precision="bf16"))
 
-    engine = open_engine(EMBEDDED, RunOptions(tmp_path))
-    monkeypatch.setattr(Backbone, "codes", none)
-    with pytest.raises(torch.OutOfMemoryError):
-        engine.codes(pixels(1))
+
+def test_the_batch_size_follows_from_what_a_few_pictures_take_on_a_gpu(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The first eight pictures take 8 x 3 MiB above what the network holds; 1 GiB is free."""
+    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"))
+    computed, codes = [], engine.codes
+    answers = {
+        "empty_cache": None,
+        "reset_peak_memory_stats": None,
+        "memory_allocated": 100 << 20,
+        "max_memory_allocated": 124 << 20,
+        "mem_get_info": (1 << 30, 80 << 30),
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(torch.cuda, name, lambda answer=answer: answer)
+    monkeypatch.setattr(engine, "codes", lambda batch: computed.append(batch.shape) or codes(batch))
+    assert engine._fitting_batch() == 128  # the power of two below 512 / 3
+    assert computed == [(8, 64, 64, 3)]
+
+
+def test_the_network_is_loaded_once_for_many_calls(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_engine, "_open", {})
+    loaded, load = [], _engine.load_network
+    monkeypatch.setattr(
+        _engine, "load_network", lambda *given, **more: loaded.append(1) or load(*given, **more)
+    )
+    codes = CNNCodes("embedded", precision="float32", cache=tmp_path)
+    for picture in load_pictures(folder).items[:3]:
+        assert codes.transform([picture]).shape == (1, 256)
+    assert len(loaded) == 1
 
 
 def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
@@ -271,7 +331,7 @@ def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
     done = extract(load_pictures(folder), EMBEDDED, options)
     assert (done.computed, done.is_compiled) == (36, False)
     said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-    assert said == ["embedded is not compiled: No working C++ compiler found"]
+    assert said == ["embedded is not compiled, and runs as it is: No working C++ compiler found"]
 
 
 def stretched(factor: float) -> Any:

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tlfeatures.errors import StoreError
-from tlfeatures.extraction import Progress, _chunk, _extract, extract_codes
+from tlfeatures.extraction import Progress, _batch, _chunk, _extract, extract_codes
 from tlfeatures.extraction._chunk import iter_ahead
 from tlfeatures.extraction._plan import Plan
 from tlfeatures.pictures import DecodeOptions, Pictures, content_digest, row_key
@@ -220,6 +220,71 @@ def test_progress_ends_at_the_total_though_the_last_pictures_are_bad(
 def in_threads(n: int, specs: Any) -> Plan:
     """This process, with threads that decode and write."""
     return Plan(n_threads=2, batch_size=4, most=n)
+
+
+class Clock:
+    """Stands in for the module `time`: nothing takes time but what is said to."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+    monotonic = perf_counter
+
+    def taking(self, seconds: float, call: Any) -> Any:
+        def slow(*arguments: Any) -> Any:
+            self.now += seconds
+            return call(*arguments)
+
+        return slow
+
+
+def test_the_rate_and_what_was_waited_for_are_the_clocks(
+    paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine pictures of 2 s each and a bad one, three batches of 5 s, each written in 1 s."""
+    clock, engine = Clock(), FakeEngine()
+    for module in (_chunk, _extract):
+        monkeypatch.setattr(module, "time", clock)
+    engine.prepare = clock.taking(2, engine.prepare)  # type: ignore[method-assign]
+    engine.codes = clock.taking(5, engine.codes)  # type: ignore[method-assign]
+    monkeypatch.setattr(ShardWriter, "append", clock.taking(1, ShardWriter.append))
+    Path(paths[3]).write_bytes(b"text")
+    done = run(Pictures(paths), tmp_path / "c", engine, plan_for=alone)
+    assert done.wait == {"decode": 9 * 2, "network": 3 * 5, "write": 3 * 1}
+    assert done.seconds["extract"] == 18 + 15 + 3
+    assert done.seconds["start"] == 3 * 2 + 5  # the probes
+    assert done.images_per_s == 9 / 36
+
+
+def alone(n: int, specs: Any) -> Plan:
+    """This process, in one thread."""
+    return Plan(n_threads=1, batch_size=4, most=n)
+
+
+@pytest.mark.parametrize("is_short", [False, True])
+def test_batches_for_a_gpu_lie_in_pinned_memory_as_far_as_there_is_some(
+    is_short: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    pinned = []
+
+    def pin(self: torch.Tensor) -> torch.Tensor:
+        if is_short:
+            raise RuntimeError("CUDA error: out of memory")
+        pinned.append(self.shape)
+        return self
+
+    monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
+    engine = FakeEngine()
+    pixels = [np.full((4, 4, 3), i, np.uint8) for i in range(3)]
+    assert isinstance(_batch.stack_padded(engine, pixels), np.ndarray)
+    engine.device = "cuda"
+    batch = _batch.stack_padded(engine, pixels)
+    assert batch[:, 0, 0, 0].tolist() == [0, 1, 2, 2]
+    assert pinned == [] if is_short else [(4, 4, 4, 3)]
 
 
 def test_the_network_goes_on_while_rows_are_written(

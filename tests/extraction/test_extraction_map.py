@@ -160,7 +160,7 @@ def test_what_dask_says_of_killed_workers_is_said_in_our_words(
     monkeypatch.setattr(_map, "_workers", lambda n: pool)
     waiting: Any = dict.fromkeys(range(9))
     errand: Any = None
-    with pytest.raises(ExtractionError, match=r"were killed.*--jobs 1"):
+    with pytest.raises(ExtractionError, match=r"cluster were killed.*more memory for each"):
         list(_map._map_again(errand, waiting, 2))
 
 

@@ -52,7 +52,15 @@ def stack_padded(engine: Engine, batch: Sequence[Any]) -> Any:
         return stacked
     import torch
 
-    return torch.from_numpy(stacked).pin_memory()  # its copy to the device need not be waited for
+    from tlfeatures.extraction._settings import is_out_of_memory
+
+    made = torch.from_numpy(stacked)
+    try:
+        return made.pin_memory()  # its copy to the device need not be waited for
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return made
 
 
 def stack(batch: Sequence[Any]) -> Any:

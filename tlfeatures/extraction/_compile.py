@@ -131,7 +131,7 @@ def compile_cut(
         return _load(path)
     except Exception as error:  # no compiler, an operation it does not know, a full disk
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
-        _log.warning("%s is not compiled: %s", name, line[:200])
+        _log.warning("%s is not compiled, and runs as it is: %s", name, line[:200])
         return None
 
 

@@ -25,7 +25,7 @@ from tlfeatures.backbones import (
     network_input,
     normalise,
 )
-from tlfeatures.errors import UsageError
+from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
 from tlfeatures.extraction._in_parts import in_parts
@@ -158,6 +158,11 @@ class TorchEngine:
         Where the device's memory does not hold the batch, it is halved, for all that follow too; a
         compiled network, being for batches of one size, is then let go of.
         Where numbers leave the range of fp16, the batch is computed in float32.
+
+        Raises
+        ------
+        ExtractionError
+            If memory is too short for one picture.
         """
         try:
             with computing(self.device, self.precision):
@@ -169,9 +174,11 @@ class TorchEngine:
             if isinstance(self.backbone.cut, CompiledCut) and self.backbone.cut.has_failed:
                 self._drop_compiled()
             return codes
-        except RuntimeError as error:
-            if len(batch) < 2 or not is_out_of_memory(error):
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
                 raise
+            if len(batch) < 2:
+                raise ExtractionError(self._too_short()) from error
         if self.device == "cuda":  # what the error has held is free by now
             torch.cuda.empty_cache()
         # One that was gathered before the size was halved needs no smaller size yet.
@@ -195,6 +202,15 @@ class TorchEngine:
         size = self.batch_size
         return size if self._is_short else int(getattr(self.backbone.cut, "at_once", size))
 
+    def _too_short(self) -> str:
+        """That not even one picture can be computed."""
+        smaller = "a smaller network or input size"
+        return (
+            f"memory of device {self.device} is too short for one picture in "
+            f"{self.backbone.name}; end what else uses it, or take "
+            f"{smaller if self.device == 'cpu' else f'{smaller}, or device cpu'}."
+        )
+
     def _drop_compiled(self) -> bool:
         """Go on with the network as it was before it was compiled; False if it is not compiled.
 
@@ -210,12 +226,16 @@ class TorchEngine:
 
         Raises
         ------
+        ExtractionError
+            If memory is too short for it.
         UsageError
         """
         try:
             with computing(self.device, self.precision):
                 self.backbone.codes(_noise(self.backbone, 1, self.device))
         except Exception as error:
+            if is_out_of_memory(error):
+                raise ExtractionError(self._too_short()) from error
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
                 f"{self.backbone.name} does not run in {self.precision}: {line}; use precision "

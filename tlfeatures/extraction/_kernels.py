@@ -154,6 +154,7 @@ def build(library: Library, path: Path) -> None:
     """
     command = [*_find_compiler(), *_flags(library), *map(str, library.sources), "-o"]
     path.parent.mkdir(parents=True, exist_ok=True)
+    _log.info("compiling operations of our own for this processor, once for this user")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch:
         made = Path(scratch) / path.name
         _run_compiler([*command, str(made)])
@@ -223,5 +224,6 @@ def _find_compiler() -> list[str]:
         return chosen
     found = next((path for name in COMPILERS if (path := shutil.which(name))), None)
     if found is None:
-        raise RuntimeError(f"no C++ compiler is here ({', '.join(COMPILERS)})")
+        known = ", ".join(COMPILERS)
+        raise RuntimeError(f"no C++ compiler is here ({known}); install one, or name it in CXX")
     return [found]

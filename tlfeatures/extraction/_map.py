@@ -24,6 +24,10 @@ KILLED = (
     "worker processes were killed again and again, likely for lack of memory; what was computed is "
     "kept: run again with fewer, such as --jobs 1."
 )
+KILLED_ON_CLUSTER = (
+    "workers of the cluster were killed again and again, likely for lack of memory; what was "
+    "computed is kept: run again with more memory for each, or with fewer on a machine."
+)
 KILLED_AT_ONCE = (
     "a worker process was killed as it read the network, likely for lack of memory; run again with "
     "fewer, such as --jobs 1."
@@ -131,7 +135,9 @@ def _map_again(errand: Errand, waiting: dict[int, Sequence[Row]], n_workers: int
             n_killed += 1
             if not _is_killed(error):
                 raise
-            if n_killed == TIMES or not isinstance(error, BrokenProcessPool):
+            if not isinstance(error, BrokenProcessPool):
+                raise ExtractionError(KILLED_ON_CLUSTER) from error
+            if n_killed == TIMES:
                 raise ExtractionError(KILLED) from error
             _log.warning(
                 "a worker process was killed, perhaps for memory; its pictures are done again"
