@@ -184,8 +184,8 @@ def take_turns(run: Any, parts: Sequence[Sequence[Loop]], seconds: float) -> dic
     stops, order = [], random.Random(0)
     if run.stdout.readline() == "ready\n":
         while not select.select([run.stdout], [], [], seconds)[0]:
-            began = time.perf_counter()
             os.killpg(run.pid, signal.SIGSTOP)
+            began = time.perf_counter()
             for part in order.sample(parts, len(parts)):
                 for loop in part:
                     loop.work()
