@@ -122,8 +122,9 @@ class TorchEngine:
             for layer, dim in zip(backbone.layers, backbone.dims, strict=True)
         )
         whole = _exact_enough(backbone.cut, means.precision)
-        backbone.cut = faster_cut(backbone, means)
-        if means.precision != "float32":
+        faster = faster_cut(backbone, means)
+        backbone.cut = whole if faster is None else faster
+        if faster is None and means.precision != "float32":
             self._try()
         if means.batch_size is None and means.device == "cuda":
             self.batch_size = self._fitting_batch()
@@ -297,16 +298,16 @@ def batch_size_for(free: int, a_picture: int) -> int:
     return int(min(MOST_BATCH, 2 ** (fitting.bit_length() - 1)))
 
 
-def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
+def faster_cut(backbone: Backbone, means: Means) -> nn.Module | None:
     """The network with fewer, larger operations, if its graph is known and it says the same.
 
     On a CPU with oneDNN's fused operations, elsewhere with the batch norms folded. In bf16 the
     convolutions that look at pixels lose nothing of these: on a CPU they take them as they are,
-    where that can be, elsewhere they stay in float32.
+    where that can be, elsewhere they stay in float32. It has been run in its precision.
     """
     cut = backbone.cut
     if not isinstance(cut, fx.GraphModule):
-        return cut
+        return None
     kernels = _kernels_of(means)
     if kernels is not None:
         limit = ROWS_AGREE if means.precision == "float32" else tolerance(means.precision)
@@ -318,7 +319,7 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module:
     if made is not None:
         return made
     _say_unfused(backbone.name, reason)
-    return _exact_enough(cut, means.precision)
+    return None
 
 
 def _try_fused(

@@ -90,8 +90,8 @@ def are_for_here() -> bool:
 def winograd_pays(precision: str) -> bool:
     """Whether convolutions of our own save time on this processor.
 
-    In bf16 that is reckoned for AVX-512 BF16: a quarter of the products, which take half of
-    float32's time there. AMX multiplies faster than they save.
+    In bf16 with AVX-512 BF16, where products take half of float32's time. AMX multiplies faster
+    than they save.
     """
     return precision == "float32" or (precision == "bf16" and has_bf16_vectors_alone())
 

@@ -19,7 +19,7 @@ POINTS = {  # and infinity
     torch.bfloat16: (0.0, 1.0, -1.0, 0.5, -2.0),
 }
 # Below, spreading and gathering use up nearly all that is saved; bfloat16's products take half the
-# time, so that is reckoned. 64 is also where `share_3x3_of` calls them wide.
+# time. 64 is also where `share_3x3_of` calls them wide.
 LEAST_CHANNELS = {torch.float32: 32, torch.bfloat16: 64}
 LEAST_SAVED = 2.0  # direct multiplications by those that are left; 4.0 where sides are fours
 FEW, MANY = 48, 96  # tiles that stay in the second cache, of narrow layers and of wide ones
