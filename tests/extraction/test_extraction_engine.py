@@ -278,6 +278,7 @@ def test_short_memory_is_not_taken_for_a_network_that_knows_no_half_precision(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(_engine, "_open", {})
+    monkeypatch.setattr(_engine, "faster_cut", lambda *_: None)  # a fused one has been run already
     monkeypatch.setattr(Backbone, "codes", Failing(torch.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(ExtractionError, match="too short for one picture in embedded"):
         open_engine(EMBEDDED, RunOptions(tmp_path, precision="bf16"))

@@ -31,7 +31,7 @@ from tlfeatures.extraction._map import ask_workers, chunk_sizes, cluster_size, e
 from tlfeatures.extraction._plan import Plan
 from tlfeatures.extraction._worker import REST_S, do_chunk, errand_of
 from tlfeatures.pictures import DecodeOptions, Pictures
-from tlfeatures.store import CodeSpec, relative_difference, verify_cache
+from tlfeatures.store import CodeSpec, relative_difference, tolerance, verify_cache
 
 SPEC = CodeSpec("fake", "0" * 64, "mean", "avg", 3, {"side": 4})
 
@@ -372,7 +372,8 @@ def test_a_dask_cluster_runs_a_real_network(folder: Path, tmp_path: Path, client
     here = CNNCodes("embedded", cache=tmp_path / "here").extract(pictures)
     assert (far.computed, far.n_jobs, here.n_jobs) == (36, 2, 1)
     assert "joblib's backend" in " ".join(far.chosen)
-    allowed = 1e-5 if far.codes.spec.precision == "float32" else 0.01
+    precision = far.codes.spec.precision
+    allowed = 1e-5 if precision == "float32" else tolerance(precision)
     assert relative_difference(np.asarray(far.codes), np.asarray(here.codes)) < allowed
 
 

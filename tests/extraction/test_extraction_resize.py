@@ -75,6 +75,12 @@ def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "user"
 
 
+@pytest.fixture(autouse=True)
+def resizing_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No convolutions of our own in bf16, as where AMX multiplies faster."""
+    monkeypatch.setattr(_kernels, "has_bf16_vectors_alone", lambda: False)
+
+
 def noise(width: int, height: int) -> Image.Image:
     """Colours at random, with black and white areas where sums go beyond the range."""
     random = np.random.default_rng(width * 10_000 + height)
