@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import fx, nn
 
-from tlfeatures.backbones import BackboneRequest, load_backbone
+from tlfeatures.backbones import Backbone, BackboneRequest, Preprocessing, load_backbone
 from tlfeatures.extraction import _engine
 from tlfeatures.extraction._engine import Means, faster_cut
 from tlfeatures.extraction._fuse import first_convs, fold_batch_norms, fuse, keep_first_exact
-from tlfeatures.extraction._fused import FusedConv2d, FusedLinear
+from tlfeatures.extraction._fused import FusedAttention, FusedConv2d, FusedLinear
 from tlfeatures.extraction._settings import computing
 from tlfeatures.store import relative_difference
 
@@ -241,11 +241,137 @@ def test_folding_alone_keeps_the_answer_and_leaves_the_network_as_it_was() -> No
         torch.testing.assert_close(network(batch), wanted, rtol=0, atol=0)
 
 
-def test_linear_layers_run_in_half_precision_with_their_activation() -> None:
+@pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+def test_linear_layers_take_their_activation_along(dtype: torch.dtype, allowed: float) -> None:
     network = traced(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 32), nn.ReLU()))
-    fused = fuse(network, torch.bfloat16, picture_batch(1), 2)
+    fused = fuse(network, dtype, picture_batch(1), 2)
     assert [type(m) for m in fused.children() if not isinstance(m, nn.Flatten)] == [FusedLinear]
-    assert differ(network, torch.bfloat16) < 0.02
+    assert differ(network, dtype) < allowed
+
+
+class Attending(nn.Module):
+    """Attention of 64 columns of 192 numbers to themselves, in 3 heads."""
+
+    def __init__(self, **how: Any) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(192, 3, **{"batch_first": True, **how})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        row = x.flatten(1, 2).transpose(1, 2)
+        return self.attention(row, row, row, need_weights=False)[0]
+
+
+class AttendingToAnother(Attending):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        row = x.flatten(1, 2).transpose(1, 2)
+        return self.attention(row, row.relu(), row, need_weights=False)[0]
+
+
+class AttendingWithWeights(Attending):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        row = x.flatten(1, 2).transpose(1, 2)
+        return self.attention(row, row, row)[1]
+
+
+class AttendingMasked(Attending):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        row = x.flatten(1, 2).transpose(1, 2)
+        mask = torch.ones(64, 64, dtype=torch.bool).triu(1)
+        return self.attention(row, row, row, need_weights=False, attn_mask=mask)[0]
+
+
+@pytest.mark.parametrize(
+    ("module", "is_fused"),
+    [
+        (Attending(), True),
+        (Attending(bias=False), True),
+        (Attending(add_bias_kv=True), False),
+        (Attending(add_zero_attn=True), False),
+        (Attending(kdim=192, vdim=192, batch_first=False), False),
+        (AttendingToAnother(), False),
+        (AttendingWithWeights(), False),
+        (AttendingMasked(), False),
+    ],
+)
+def test_attention_to_the_sequence_itself_is_fused_in_float32(
+    module: nn.Module, is_fused: bool
+) -> None:
+    network = traced(module)
+    fused = fuse(network, torch.float32, picture_batch(1), 2)
+    assert any(isinstance(each, FusedAttention) for each in fused.modules()) is is_fused
+    assert differ(network) < 1e-5
+    in_bf16 = fuse(network, torch.bfloat16, picture_batch(1), 2)
+    assert not any(isinstance(each, FusedAttention) for each in in_bf16.modules())
+
+
+def test_a_vision_transformer_is_fused_whole() -> None:
+    backbone = load_backbone(BackboneRequest("vit_b_32", "random:1", input_size=64))
+    network = load_backbone(BackboneRequest("vit_b_32", "random:1", input_size=64))
+    network.cut = faster_cut(network, Means(precision="float32"))
+    kinds = [type(each) for each in network.cut.modules()]
+    assert (kinds.count(FusedAttention), nn.Linear in kinds) == (12, False)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    wanted, found = backbone.codes(pictures)[0], network.codes(pictures)[0]
+    assert relative_difference(found, wanted) < 1e-5
+
+
+class Untraceable(nn.Module):
+    """Two linear layers, the second one used by its weights alone."""
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.conv = nn.Conv2d(3, 8, 3)
+            self.first, self.second = nn.Linear(8, 16), nn.Linear(16, 4)
+            self.head = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if x.sum() > 1e9:
+            return x
+        y = self.first(self.conv(x).mean((2, 3))).relu()
+        y = nn.functional.linear(y, self.second.weight, self.second.bias)
+        return self.head(y[:, : self.second.out_features])
+
+
+class AtRandom(Untraceable):
+    """Says something else each time."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x + torch.rand_like(x))
+
+
+def load_own(kind: type[nn.Module]) -> Backbone:
+    return load_backbone(BackboneRequest(kind, preprocess=Preprocessing(32, 32)))
+
+
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-5), ("bf16", 0.03)])
+def test_linear_layers_of_untraced_networks_are_fused(precision: str, allowed: float) -> None:
+    plain, fast = load_own(Untraceable), load_own(Untraceable)
+    cut, state = fast.cut, set(fast.network.state_dict())
+    fast.cut = faster_cut(fast, Means(precision=precision))
+    assert sum(isinstance(each, FusedLinear) for each in fast.cut.modules()) == 3
+    assert not any(isinstance(each, FusedLinear) for each in cut.modules())
+    assert set(fast.network.state_dict()) == state
+    whole = {each.data_ptr() for each in cut.parameters()}
+    assert {each.data_ptr() for each in fast.cut.parameters()} == whole  # not copied
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
+    with computing("cpu", "float32"):
+        wanted = plain.codes(pictures)[0]
+    with computing("cpu", precision):
+        found = fast.codes(pictures)[0]
+    assert relative_difference(found, wanted) < allowed
+
+
+def test_untraced_networks_that_cannot_be_fused_run_as_they_are(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    assert faster_cut(load_own(AtRandom), Means()) is None
+    monkeypatch.setattr(Untraceable, "__deepcopy__", lambda *_: 1 / 0, raising=False)
+    assert faster_cut(load_own(Untraceable), Means()) is None
+    monkeypatch.undo()
+    assert faster_cut(load_own(Untraceable), Means("mps")) is None
+    assert caplog.records == []
 
 
 class TwoEyes(nn.Module):

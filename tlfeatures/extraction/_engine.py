@@ -27,7 +27,13 @@ from tlfeatures.backbones import (
 )
 from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
-from tlfeatures.extraction._fuse import fold_batch_norms, fuse, keep_first_exact
+from tlfeatures.extraction._fuse import (
+    fold_batch_norms,
+    fuse,
+    fuse_linears,
+    has_linears,
+    keep_first_exact,
+)
 from tlfeatures.extraction._in_parts import in_parts
 from tlfeatures.extraction._kernels import SAME_BYTES, WINOGRAD, load, say_unusable
 from tlfeatures.extraction._plan import CPU_BATCH, at_once_of
@@ -299,15 +305,17 @@ def batch_size_for(free: int, a_picture: int) -> int:
 
 
 def faster_cut(backbone: Backbone, means: Means) -> nn.Module | None:
-    """The network with fewer, larger operations, if its graph is known and it says the same.
+    """The network with fewer, larger operations, if it says the same.
 
     On a CPU with oneDNN's fused operations, elsewhere with the batch norms folded. In bf16 the
     convolutions that look at pixels lose nothing of these: on a CPU they take them as they are,
-    where that can be, elsewhere they stay in float32. It has been run in its precision.
+    where that can be, elsewhere they stay in float32. Of networks whose graph is not known only
+    linear layers are replaced, on a CPU. It has been run in its precision.
     """
     cut = backbone.cut
     if not isinstance(cut, fx.GraphModule):
-        return None
+        may_be = means.device == "cpu" and has_linears(cut)
+        return _try_fused(cut, backbone, means, tolerance(means.precision))[0] if may_be else None
     kernels = _kernels_of(means)
     if kernels is not None:
         limit = ROWS_AGREE if means.precision == "float32" else tolerance(means.precision)
@@ -323,7 +331,7 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module | None:
 
 
 def _try_fused(
-    cut: fx.GraphModule,
+    cut: nn.Module,
     backbone: Backbone,
     means: Means,
     limit: float,
@@ -338,7 +346,7 @@ def _try_fused(
 
 
 def _fused(
-    cut: fx.GraphModule, backbone: Backbone, means: Means, kernels: Kernels | None
+    cut: nn.Module, backbone: Backbone, means: Means, kernels: Kernels | None
 ) -> tuple[nn.Module, float]:
     """The network with larger operations, and how far its codes of noise are from the plain one's.
 
@@ -350,22 +358,27 @@ def _fused(
     preprocessing = backbone.preprocessing
     pictures = _noise(backbone, 1, means.device)
     batch = normalise(pictures, preprocessing)
-    made: nn.Module
-    if means.device == "cpu":
-        known = preprocessing if isinstance(preprocessing, Preprocessing) else None
-        size = means.batch_size or CPU_BATCH
-        dtype, same_bytes = DTYPES[means.precision], _same_bytes_of(means)
-        made = fuse(cut, dtype, batch, size, known, kernels, same_bytes)
-        at_once = at_once_of(backbone.name, means.precision, size)
-        if means.is_alone and at_once > size:
-            made = in_parts(made, size, at_once)
-    else:
-        made = _exact_enough(fold_batch_norms(cut), means.precision)
+    made = _with_larger_operations(cut, backbone, means, batch, kernels)
     with computing(means.device, "float32"):
         wanted = cut(batch)
     with computing(means.device, means.precision):
         found = made(network_input(pictures, preprocessing, made))
     return made, _difference(found, wanted)
+
+
+def _with_larger_operations(
+    cut: nn.Module, backbone: Backbone, means: Means, batch: torch.Tensor, kernels: Kernels | None
+) -> nn.Module:
+    dtype, size = DTYPES[means.precision], means.batch_size or CPU_BATCH
+    if not isinstance(cut, fx.GraphModule):
+        return fuse_linears(cut, dtype, size)
+    if means.device != "cpu":
+        return _exact_enough(fold_batch_norms(cut), means.precision)
+    how = backbone.preprocessing
+    known = how if isinstance(how, Preprocessing) else None
+    made = fuse(cut, dtype, batch, size, known, kernels, _same_bytes_of(means))
+    at_once = at_once_of(backbone.name, means.precision, size)
+    return in_parts(made, size, at_once) if means.is_alone and at_once > size else made
 
 
 def _kernels_of(means: Means) -> Kernels | None:

@@ -7,6 +7,7 @@ the result is still in the processor's cache. The operations are those that `tor
 
 from __future__ import annotations
 
+import copy
 import operator
 from collections.abc import Iterable
 from typing import Any, TypeGuard, TypeVar
@@ -21,6 +22,7 @@ from tlfeatures.extraction._fused import (
     NONE,
     RELU,
     Activation,
+    FusedAttention,
     FusedConv2d,
     FusedLinear,
     PixelConv2d,
@@ -74,8 +76,8 @@ def fuse(
     network : fx.GraphModule
         In eval mode, on the CPU, in float32; it is not changed.
     dtype : torch.dtype
-        float32 or bfloat16, of convolutions (and, in bfloat16, linear layers), but for the first
-        ones, see `first_convs`; what else there is takes the type that it is given.
+        float32 or bfloat16, of convolutions and linear layers, but for the first convolutions, see
+        `first_convs`; what else there is takes the type that it is given.
     batch : Tensor of shape (n, 3, H, W)
         An example.
     batch_size : int
@@ -99,6 +101,40 @@ def fuse(
         Whatever PyTorch raises where it has no such operations.
     """
     return _Fuser(network, dtype, batch, batch_size, preprocessing, kernels, same_bytes).run()
+
+
+def has_linears(network: nn.Module) -> bool:
+    """Whether `fuse_linears` has something to do."""
+    return any(_is(module, nn.Linear) for module in network.modules())
+
+
+def fuse_linears(network: nn.Module, dtype: torch.dtype, batch_size: int) -> nn.Module:
+    """A copy of a network of unknown graph, whose linear layers are fused operations.
+
+    Parameters
+    ----------
+    network : nn.Module
+        In eval mode, on the CPU, in float32; it is not changed, and shares its other weights.
+    dtype : torch.dtype
+    batch_size : int
+
+    Raises
+    ------
+    Exception
+        Whatever a network raises that cannot be copied.
+    """
+    linears = [module for module in network.modules() if _is(module, nn.Linear)]
+    fused = {id(each): _standing_for(each, dtype, batch_size) for each in linears}
+    shared = {id(each): each for each in (*network.parameters(), *network.buffers())}
+    return copy.deepcopy(network, {**shared, **fused}).eval()
+
+
+def _standing_for(linear: nn.Linear, dtype: torch.dtype, batch_size: int) -> FusedLinear:
+    """The fused layer with what networks look at by themselves; BEiT takes the weights."""
+    fused = FusedLinear(linear, NONE, dtype, batch_size)
+    for name in ("weight", "bias", "in_features", "out_features"):
+        setattr(fused, name, getattr(linear, name))
+    return fused
 
 
 class Float32Conv2d(nn.Module):
@@ -209,10 +245,12 @@ class _Fuser:
             module = _module(self._modules, node)
             if _is(module, nn.Conv2d) and _is_plain(module):
                 self._fuse_conv(node, module)
-            elif _is(module, nn.Linear) and self._dtype != torch.float32:
+            elif _is(module, nn.Linear):
                 after, activation = self._activation_after(node)
                 made = FusedLinear(module, activation, self._dtype, self._batch_size)
                 self._put(node, made, after)
+            elif _is(module, nn.MultiheadAttention) and self._may_attend_fused(node, module):
+                self._put(node, FusedAttention(module, self._dtype, self._batch_size), [])
             elif _is(module, nn.MaxPool2d) and self._may_pool_bits(node, module):
                 self._put(node, PositiveMaxPool2d(module, self._same_bytes), [])
             elif isinstance(module, nn.Conv2d) and node in self._first:
@@ -244,6 +282,16 @@ class _Fuser:
             other = next(each for each in addition.args if each is not node)
             node.args = (node.args[0], other)
         self._put(node, made, [*([] if addition is None else [addition]), *after])
+
+    def _may_attend_fused(self, node: fx.Node, attention: nn.MultiheadAttention) -> bool:
+        """Whether it sees one sequence, no mask, and is asked for no weights; in float32.
+
+        In bfloat16 torch's own is as fast.
+        """
+        is_one = len(node.args) == 3 and len(set(node.args)) == 1
+        asks_no_more = dict(node.kwargs) == {"need_weights": False}
+        is_fusable = is_one and asks_no_more and FusedAttention.can_fuse(attention)
+        return is_fusable and self._dtype == torch.float32
 
     def _may_pool_bits(self, node: fx.Node, pool: nn.MaxPool2d) -> bool:
         """Whether what is pooled is a fused ReLU's, in bfloat16."""

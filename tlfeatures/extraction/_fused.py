@@ -91,7 +91,9 @@ class FusedConv2d(nn.Module):
 
 
 class FusedLinear(nn.Module):
-    """A linear layer in half precision with the activation that follows it.
+    """A linear layer with the activation that follows it.
+
+    In float32 it is more than twice as fast as `nn.Linear` on AMD, where that is MKL's.
 
     Parameters
     ----------
@@ -117,6 +119,46 @@ class FusedLinear(nn.Module):
             batch.to(self._dtype), self._weight, self._bias, *self._activation
         )
         return made
+
+
+class FusedAttention(nn.Module):
+    """Attention of a sequence to itself, its linear layers fused.
+
+    Parameters
+    ----------
+    attention : nn.MultiheadAttention
+        One of `can_fuse`.
+    dtype : torch.dtype
+    batch_size : int
+    """
+
+    def __init__(
+        self, attention: nn.MultiheadAttention, dtype: torch.dtype, batch_size: int
+    ) -> None:
+        super().__init__()
+        width = attention.embed_dim
+        inward = nn.Linear(width, 3 * width, device="meta")
+        inward.weight, inward.bias = attention.in_proj_weight, attention.in_proj_bias
+        self._inward = FusedLinear(inward, NONE, dtype, batch_size)
+        self._outward = FusedLinear(attention.out_proj, NONE, dtype, batch_size)
+        self._n_heads = attention.num_heads
+
+    @staticmethod
+    def can_fuse(attention: nn.MultiheadAttention) -> bool:
+        """Whether queries, keys and values are made alike, of nothing but the sequence."""
+        is_alone = attention.bias_k is None and not attention.add_zero_attn
+        return attention.batch_first and attention._qkv_same_embed_dim and is_alone
+
+    def forward(self, batch: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
+        """What attention gives (n, length, width), and no weights.
+
+        `nn.MultiheadAttention` is called with the same sequence three times.
+        """
+        n, length, width = batch.shape
+        parts = self._inward(batch).view(n, length, 3, self._n_heads, width // self._n_heads)
+        queries, keys, values = parts.permute(2, 0, 3, 1, 4)
+        made = nn.functional.scaled_dot_product_attention(queries, keys, values)
+        return self._outward(made.transpose(1, 2).reshape(n, length, width)), None
 
 
 class PositiveMaxPool2d(nn.Module):
