@@ -57,6 +57,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/depths.py
 	$(BIN)/python benchmarks/winograd.py
+	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/resizing.py
 	$(BIN)/python benchmarks/pooling.py
 	$(BIN)/python benchmarks/memory.py
