@@ -18,10 +18,13 @@ from tlfeatures.backbones import (
     Backbone,
     BackboneRequest,
     describe_backbone,
+    gflop_of,
     licence_note,
     list_backbones,
     load_backbone,
     load_network,
+    share_3x3_of,
+    stands_bf16,
 )
 from tlfeatures.backbones._network import normalise
 from tlfeatures.backbones._torchvision import preset
@@ -160,3 +163,11 @@ def test_nothing_is_computed_after_the_last_layer_asked_for() -> None:
     backbone.codes(backbone.preprocessing.prepare(noise((224, 224)))[None])
     assert "layer2.1.conv2" in heard
     assert not any(path.startswith(("layer3", "layer4", "fc")) for path in heard)
+
+
+def test_timms_networks_are_reckoned_with_as_their_namesakes_alone() -> None:
+    assert gflop_of("timm:resnet50.a1_in1k") == gflop_of("timm:resnet50") == gflop_of("resnet50")
+    assert share_3x3_of("timm:vgg16") == share_3x3_of("vgg16") > 0.9
+    assert (gflop_of("timm:resnet10t"), share_3x3_of("timm:resnet10t")) == (None, 0.0)
+    assert not stands_bf16("timm:resnet50")  # nobody has measured it
+    assert gflop_of(torchvision.models.resnet18) is None

@@ -374,6 +374,140 @@ def test_untraced_networks_that_cannot_be_fused_run_as_they_are(
     assert caplog.records == []
 
 
+TIMMS = {
+    "resnet10t": {FusedConv2d},
+    "mobilenetv3_small_050": {FusedConv2d},
+    "tf_efficientnet_b0": {FusedConv2d},
+    "convnext_atto": {FusedConv2d},
+    "vit_tiny_patch16_224": {FusedConv2d, FusedLinear},
+    "eva02_tiny_patch14_224": {FusedConv2d, FusedLinear},
+    "levit_128s": {FusedConv2d, FusedLinear},
+    "mobilevit_xxs": {FusedConv2d, FusedLinear},  # with modules that cannot be traced
+    "crossvit_tiny_240": {FusedLinear},  # as a whole
+}
+UNFOLDED = ("tf_efficientnet_b0", "mobilevit_xxs")  # its first convolution; what is left whole
+
+
+@pytest.mark.parametrize("name", TIMMS)
+def test_networks_of_timm_are_fused(name: str) -> None:
+    pytest.importorskip("timm", reason="the extra 'timm' is not installed")
+    backbone = load_backbone(BackboneRequest(f"timm:{name}", "random:1"))
+    side = backbone.preprocessing.input_size
+    pictures = np.random.default_rng(0).integers(0, 256, (3, side, side, 3), dtype=np.uint8)
+    wanted = backbone.codes(pictures)[0]
+    made = faster_cut(backbone, Means())
+    assert made is not None
+    kinds = {type(each) for each in made.modules()}
+    assert TIMMS[name] <= kinds
+    assert nn.Linear not in kinds
+    assert not kinds & {nn.BatchNorm2d, nn.ReLU} or name in UNFOLDED
+    backbone.cut = made
+    assert relative_difference(backbone.codes(pictures)[0], wanted) < 1e-5
+
+
+class Functions(nn.Module):
+    """A batch norm and a linear layer as functions."""
+
+    def __init__(self, *, is_training: bool = False, has_bias: bool = True) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8)
+        self.weight = nn.Parameter(torch.randn(6, 8, generator=torch.Generator().manual_seed(0)))
+        self.thirds = nn.Parameter(torch.arange(3.0))
+        self.is_training, self.has_bias = is_training, has_bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        norm = self.norm
+        means = norm.running_mean, norm.running_var
+        x = nn.functional.batch_norm(
+            self.conv(x), *means, norm.weight, norm.bias, self.is_training, eps=norm.eps
+        )
+        bias = torch.cat((self.thirds, self.thirds)) if self.has_bias else None
+        x = nn.functional.linear(x.mean((2, 3)), self.weight, bias)
+        return nn.functional.gelu(x, approximate="tanh")
+
+
+class OfPictures(Functions):
+    """Functions of numbers that depend on the pictures, or are not of a convolution."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        norm = self.norm
+        x = self.conv(x) * 2
+        x = nn.functional.batch_norm(x, norm.running_mean, norm.running_var, norm.weight, norm.bias)
+        scale = x.mean()
+        x = nn.functional.linear(x.mean((2, 3)), self.weight * scale)
+        return nn.functional.linear(
+            x, self.weight.T, torch.cat((self.thirds, self.thirds)).repeat(2)[:8]
+        )
+
+
+@pytest.mark.parametrize(
+    ("module", "kinds"),
+    [
+        (Functions(), {FusedConv2d, FusedLinear}),
+        (Functions(has_bias=False), {FusedConv2d, FusedLinear}),
+        (OfPictures(), {FusedConv2d}),
+    ],
+)
+def test_functions_of_own_weights_are_fused_as_modules_are(
+    module: nn.Module, kinds: set[type[nn.Module]]
+) -> None:
+    network = traced(module)
+    functions = {node.target for node in network.graph.nodes}
+    fused = fuse(network, torch.float32, picture_batch(1), 2)
+    found = {type(each) for each in fused.modules()}
+    assert found - {nn.Module, type(fused)} == kinds
+    assert functions == {node.target for node in network.graph.nodes}  # it is not changed
+    assert differ(network) < 1e-5
+
+
+def test_a_batch_norm_of_the_batch_at_hand_is_not_folded() -> None:
+    network = traced(Functions(is_training=True))
+    folded = fold_batch_norms(network)
+    assert nn.functional.batch_norm in {node.target for node in folded.graph.nodes}
+
+
+@pytest.mark.parametrize("approximate", ["none", "tanh"])
+def test_both_ways_to_compute_gelu(approximate: str) -> None:
+    class Gelu(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(64, 64)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.gelu(self.fc(x), approximate=approximate)
+
+    network = traced(Gelu())
+    fused = fuse(network, torch.float32, picture_batch(1), 2)
+    assert [node.op for node in fused.graph.nodes] == ["placeholder", "call_module", "output"]
+    assert differ(network) < 1e-5
+
+
+class Whole(nn.Module):
+    """Taken as it is, with a linear layer inside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(64, 64)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc(x) if x.sum() > 0 else -self.fc(x)
+
+
+def test_linear_layers_inside_of_what_is_left_whole_are_fused() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Whole()).eval()
+
+    class TracerOfParts(Tracer):
+        def is_leaf_module(self, m: nn.Module, qualified_name: str) -> bool:
+            return isinstance(m, Whole) or super().is_leaf_module(m, qualified_name)
+
+    network = fx.GraphModule(module, TracerOfParts().trace(module)).eval()
+    fused = fuse(network, torch.float32, picture_batch(1), 2)
+    kinds = {type(each) for each in fused.modules()}
+    assert {FusedConv2d, Whole, FusedLinear} <= kinds
+    assert nn.Linear not in kinds
+    assert differ(network) < 1e-5
+
+
 class TwoEyes(nn.Module):
     """Two convolutions look at the pixels, one of them past an activation; a third does not."""
 

@@ -135,6 +135,9 @@ def test_own_operations_are_for_many_pictures_of_networks_full_of_3x3(
     )
     assert 0 < plan(100, "resnet18", n_jobs=2).kernels_save_s < KERNELS_S
     assert plan(20_000, "vit_b_16").kernels_save_s == 0  # has no convolutions of 3 x 3
+    known, namesake = plan(20_000, "resnet18"), plan(20_000, "timm:resnet18.a1_in1k")
+    assert known.kernels_save_s == namesake.kernels_save_s > 0
+    assert plan(20_000, "timm:resnet10t").kernels_save_s == 0  # not known
     assert plan(20_000, "vgg16", n_jobs=1).kernels_save_s == 0  # one process of several threads
     assert plan(20_000, "vgg16", compile="off").kernels_save_s == 0
     assert plan(20_000, "vgg16", device="cuda").kernels_save_s == 0

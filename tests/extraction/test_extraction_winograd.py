@@ -301,9 +301,19 @@ def test_a_quarter_of_the_multiplications_is_left_where_sides_are_fours() -> Non
 
 @needs_compiler
 @pytest.mark.parametrize(
-    "name", ["resnet18", "squeezenet1_1", "densenet121", "googlenet", "efficientnet_v2_s"]
+    "name",
+    [
+        "resnet18",
+        "squeezenet1_1",
+        "densenet121",
+        "googlenet",
+        "efficientnet_v2_s",
+        "timm:resnet10t",
+    ],
 )
 def test_networks_give_the_codes_they_gave(name: str, own_folder: Path) -> None:
+    if name.startswith("timm:"):
+        pytest.importorskip("timm", reason="the extra 'timm' is not installed")
     _kernels.make_ready(OWN)
     request = BackboneRequest(name, "random", input_size=64)
     batch = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
         network_input,
         normalise,
     )
+    from tlfeatures.backbones._partly import trace_cut
     from tlfeatures.backbones._pooling import pool_codes
 else:
     __getattr__, __dir__ = load_later(
@@ -56,6 +57,7 @@ else:
             "load_preprocessing": "_network",
             "network_input": "_network",
             "normalise": "_network",
+            "trace_cut": "_partly",
             "pool_codes": "_pooling",
             "Description": "_describe",
             "describe_backbone": "_describe",
@@ -95,6 +97,7 @@ __all__ = [
     "random_seed",
     "share_3x3_of",
     "stands_bf16",
+    "trace_cut",
     "weights_file",
     "weights_word",
 ]

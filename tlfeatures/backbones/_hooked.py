@@ -136,7 +136,7 @@ class HookedLayers(Layers):
         return [Step(OWN_PARAMETERS, kind, tuple(batch.shape[1:]), 0, count, 0)]
 
 
-class _EnoughError(Exception):
+class EnoughError(Exception):
     """The last layer asked for has been computed."""
 
 
@@ -182,7 +182,7 @@ class _HookedCut(nn.Module):
                 self.network.forward_head(features)
             else:
                 self.network(batch)
-        except _EnoughError:
+        except EnoughError:
             pass
         finally:
             for hook in hooks:
@@ -216,4 +216,4 @@ class _HookedCut(nn.Module):
 
     def _stop_if_all(self, heard: dict[str, torch.Tensor]) -> None:
         if len(heard) == len(self._layers):
-            raise _EnoughError
+            raise EnoughError

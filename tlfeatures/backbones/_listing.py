@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from tlfeatures.backbones._request import TIMM
+
 EMBEDDED = "embedded"
 TABLE = "networks.json"  # written by docs/make_networks.py; a test compares it with torchvision
 LICENCES = {
@@ -114,13 +116,15 @@ def stands_bf16(backbone: Any) -> bool:
 
 
 def gflop_of(backbone: Any) -> float | None:
-    """Multiply-adds for a picture, in 1e9, of a known network; None of others."""
-    facts = _facts_of(backbone)
+    """Multiply-adds for a picture, in 1e9, of a known network or timm's of its name, or None."""
+    facts = _facts_of(_namesake(backbone))
     return None if facts is None else facts.entries[0].gflop
 
 
 def share_3x3_of(backbone: Any, *, is_wide: bool = False) -> float:
     """Of the multiply-adds of a known network those in dense convolutions of 3 x 3, stride 1.
+
+    0 of networks that are not known; those of timm are taken for torchvision's of the same name.
 
     Parameters
     ----------
@@ -128,7 +132,7 @@ def share_3x3_of(backbone: Any, *, is_wide: bool = False) -> float:
     is_wide : bool, default=False
         Only those with 64 channels and 64 filters or more.
     """
-    facts = _facts_of(backbone)
+    facts = _facts_of(_namesake(backbone))
     if facts is None:
         return 0.0
     return facts.share_3x3_wide if is_wide else facts.share_3x3
@@ -149,6 +153,12 @@ def licence_note(backbone: Any, weights: str | None) -> str | None:
     wanted = weights or facts.entries[0].name
     licence = next((e.licence for e in facts.entries if e.name == wanted), "own")
     return None if licence == "own" else f"weights {wanted} of {facts.name}: {LICENCES[licence]}"
+
+
+def _namesake(backbone: Any) -> Any:
+    """The name of a network in torchvision, without timm's word for the weights."""
+    is_timm = isinstance(backbone, str) and backbone.startswith(TIMM)
+    return backbone.removeprefix(TIMM).partition(".")[0] if is_timm else backbone
 
 
 def _facts_of(backbone: Any) -> BackboneFacts | None:

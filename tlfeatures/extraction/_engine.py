@@ -24,6 +24,7 @@ from tlfeatures.backbones import (
     load_network,
     network_input,
     normalise,
+    trace_cut,
 )
 from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
@@ -309,25 +310,37 @@ def faster_cut(backbone: Backbone, means: Means) -> nn.Module | None:
 
     On a CPU with oneDNN's fused operations, elsewhere with the batch norms folded. In bf16 the
     convolutions that look at pixels lose nothing of these: on a CPU they take them as they are,
-    where that can be, elsewhere they stay in float32. Of networks whose graph is not known only
+    where that can be, elsewhere they stay in float32. Of networks whose graph cannot be known only
     linear layers are replaced, on a CPU. It has been run in its precision.
     """
-    cut = backbone.cut
-    if not isinstance(cut, fx.GraphModule):
-        may_be = means.device == "cpu" and has_linears(cut)
-        return _try_fused(cut, backbone, means, tolerance(means.precision))[0] if may_be else None
-    kernels = _kernels_of(means)
-    if kernels is not None:
-        limit = ROWS_AGREE if means.precision == "float32" else tolerance(means.precision)
-        made, reason = _try_fused(cut, backbone, means, limit, kernels)
+    whole, limit = backbone.cut, tolerance(means.precision)
+    graph = _graph_of(whole)
+    if graph is not None:
+        kernels = _kernels_of(means)
+        if kernels is not None:
+            strict = ROWS_AGREE if means.precision == "float32" else limit
+            made, reason = _try_fused(graph, backbone, means, strict, kernels)
+            if made is not None:
+                return made
+            _log.warning("%s runs without our convolutions: %s", backbone.name, reason)
+        made, reason = _try_fused(graph, backbone, means, limit)
         if made is not None:
             return made
-        _log.warning("%s runs without our convolutions: %s", backbone.name, reason)
-    made, reason = _try_fused(cut, backbone, means, tolerance(means.precision))
-    if made is not None:
-        return made
-    _say_unfused(backbone.name, reason)
+        if graph is whole:
+            _say_unfused(backbone.name, reason)
+    if graph is not whole and means.device == "cpu" and has_linears(whole):
+        return _try_fused(whole, backbone, means, limit)[0]
     return None
+
+
+def _graph_of(cut: nn.Module) -> fx.GraphModule | None:
+    """Its operations, those of networks whose layers are modules too, as far as they are known."""
+    if isinstance(cut, fx.GraphModule):
+        return cut
+    try:
+        return trace_cut(cut)
+    except Exception:  # torch.fx raises whatever the network's own code does
+        return None
 
 
 def _try_fused(
@@ -360,7 +373,7 @@ def _fused(
     batch = normalise(pictures, preprocessing)
     made = _with_larger_operations(cut, backbone, means, batch, kernels)
     with computing(means.device, "float32"):
-        wanted = cut(batch)
+        wanted = backbone.cut(batch)
     with computing(means.device, means.precision):
         found = made(network_input(pictures, preprocessing, made))
     return made, _difference(found, wanted)

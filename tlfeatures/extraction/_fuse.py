@@ -8,6 +8,7 @@ the result is still in the processor's cache. The operations are those that `tor
 from __future__ import annotations
 
 import copy
+import inspect
 import operator
 from collections.abc import Iterable
 from typing import Any, TypeGuard, TypeVar
@@ -247,14 +248,17 @@ class _Fuser:
                 self._fuse_conv(node, module)
             elif _is(module, nn.Linear):
                 after, activation = self._activation_after(node)
-                made = FusedLinear(module, activation, self._dtype, self._batch_size)
-                self._put(node, made, after)
+                fused = FusedLinear(module, activation, self._dtype, self._batch_size)
+                self._put(node, fused, after)
             elif _is(module, nn.MultiheadAttention) and self._may_attend_fused(node, module):
                 self._put(node, FusedAttention(module, self._dtype, self._batch_size), [])
             elif _is(module, nn.MaxPool2d) and self._may_pool_bits(node, module):
                 self._put(node, PositiveMaxPool2d(module, self._same_bytes), [])
             elif isinstance(module, nn.Conv2d) and node in self._first:
                 self._put(node, Float32Conv2d(module), [])
+            elif module is not None and has_linears(module):  # it could not be traced
+                made = fuse_linears(module, self._dtype, self._batch_size)
+                self._put(node, made, [])
         self._graph.eliminate_dead_code()
         self._network.delete_all_unused_submodules()
         self._network.recompile()
@@ -333,7 +337,7 @@ class _Fuser:
         if user is None:
             return [], NONE
         if user.op == "call_function" and user.args[0] is node:
-            found = BY_FUNCTION.get(user.target)
+            found = _of_function(user)
         else:
             found = _of_module(_module(self._modules, user))
         return ([], NONE) if found is None else ([user], found)
@@ -407,6 +411,74 @@ def _fold(network: fx.GraphModule, node: fx.Node, norm: fx.Node | None, conv: nn
     network.graph.erase_node(norm)
 
 
+def _make_modules(network: fx.GraphModule) -> None:
+    """Let functions of the network's own weights be the modules that they stand for.
+
+    timm's batch norms are functions, and so are the linear layers of BEiT and its kin.
+    """
+    modules = dict(network.named_modules())
+    for node in network.graph.nodes:
+        made = _linear_of(network, node) or _norm_of(network, modules, node)
+        if made is not None:
+            name = f"module_{node.name}"
+            network.add_submodule(name, made.requires_grad_(False).eval())
+            node.op, node.target = "call_module", name
+            node.args, node.kwargs = (node.all_input_nodes[0],), {}
+    network.graph.eliminate_dead_code()
+    network.recompile()
+
+
+def _linear_of(network: fx.GraphModule, node: fx.Node) -> nn.Linear | None:
+    if node.target is not nn.functional.linear:
+        return None
+    given = {**dict(zip(("input", "weight", "bias"), node.args, strict=False)), **node.kwargs}
+    weight, bias = (_own_tensor(network, given.get(name)) for name in ("weight", "bias"))
+    if weight is None or (bias is None and given.get("bias") is not None):
+        return None  # computed from what is not known here
+    linear = nn.Linear(weight.shape[1], len(weight), bias is not None, device="meta")
+    linear.weight = nn.Parameter(weight)
+    if bias is not None:
+        linear.bias = nn.Parameter(bias)
+    return linear
+
+
+def _norm_of(
+    network: fx.GraphModule, modules: dict[str, nn.Module], node: fx.Node
+) -> nn.BatchNorm2d | None:
+    """That of a convolution; of others the number of axes is not known."""
+    if node.target is not nn.functional.batch_norm:
+        return None
+    given = inspect.signature(nn.functional.batch_norm).bind(*node.args, **node.kwargs)
+    given.apply_defaults()
+    names = ("running_mean", "running_var", "weight", "bias")
+    tensors = [_own_tensor(network, given.arguments[name]) for name in names]
+    mean, var, weight, bias = tensors
+    is_of_conv = isinstance(_module(modules, given.arguments["input"]), nn.Conv2d)
+    if mean is None or var is None or weight is None or bias is None:
+        return None
+    if given.arguments["training"] or not is_of_conv:
+        return None
+    norm = nn.BatchNorm2d(len(mean), given.arguments["eps"], device="meta")
+    norm.running_mean, norm.running_var = mean, var
+    norm.weight, norm.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return norm
+
+
+def _own_tensor(network: fx.GraphModule, node: Any) -> torch.Tensor | None:
+    """What a node gives if that is a tensor of the network's own, or some of them side by side."""
+    if not isinstance(node, fx.Node):
+        return None
+    if node.op == "get_attr":
+        own = operator.attrgetter(str(node.target))(network)
+        return own if isinstance(own, torch.Tensor) else None
+    if node.target is torch.cat and len(node.args) == 1 and not node.kwargs:
+        given: Any = node.args[0]
+        parts = [_own_tensor(network, each) for each in given]
+        known = [each for each in parts if each is not None]
+        return torch.cat(known) if len(known) == len(parts) else None
+    return None
+
+
 def _copy(network: fx.GraphModule) -> fx.GraphModule:
     """A network of its own with the same modules; torchvision's blocks are taken apart."""
     modules, graph, copies = dict(network.named_modules()), fx.Graph(), dict[fx.Node, fx.Node]()
@@ -415,7 +487,9 @@ def _copy(network: fx.GraphModule) -> fx.GraphModule:
             copies[node] = _inline(graph, module, str(node.target), copies[node.all_input_nodes[0]])
         else:
             copies[node] = graph.node_copy(node, lambda each: copies[each])
-    return fx.GraphModule(network, graph).eval()
+    copied = fx.GraphModule(network, graph).eval()
+    _make_modules(copied)
+    return copied
 
 
 def _inline(graph: fx.Graph, module: nn.Module, path: str, given: fx.Node) -> Any:
@@ -449,6 +523,12 @@ def _of_module(module: nn.Module | None) -> Activation | None:
     if _is(module, nn.GELU):
         return Activation("gelu", (), module.approximate)
     return next((found for kind, found in BY_MODULE.items() if _is(module, kind)), None)
+
+
+def _of_function(node: fx.Node) -> Activation | None:
+    if node.target is nn.functional.gelu:
+        return Activation("gelu", (), str(node.kwargs.get("approximate", "none")))
+    return BY_FUNCTION.get(node.target)
 
 
 def _is_plain(conv: nn.Conv2d) -> bool:

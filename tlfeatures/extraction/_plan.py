@@ -131,12 +131,9 @@ def make_plan(
     """
     plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
-    is_fused = gflop_of(backbone) is not None  # timm's and one's own are not
     # Beside the network, where that is a GPU's.
     decoding = 0.0 if decode == "gpu" else n * DECODE_S / min(plan.n_threads, n_cores())
-    is_compiled, reason = weigh_compiling(
-        compile, seconds, device, is_fused=is_fused, decoding=decoding
-    )
+    is_compiled, reason = weigh_compiling(compile, seconds, device, decoding=decoding)
     # They are for processes of one thread; on a cluster workers know their own processors.
     may_pay = cluster_size() > 0 or winograd_pays(precision)
     is_for_kernels = plan.is_mapped and may_pay and compile == "auto"
@@ -167,7 +164,7 @@ def _say_precision(precision: str, device: str, backbone: str | None) -> str:
 
 
 def weigh_compiling(
-    word: str, seconds: float, device: str, *, is_fused: bool = True, decoding: float = 0.0
+    word: str, seconds: float, device: str, *, decoding: float = 0.0
 ) -> tuple[bool, str]:
     """Whether to compile, and why.
 
@@ -177,16 +174,14 @@ def weigh_compiling(
     seconds : float
         In the network, without compiling.
     device : str
-    is_fused : bool, default=True
-        Whether it runs in fused operations on a CPU.
     decoding : float, default=0.0
         Seconds that decoding takes at the same time, on a GPU.
     """
     if word != "auto":
         return word == "on", f"compile {word}, as asked"
     if device == "cpu":
-        why = ", as fused operations are about as fast" if is_fused else ""
-        return False, f"network not compiled: on a CPU only if asked{why}"
+        why = "as fused operations are about as fast"
+        return False, f"network not compiled: on a CPU only if asked, {why}"
     saved = max(seconds, decoding) - max(seconds / COMPILED_GAIN, decoding)
     words = f"compiling takes about {COMPILE_S:.0f} s and would save about {saved:.0f} s"
     return saved > COMPILE_S, words if saved > COMPILE_S else f"not compiled: {words}"
