@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import subprocess
 import sys
@@ -16,6 +17,12 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 PATTERNS = ("checks", "disks", "stripes")
 
 
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: full collections, which some code asks for, skip it."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real pictures and weights; the test is skipped where it is absent."""
@@ -26,12 +33,17 @@ def shared() -> Path:
 
 @pytest.fixture(autouse=True)
 def own_log() -> Iterator[None]:
-    """What a test of the command line does to the package's log is undone."""
-    logger = logging.getLogger("tlfeatures")
-    before = (logger.level, logger.propagate, list(logger.handlers))
+    """What tests, and what they share, do to the package's log by the command line is undone."""
+    _reset_log()
     yield
-    level, logger.propagate, logger.handlers[:] = before
-    logger.setLevel(level)
+    _reset_log()
+
+
+def _reset_log() -> None:
+    logger = logging.getLogger("tlfeatures")
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+    logger.handlers.clear()
 
 
 def draw_pattern(label: str, height: int, rng: np.random.Generator) -> Image.Image:

@@ -19,7 +19,7 @@ SHIPPED = Path(str(files("tlfeatures.backbones") / "embedded.safetensors"))
 
 
 def start(out):
-    small = ["--steps", "6", "--reports", "2", "--seed", "1", "--held-out", "64"]
+    small = ["--steps", "4", "--reports", "2", "--seed", "1", "--held-out", "64"]
     words = [sys.executable, str(SCRIPT), "--out", str(out), *small]
     return subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
 
@@ -68,7 +68,7 @@ def test_the_loss_goes_down(runs):
 
 def test_the_curve_is_printed(runs):
     out, printed = runs[0]
-    assert re.search(r"step +6  loss .* glyphs .* textures .* pictures/s", printed)
+    assert re.search(r"step +4  loss .* glyphs .* textures .* pictures/s", printed)
     assert str(out) in printed.splitlines()[-1]
 
 
