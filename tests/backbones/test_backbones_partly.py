@@ -101,7 +101,7 @@ def test_maps_are_pooled_as_they_arise(pooling: str) -> None:
 
 
 def test_a_layer_inside_of_what_depends_on_values_cannot_be_had() -> None:
-    with pytest.raises(fx.proxy.TraceError, match="control flow"):
+    with pytest.raises(fx.proxy.TraceError, match="a layer is inside of network"):
         trace_cut(cut_of("block.1.fc"))
 
 
@@ -113,6 +113,19 @@ def test_the_network_itself_remembers_nothing_of_it() -> None:
     assert network.remember.kept == {}
     assert not any(node.target is torch._assert for node in traced.graph.nodes)
     assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize("layer", ["pre_logits", "block", "conv"])
+def test_hooks_of_the_users_own_are_called_by_modules_alone(layer: str) -> None:
+    cut, seen = cut_of(layer), list[type]()
+    network: Any = cut.get_submodule("network")
+    network.conv.register_forward_hook(lambda _, given, made: seen.append(type(made)))
+    network.block.register_forward_pre_hook(lambda _, given: seen.append(type(given[0])))
+    network.block.register_forward_hook(lambda _, given, made: made + 1)
+    traced = trace_cut(cut)
+    assert seen == []
+    assert differ(cut, traced) < 1e-6
+    assert set(seen) == {torch.Tensor}
 
 
 def load(name: str, layers: tuple[str, ...]) -> Backbone:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -35,7 +35,9 @@ def trace_cut(cut: nn.Module) -> fx.GraphModule:
     """
     shared = {id(each): each for each in (*cut.parameters(), *cut.buffers())}
     cut = copy.deepcopy(cut, shared)  # some keep what they compute, here no numbers
-    graph = _PartTracer(autowrap_functions=(pool_codes,)).trace(cut)
+    tracer = _PartTracer(autowrap_functions=(pool_codes,))
+    tracer.users = {hook for module in cut.modules() for hook in _hooks(module)}
+    graph = tracer.trace(cut)
     for node in list(graph.nodes):
         if node.target is torch._assert:  # of shapes, mostly: what is compared would show it
             graph.erase_node(node)
@@ -46,7 +48,20 @@ def trace_cut(cut: nn.Module) -> fx.GraphModule:
 
 
 class _PartTracer(fx.Tracer):
-    """Goes on where a module cannot be traced; hooks are called for modules left whole too."""
+    """Goes on where a module cannot be traced; the cut hears modules that are left whole too.
+
+    Attributes
+    ----------
+    users : set
+        Hooks that are not the cut's: what has some is left whole, and calls them.
+    """
+
+    users: set[Any]
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whether it is one of torch's, or has hooks of the user's."""
+        has_users = not self.users.isdisjoint(_hooks(m))
+        return has_users or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
         self,
@@ -64,16 +79,22 @@ class _PartTracer(fx.Tracer):
             except EnoughError:
                 raise
             except Exception:
-                if m._forward_pre_hooks or any(_has_hooks(each) for each in _inside(m)):
-                    raise  # they have been called, or would not be
+                if m._forward_pre_hooks:
+                    raise  # they have been called
                 self._erase_after(last)
                 self.module_stack = stack
-        for hook in m._forward_pre_hooks.values():
+        inside = (hook for each in m.modules() if each is not m for hook in _hooks(each))
+        if not self.users.issuperset(inside):
+            raise fx.proxy.TraceError(f"a layer is inside of {path}, which cannot be traced")
+        for hook in self._of_cut(m._forward_pre_hooks):
             hook(m, args)
         made = self.create_proxy("call_module", path, args, kwargs)
-        for hook in m._forward_hooks.values():
+        for hook in self._of_cut(m._forward_hooks):
             hook(m, args, made)
         return made
+
+    def _of_cut(self, hooks: Mapping[int, Any]) -> list[Any]:
+        return [hook for hook in hooks.values() if hook not in self.users]
 
     def _erase_after(self, last: fx.Node) -> None:
         for node in reversed(self.graph.nodes):
@@ -82,9 +103,5 @@ class _PartTracer(fx.Tracer):
             self.graph.erase_node(node)
 
 
-def _inside(module: nn.Module) -> list[nn.Module]:
-    return [each for each in module.modules() if each is not module]
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks)
+def _hooks(module: nn.Module) -> list[Any]:
+    return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
