@@ -16,7 +16,7 @@ from PIL import Image
 from tlfeatures.backbones import Backbone, BackboneRequest
 from tlfeatures.extraction import Extraction, RunOptions, _device_decode, _engine, extract
 from tlfeatures.pictures import Pictures, load_pictures
-from tlfeatures.store import relative_difference
+from tlfeatures.store import relative_difference, tolerance
 
 REQUEST = BackboneRequest("resnet18", "random:1", input_size=64)
 FREE, PER_PICTURE = 1 << 30, 8 << 20  # bytes, of which 64 pictures take half
@@ -182,3 +182,29 @@ def test_files_are_decoded_on_the_device(
     differences = relative_difference(done.codes[: len(pictures)], wanted)
     assert 0 < differences < 0.05  # another decoder and another resizing
     assert relative_difference(done.codes[len(pictures) :], wanted[:1]) < ROUNDED
+
+
+@pytest.fixture
+def real_gpu() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("real_gpu")
+@pytest.mark.parametrize("precision", ["float32", "fp16", "bf16"])
+def test_on_a_gpu_codes_are_those_of_the_cpu(
+    precision: str, pictures: Pictures, wanted: Any, tmp_path: Path
+) -> None:
+    done = run_on("cuda", pictures, tmp_path, precision=precision)
+    assert (done.device, done.computed) == ("cuda", len(pictures))
+    assert relative_difference(done.codes[:], wanted) < tolerance(precision)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("real_gpu")
+@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
+def test_on_a_gpu_files_are_decoded_there(pictures: Pictures, wanted: Any, tmp_path: Path) -> None:
+    done = run_on("cuda", pictures, tmp_path, decode="gpu")
+    assert (done.computed, done.codes.spec.decode) == (len(pictures), "gpu")
+    assert 0 < relative_difference(done.codes[:], wanted) < 0.05
