@@ -44,8 +44,9 @@ PARTS = {
 NOTHING = "-"
 BUSY, ALONE = "on all cores", "alone"
 CEILING_PARTS = ("decode", f"engine bf16, {BUSY}", f"compiled bf16, {BUSY}")
+IN_BF16_TURNS = ", in turns"
 # short ones, with a run of tlfeatures in this precision
-IN_TURNS = {"bf16": ", in turns", "float32": ", in turns with float32"}
+IN_TURNS = {"bf16": IN_BF16_TURNS, "float32": ", in turns with float32"}
 TURNS = {
     "tlfeatures bf16": "tlfeatures, bf16",
     "tlfeatures float32": "tlfeatures, float32",
@@ -56,7 +57,7 @@ TURNS = {
     "expert": "the expert's way",
 }
 BOUNDS = {  # the columns' words, by how the network was measured
-    BUSY + IN_TURNS["bf16"]: "in turns",
+    BUSY + IN_BF16_TURNS: "in turns",
     BUSY: "all cores busy",
     ALONE: "one process alone",
 }
@@ -168,7 +169,7 @@ class Results:
 
     def ceiling(self, network: str, precision: str, how: str) -> dict[int, float]:
         """Images per second that whole pictures on all cores in parallel could reach, by round."""
-        decode = "decode" + IN_TURNS["bf16"] if how.endswith(IN_TURNS["bf16"]) else "decode"
+        decode = "decode" + IN_BF16_TURNS if how.endswith(IN_BF16_TURNS) else "decode"
         return self.with_decoding(network, self.network_way(network, precision, how), decode)
 
     def limit(self, network: str, precision: str) -> dict[int, float]:
@@ -188,8 +189,8 @@ class Results:
 
     def shares_of_ceiling(self, network: str, precision: str, how: str) -> list[float]:
         """The rate of tlfeatures over the ceiling, within rounds."""
-        is_turn = how.endswith(IN_TURNS["bf16"])
-        ours = f"tlfeatures {precision}" + (IN_TURNS["bf16"] if is_turn else "")
+        is_turn = how.endswith(IN_BF16_TURNS)
+        ours = f"tlfeatures {precision}" + (IN_BF16_TURNS if is_turn else "")
         return ratios(self.values(network, ours), self.ceiling(network, precision, how))
 
 
@@ -328,7 +329,7 @@ def ceiling_column(results: Results, network: str, precision: str) -> dict[str, 
             f"tlfeatures, of the ceiling, {words}": percent(median(shares)) + spread,
         }
     for name, words in (
-        ("decode" + IN_TURNS["bf16"], BOUNDS[BUSY + IN_TURNS["bf16"]]),
+        ("decode" + IN_BF16_TURNS, BOUNDS[BUSY + IN_BF16_TURNS]),
         ("decode", "alone"),
     ):
         seconds = results.step(network, name, "decode")
@@ -375,7 +376,7 @@ def describe_bars(results: Results, facts: dict[str, Any]) -> str:
     rows = []
     for network in results.networks():
         least = CEILING_BARS[network]
-        shares = results.shares_of_ceiling(network, "bf16", BUSY + IN_TURNS["bf16"])
+        shares = results.shares_of_ceiling(network, "bf16", BUSY + IN_BF16_TURNS)
         share = judge(median(shares), least, percent)
         words = f"{TITLES[network]}, bf16: share of the ceiling"
         rows.append([words, f">= {least:.0%}", *share, "", ""])

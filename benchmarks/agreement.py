@@ -43,6 +43,7 @@ NETWORKS = {  # file of the shared weights: network, preprocessing, input size
     "mobilenet_v2-imagenet-tf": ("mobilenet_v2", "tf", 225),
     "squeezenet1_0-imagenet-caffe": ("squeezenet1_0", "caffe", 227),
 }
+OF_TIMM = ("timm:resnet18", "timm:resnet50")  # they take the same files
 WAYS: dict[str, dict[str, str]] = {
     "float32": {"precision": "float32", "compile": "off"},
     "float32, compiled": {"precision": "float32", "compile": "on"},
@@ -103,13 +104,14 @@ def requests_of(args: argparse.Namespace) -> list[BackboneRequest]:
     """The networks asked for, with their weights and the preprocessing that belongs to these."""
     return [
         BackboneRequest(
-            network,
+            name,
             weights=str(args.weights / f"{stem}.safetensors"),
             preprocess=preprocess,
             input_size=side,
         )
         for stem, (network, preprocess, side) in NETWORKS.items()
-        if network in args.networks
+        for name in (network, f"timm:{network}")
+        if name in args.networks
     ]
 
 
@@ -343,7 +345,7 @@ def main() -> None:
         "--weights", type=Path, default=Path.home() / ".cache/tlfeatures-shared-weights"
     )
     names = [network for network, _, _ in NETWORKS.values()]
-    parser.add_argument("--networks", nargs="+", choices=names, default=names)
+    parser.add_argument("--networks", nargs="+", choices=[*names, *OF_TIMM], default=names)
     ways = [REDUCED, *WAYS, *OWN, *ON_DEVICE]
     parser.add_argument("--ways", nargs="+", choices=ways, default=ways)
     parser.add_argument("--out", type=Path, help="needed for some networks or ways alone")

@@ -19,6 +19,7 @@ from tlfeatures.backbones import (
     BackboneRequest,
     describe_backbone,
     gflop_of,
+    is_depthwise,
     licence_note,
     list_backbones,
     load_backbone,
@@ -165,9 +166,40 @@ def test_nothing_is_computed_after_the_last_layer_asked_for() -> None:
     assert not any(path.startswith(("layer3", "layer4", "fc")) for path in heard)
 
 
+def vgg16_products() -> tuple[int, int]:
+    """Multiply-adds in 3 x 3 convolutions but the first, and in all: table 1 of the VGG paper."""
+    widths = [(64, 64, 224), (64, 128, 112), (128, 128, 112), (128, 256, 56)]
+    widths += [(256, 256, 56)] * 2 + [(256, 512, 28)] + [(512, 512, 28)] * 2 + [(512, 512, 14)] * 3
+    convs = sum(9 * a * b * side**2 for a, b, side in widths)
+    return convs, convs + 27 * 64 * 224**2 + 25088 * 4096 + 4096 * 4096 + 4096 * 1000
+
+
+def resnet18_products() -> tuple[int, int]:
+    """The same, stride 1 alone: table 1 of the ResNet paper, projections where maps shrink."""
+    convs, rest = 4 * 9 * 64**2 * 56**2, 3 * 49 * 64 * 112**2 + 512 * 1000
+    for width, side in ((128, 28), (256, 14), (512, 7)):
+        convs += 3 * 9 * width**2 * side**2
+        rest += (9 + 1) * width // 2 * width * side**2
+    return convs, convs + rest
+
+
+@pytest.mark.parametrize(
+    ("name", "products"), [("vgg16", vgg16_products()), ("resnet18", resnet18_products())]
+)
+def test_shares_of_3x3_convolutions_are_those_of_the_papers(
+    name: str, products: tuple[int, int]
+) -> None:
+    convs, total = products
+    for is_wide in (False, True):  # all have 64 channels and more
+        assert share_3x3_of(name, is_wide=is_wide) == pytest.approx(convs / total, abs=5e-4)
+    assert gflop_of(name) == pytest.approx(total / 1e9, abs=6e-3)
+
+
 def test_timms_networks_are_reckoned_with_as_their_namesakes_alone() -> None:
     assert gflop_of("timm:resnet50.a1_in1k") == gflop_of("timm:resnet50") == gflop_of("resnet50")
     assert share_3x3_of("timm:vgg16") == share_3x3_of("vgg16") > 0.9
     assert (gflop_of("timm:resnet10t"), share_3x3_of("timm:resnet10t")) == (None, 0.0)
-    assert not stands_bf16("timm:resnet50")  # nobody has measured it
+    names = ("resnet50.a1_in1k", "efficientnet_b0", "vit_small_patch16_224")
+    assert [stands_bf16(f"timm:{name}") for name in names] == [True, False, False]
+    assert [is_depthwise(f"timm:{name}") for name in names] == [False, True, False]
     assert gflop_of(torchvision.models.resnet18) is None

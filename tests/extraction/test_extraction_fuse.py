@@ -13,7 +13,7 @@ from tlfeatures.backbones import Backbone, BackboneRequest, Preprocessing, load_
 from tlfeatures.extraction import _engine
 from tlfeatures.extraction._engine import Means, faster_cut
 from tlfeatures.extraction._fuse import first_convs, fold_batch_norms, fuse, keep_first_exact
-from tlfeatures.extraction._fused import FusedAttention, FusedConv2d, FusedLinear
+from tlfeatures.extraction._fused import FusedAttention, FusedConv2d, FusedLinear, PixelConv2d
 from tlfeatures.extraction._settings import computing
 from tlfeatures.store import relative_difference
 
@@ -402,6 +402,19 @@ def test_networks_of_timm_are_fused(name: str) -> None:
     assert not kinds & {nn.BatchNorm2d, nn.ReLU} or name in UNFOLDED
     backbone.cut = made
     assert relative_difference(backbone.codes(pictures)[0], wanted) < 1e-5
+
+
+@pytest.mark.parametrize("name", ["resnet18", "vgg11", "densenet121"])
+def test_timms_networks_take_pixels_as_their_namesakes_do(name: str) -> None:
+    pytest.importorskip("timm", reason="the extra 'timm' is not installed")
+    kinds = []
+    for each in (name, f"timm:{name}"):
+        backbone = load_backbone(BackboneRequest(each, "random:1", input_size=64))
+        made = faster_cut(backbone, Means(precision="bf16"))
+        assert made is not None
+        assert getattr(made, "takes_pixels", False)
+        kinds.append(sum(isinstance(module, PixelConv2d) for module in made.modules()))
+    assert kinds == [1, 1]
 
 
 class Functions(nn.Module):

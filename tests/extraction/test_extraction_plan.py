@@ -173,6 +173,8 @@ def test_auto_is_half_precision_only_where_the_processor_multiplies_in_it(
         ("mobilenet_v2", "auto", "float32"),
         ("mobilenet_v2", "bf16", "bf16"),
         ("convnext_tiny", "auto", "float32"),
+        ("timm:resnet18.a1_in1k", "auto", "bf16"),
+        ("timm:efficientnet_b0", "auto", "float32"),
         ("timm:resnet10t", "auto", "float32"),
         ("timm:resnet10t", "bf16", "bf16"),
     ],
@@ -187,7 +189,8 @@ def test_bf16_is_not_chosen_where_it_is_too_coarse(
 
 def test_the_words_say_why_a_network_runs_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_plan, "has_bf16", lambda: True)
-    assert "too coarse" in plan(10, "mobilenet_v2").chosen[0]
+    for name in ("mobilenet_v2", "timm:efficientnet_b0"):
+        assert "too coarse" in plan(10, name).chosen[0]
     assert plan(10, "resnet18").chosen[0] == "float32 on cpu"
     assert "is not known" in plan(10, "timm:resnet10t").chosen[0]
 

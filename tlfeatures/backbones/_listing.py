@@ -104,14 +104,17 @@ def facts_from_json(row: dict[str, Any]) -> BackboneFacts:
 
 
 def is_depthwise(backbone: Any) -> bool:
-    """Whether a known network has depthwise convolutions."""
-    facts = _facts_of(backbone)
+    """Whether a known network, or timm's of its name, has depthwise convolutions."""
+    facts = _facts_of(_namesake(backbone))
     return facts is not None and facts.is_depthwise
 
 
 def stands_bf16(backbone: Any) -> bool:
-    """Whether codes in bf16 keep the promised cosine; of unknown networks nobody can say."""
-    facts = _facts_of(backbone)
+    """Whether codes in bf16 keep the promised cosine; of unknown networks nobody can say.
+
+    Those of timm are taken for torchvision's of the same name.
+    """
+    facts = _facts_of(_namesake(backbone))
     return facts is not None and not facts.is_depthwise
 
 

@@ -126,7 +126,7 @@ def settle(run: RunOptions, request: BackboneRequest) -> RunOptions:
     """Device and precision for this network, as they are here.
 
     One of the user's own may know float32 only; bf16 is too coarse for depthwise convolutions, and
-    which of timm's networks have them, or look at pixels with what, no table says.
+    which of timm's networks have them, but for torchvision's of the same name, no table says.
     """
     if not needs_torch(run.device):
         return _settle(run, request, None)
