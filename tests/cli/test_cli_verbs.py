@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from tlfeatures import TransferClassifier, load_pictures
-from tlfeatures.cli import _app
+from tlfeatures.cli import _app, _extract
 from tlfeatures.cli._app import run
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.extraction import Progress
@@ -76,6 +77,23 @@ def test_extract_counts_every_picture_and_computes_nothing_twice(
     assert set(first["seconds"]) == {"total", "start", "compile", "extract"}
     assert first["chosen"][0].startswith(first["precision"])
     assert second["chosen"] == []
+
+
+def test_what_extract_does_before_the_run_counts_as_starting(
+    folder: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = []
+    say_plan = _extract.say_plan
+
+    def say(*given: Any) -> None:
+        began = time.perf_counter()
+        say_plan(*given)
+        opened.append(time.perf_counter() - began)
+
+    monkeypatch.setattr(_extract, "say_plan", say)
+    words = ("extract", folder, "--backbone", "embedded", "--cache", tmp_path)
+    seconds = as_json(capsys, *words)["seconds"]
+    assert seconds["total"] > seconds["start"] > opened[0]
 
 
 def test_extract_limit_takes_so_many_and_out_writes_one_file(

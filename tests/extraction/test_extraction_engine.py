@@ -429,6 +429,25 @@ def test_a_kept_package_that_cannot_be_loaded_is_made_anew(
     assert _compile.compile_cut(*words) == "anew"
 
 
+@pytest.mark.parametrize("folder", [None, "chosen"])
+def test_what_torch_unpacks_to_load_a_package_is_taken_away(
+    folder: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unpacked = []
+
+    def load(_: str) -> None:
+        unpacked.append(Path(os.environ["TMPDIR"]) / "unpacked")
+        unpacked[0].mkdir()
+
+    monkeypatch.delenv("TMPDIR", raising=False)
+    if folder is not None:
+        monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr(torch._inductor, "aoti_load_package", load)
+    _compile._load(tmp_path / "x.pt2", "cpu")
+    assert not unpacked[0].parent.exists()
+    assert os.environ.get("TMPDIR") == (None if folder is None else str(tmp_path))
+
+
 def test_a_network_that_loses_its_fused_operations_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -468,7 +487,8 @@ def test_a_compiled_network_that_is_used_again_is_not_old(
     path.write_bytes(b"code")
     os.utime(path, (1, 1))
     monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda name: name)
-    assert _compile.compile_cut(torch.nn.Identity(), pixels(1), "float32", path, "x") == str(path)
+    words: Any = torch.nn.Identity(), torch.from_numpy(pixels(1)), "float32", path, "x"
+    assert _compile.compile_cut(*words) == str(path)
     assert [file.path for file in list_compiled(tmp_path)] == [path]
     assert list_compiled(tmp_path)[0].used > 1
 

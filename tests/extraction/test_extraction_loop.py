@@ -251,10 +251,12 @@ def test_the_rate_and_what_was_waited_for_are_the_clocks(
     engine.codes = clock.taking(5, engine.codes)  # type: ignore[method-assign]
     monkeypatch.setattr(ShardWriter, "append", clock.taking(1, ShardWriter.append))
     Path(paths[3]).write_bytes(b"text")
-    done = run(Pictures(paths), tmp_path / "c", engine, plan_for=alone)
+    began = clock.now - 4  # opening the network, say
+    done = run(Pictures(paths), tmp_path / "c", engine, plan_for=alone, began=began)
     assert done.wait == {"decode": 9 * 2, "network": 3 * 5, "write": 3 * 1}
     assert done.seconds["extract"] == 18 + 15 + 3
-    assert done.seconds["start"] == 3 * 2 + 5  # the probes
+    assert done.seconds["start"] == 4 + 3 * 2 + 5  # the probes
+    assert done.seconds["total"] == 4 + 3 * 2 + 5 + 18 + 15 + 3
     assert done.images_per_s == 9 / 36
 
 

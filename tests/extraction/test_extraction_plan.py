@@ -59,6 +59,8 @@ def test_chunks_hold_what_linear_layers_take_at_once() -> None:
     assert most("vggface.Net", "bf16") % AT_ONCE
     said = make_plan(20_000, "vgg19", "cpu", "bf16", batch_size=16).chosen
     assert any("64 pictures at once" in each for each in said)
+    compiled = make_plan(20_000, "vgg19", "cpu", "bf16", batch_size=16, compile="on").chosen
+    assert not any("at once" in each for each in compiled)  # of a size of their own
     assert most("vgg19", "float32") < AT_ONCE
     assert most("resnet18", "bf16") % AT_ONCE
 

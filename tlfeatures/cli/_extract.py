@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,11 +59,14 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
     from tlfeatures.extraction import extract_layers
     from tlfeatures.store import export_codes
 
+    began = time.perf_counter()
     words, pictures = take_both(given, images)
     wanted = layers or (None,)
     words = _with_contract(words, wanted, given)
     say_plan(pictures, words, wanted)
-    done = extract_layers(pictures, words.request, wanted, words.run, progress=words.progress)
+    done = extract_layers(
+        pictures, words.request, wanted, words.run, progress=words.progress, began=began
+    )
     for each, path in zip(done, _out_files(out, done), strict=False):
         export_codes(each.codes, path)
     if given["as_json"]:

@@ -120,7 +120,7 @@ def compile_cut(
     try:
         if path.exists():
             with contextlib.suppress(Exception):
-                return _load(path)
+                return _load(path, batch.device.type)
         if not may_compile:
             return None
         _check_toolkit(batch.device.type)
@@ -128,7 +128,7 @@ def compile_cut(
         _log.info("compiling %s, which takes up to a minute", name)
         _compile(cut, batch, precision, path)
         _log.info("compiled %s in %.0f s; kept in %s", name, time.perf_counter() - started, path)
-        return _load(path)
+        return _load(path, batch.device.type)
     except Exception as error:  # no compiler, an operation it does not know, a full disk
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         _log.warning("%s is not compiled, and runs as it is: %s", name, line[:200])
@@ -151,11 +151,28 @@ def _check_toolkit(device: str) -> None:
         raise RuntimeError("no CUDA toolkit is found; install one and set CUDA_HOME to its folder")
 
 
-def _load(path: Path) -> Any:
-    with _quiet_torch():
+def _load(path: Path, device: str) -> Any:
+    # The kernels of a GPU are read at their first use, from where torch has unpacked them.
+    unpacked = _unpacking_for_now() if device == "cpu" else contextlib.nullcontext()
+    with _quiet_torch(), unpacked:
         loaded = torch._inductor.aoti_load_package(str(path))
     mark_compiled(path)
     return loaded
+
+
+@contextlib.contextmanager
+def _unpacking_for_now() -> Iterator[None]:
+    """Take away what torch unpacks as soon as it is mapped; a killed process would leave it."""
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
+        os.environ["TMPDIR"] = scratch
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ["TMPDIR"]
+            else:
+                os.environ["TMPDIR"] = before
 
 
 def _compile(cut: nn.Module, batch: torch.Tensor, precision: str, path: Path) -> None:

@@ -140,6 +140,7 @@ def extract_codes(
     retry_bad: bool = False,
     store_dtype: str | None = None,
     progress: Callable[[Progress], None] | None = None,
+    began: float | None = None,
 ) -> list[Extraction]:
     """Give every picture its codes, from the cache where they are there.
 
@@ -163,6 +164,8 @@ def extract_codes(
         See `CodeCache`.
     progress : callable, optional
         Called after each batch, or after each chunk of a worker process.
+    began : float, optional
+        When the run began, by `time.perf_counter`; default: now.
 
     Returns
     -------
@@ -178,7 +181,8 @@ def extract_codes(
     ExtractionError
         If worker processes are killed again and again.
     """
-    began, options = time.perf_counter(), options or DecodeOptions()
+    began = time.perf_counter() if began is None else began
+    options = options or DecodeOptions()
     stores = [CodeCache(cache, spec) for spec in specs]
     keys, reasons = _make_keys(pictures.items, options, FileMemo(cache))
     remembered = {} if retry_bad else remembered_bad(stores, keys, options)

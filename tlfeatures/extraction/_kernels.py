@@ -202,6 +202,11 @@ def _run_compiler(command: list[str]) -> None:
         )
     except subprocess.TimeoutExpired as error:
         raise RuntimeError(f"{command[0]} takes more than {TIMEOUT_S:.0f} s") from error
+    except OSError as error:
+        reason = error.strerror or error
+        raise RuntimeError(
+            f"the C++ compiler {command[0]} cannot be run ({reason}); name another in CXX"
+        ) from error
     if done.returncode:
         lines = [line.strip() for line in done.stderr.splitlines() if "error" in line]
         reason = lines[0][:200] if lines else f"exit status {done.returncode}"

@@ -36,8 +36,8 @@ class RunOptions:
         None: $TLFEATURES_CACHE, else the user's cache folder.
     device : {"auto", "cpu", "cuda", "mps"}
     precision : {"auto", "float32", "bf16", "fp16"}
-        "auto": half precision where the processor multiplies in it and the network is known to
-        keep its codes within a cosine of 0.9995, else float32; see docs/numerics.md.
+        "auto": half precision where the processor multiplies in it and the network is of a kind
+        whose codes keep a cosine of 0.9995, else float32; see docs/numerics.md.
     batch_size : int or None
         None: 16 on a CPU, as the free memory allows on a GPU.
     decode : {"exact", "fast", "gpu"}

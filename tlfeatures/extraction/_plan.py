@@ -129,7 +129,8 @@ def make_plan(
     compile : {"auto", "on", "off"}
     decode : {"exact", "fast", "gpu"}
     """
-    plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
+    at_once = at_once_of(backbone, precision, batch_size) if compile != "on" else batch_size
+    plan = _share_out(n, backbone, device, precision, batch_size, at_once, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
     # Beside the network, where that is a GPU's.
     decoding = 0.0 if decode == "gpu" else n * DECODE_S / min(plan.n_threads, n_cores())
@@ -188,7 +189,13 @@ def weigh_compiling(
 
 
 def _share_out(
-    n: int, backbone: str | None, device: str, precision: str, batch_size: int, n_jobs: int | None
+    n: int,
+    backbone: str | None,
+    device: str,
+    precision: str,
+    batch_size: int,
+    at_once: int,
+    n_jobs: int | None,
 ) -> Plan:
     if n_jobs is not None and n_jobs < 0:
         n_jobs = effective_n_jobs(n_jobs)
@@ -201,7 +208,6 @@ def _share_out(
         decoders = min(n_jobs or threads, MOST_DECODERS)
         return here(decoders, f"one process on {device}, {decoders} threads decode")
     seconds = DECODE_S + seconds_of(backbone, precision)
-    at_once = at_once_of(backbone, precision, batch_size)
     most = max(at_once, min(MOST_CHUNK, int(CHUNK_S / seconds)) // at_once * at_once)
 
     def apart(n_workers: int, reason: str) -> Plan:

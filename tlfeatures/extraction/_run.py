@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -55,6 +56,7 @@ def extract_layers(
     *,
     tensors: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
+    began: float | None = None,
 ) -> list[Extraction]:
     """Like `extract`, for several layers in one pass; nothing after the last one is computed.
 
@@ -62,14 +64,27 @@ def extract_layers(
     ----------
     layers : sequence of str or None
         They stand for the request's layer; two names of one layer are one.
+    began : float, optional
+        When the run began, by `time.perf_counter`, for a caller who has opened the network already;
+        default: now.
 
     Returns
     -------
     list of Extraction
         One a layer, in the order given.
     """
+    began = time.perf_counter() if began is None else began
     asked, request = run or RunOptions(), absolute(request)
-    find = partial(_extract, pictures, request, layers, asked, tensors=tensors, progress=progress)
+    find = partial(
+        _extract,
+        pictures,
+        request,
+        layers,
+        asked,
+        tensors=tensors,
+        progress=progress,
+        began=began,
+    )
     recalled = recall_specs(request, layers, asked, tensors)
     if recalled is not None:
         with contextlib.suppress(_OtherDevice):
@@ -90,6 +105,7 @@ def _extract(
     *,
     tensors: Mapping[str, Any] | None,
     progress: Callable[[Progress], None] | None,
+    began: float,
 ) -> list[Extraction]:
     """The layers' codes; before anything is computed, it is made sure that `run` is what is here.
 
@@ -116,6 +132,7 @@ def _extract(
         retry_bad=run.retry_bad,
         store_dtype=run.store_dtype,
         progress=progress,
+        began=began,
     )
     by_spec = dict(zip(names, done, strict=True))
     return [by_spec[spec] for spec in specs]
