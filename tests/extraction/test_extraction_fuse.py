@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 import torch
 from torch import fx, nn
+from torch.overrides import TorchFunctionMode
 
 from tlfeatures.backbones import Backbone, BackboneRequest, Preprocessing, load_backbone
 from tlfeatures.extraction import _engine
 from tlfeatures.extraction._engine import Means, faster_cut
 from tlfeatures.extraction._fuse import first_convs, fold_batch_norms, fuse, keep_first_exact
-from tlfeatures.extraction._fused import FusedAttention, FusedConv2d, FusedLinear, PixelConv2d
+from tlfeatures.extraction._fused import (
+    FusedAttention,
+    FusedConv2d,
+    FusedFunction,
+    FusedLinear,
+    PixelConv2d,
+)
 from tlfeatures.extraction._settings import computing
 from tlfeatures.store import relative_difference
 
@@ -415,6 +422,67 @@ def test_timms_networks_take_pixels_as_their_namesakes_do(name: str) -> None:
         assert getattr(made, "takes_pixels", False)
         kinds.append(sum(isinstance(module, PixelConv2d) for module in made.modules()))
     assert kinds == [1, 1]
+
+
+class Listening(TorchFunctionMode):
+    """Counts linear layers that are functions."""
+
+    n_linears = 0
+
+    def __torch_function__(self, function: Any, _: Any, given: Any = (), words: Any = None) -> Any:
+        self.n_linears += function is nn.functional.linear
+        return function(*given, **(words or {}))
+
+
+@pytest.mark.parametrize("name", ["swin_t", "swin_v2_t"])  # the second computes a bias
+@pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-5), ("bf16", 0.02)])
+def test_linear_layers_within_functions_are_fused(
+    name: str, precision: str, allowed: float
+) -> None:
+    backbone = load_backbone(BackboneRequest(name, "random:1", input_size=64))
+    biases = [each for path, each in backbone.cut.named_parameters() if path.endswith("bias")]
+    generator = torch.Generator().manual_seed(0)
+    for bias in biases:  # torchvision's begin near naught
+        bias.data = 0.1 * torch.randn(bias.shape, generator=generator)
+    pictures = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
+    with Listening() as plain:
+        wanted = backbone.codes(pictures)[0]
+    made = faster_cut(backbone, Means(precision=precision))
+    assert made is not None
+    assert FusedFunction in {type(each) for each in made.modules()}
+    backbone.cut = made
+    with computing("cpu", precision), Listening() as fused:
+        found = backbone.codes(pictures)[0]
+    assert (plain.n_linears > 0, fused.n_linears) == (True, 0)
+    assert relative_difference(found, wanted) < allowed
+
+
+@fx.wrap
+def turned(x: torch.Tensor, weight: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+    """A matrix of the network's own, one that is computed, and the first one once more."""
+    x = nn.functional.linear(x, weight) + nn.functional.linear(x, weight.T, shift)
+    return nn.functional.linear(bias=shift, input=x, weight=weight)
+
+
+class Turning(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(0)
+        self.conv = nn.Conv2d(3, 6, 3)
+        self.weight = nn.Parameter(torch.randn(6, 6, generator=generator))
+        self.shift = nn.Parameter(torch.randn(6, generator=generator))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return turned(self.conv(x).mean((2, 3)), self.weight, self.shift)
+
+
+def test_a_function_may_multiply_by_what_it_computes() -> None:
+    network, batch = Turning().eval(), torch.randn(2, 3, 8, 8)
+    made = fuse(fx.symbolic_trace(network), torch.float32, batch, 2)
+    assert FusedFunction in {type(each) for each in made.modules()}
+    with torch.inference_mode(), Listening() as fused:
+        torch.testing.assert_close(made(batch), network(batch))
+    assert fused.n_linears == 3 + 1  # of the plain one, and that by the matrix that was computed
 
 
 class Functions(nn.Module):

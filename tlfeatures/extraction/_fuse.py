@@ -25,6 +25,7 @@ from tlfeatures.extraction._fused import (
     Activation,
     FusedAttention,
     FusedConv2d,
+    FusedFunction,
     FusedLinear,
     PixelConv2d,
     PositiveMaxPool2d,
@@ -259,6 +260,9 @@ class _Fuser:
             elif module is not None and has_linears(module):  # it could not be traced
                 made = fuse_linears(module, self._dtype, self._batch_size)
                 self._put(node, made, [])
+            elif self._is_given_weights(node):
+                made = FusedFunction(node.target, self._dtype, self._batch_size)
+                self._put(node, made, [])
         self._graph.eliminate_dead_code()
         self._network.delete_all_unused_submodules()
         self._network.recompile()
@@ -286,6 +290,13 @@ class _Fuser:
             other = next(each for each in addition.args if each is not node)
             node.args = (node.args[0], other)
         self._put(node, made, [*([] if addition is None else [addition]), *after])
+
+    def _is_given_weights(self, node: fx.Node) -> bool:
+        """Whether it is a function of pictures and of a matrix of the network's own."""
+        if not inspect.isfunction(node.target) or node not in self._of_pictures:
+            return False
+        own = [_own_tensor(self._network, each) for each in node.all_input_nodes]
+        return any(isinstance(each, nn.Parameter) and each.ndim == 2 for each in own)
 
     def _may_attend_fused(self, node: fx.Node, attention: nn.MultiheadAttention) -> bool:
         """Whether it sees one sequence, no mask, and is asked for no weights; in float32.
@@ -327,7 +338,7 @@ class _Fuser:
         name = f"fused_{self._order[node]}"
         self._network.add_submodule(name, made)
         self._modules[name] = made
-        node.target = name
+        node.op, node.target = "call_module", name
         for old in replaced:
             old.replace_all_uses_with(node)
             self._graph.erase_node(old)

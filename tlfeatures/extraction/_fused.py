@@ -6,11 +6,13 @@ Among them the first convolution in half precision, which takes pixels as they a
 from __future__ import annotations
 
 import copy
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from tlfeatures.backbones import Preprocessing
 
@@ -159,6 +161,64 @@ class FusedAttention(nn.Module):
         queries, keys, values = parts.permute(2, 0, 3, 1, 4)
         made = nn.functional.scaled_dot_product_attention(queries, keys, values)
         return self._outward(made.transpose(1, 2).reshape(n, length, width)), None
+
+
+class FusedFunction(nn.Module):
+    """A function that is given weights, as in torchvision's Swins, the linear layers in it fused.
+
+    Parameters
+    ----------
+    function : callable
+        In Python; what it gives `nn.functional.linear` is laid out the first time.
+    dtype : torch.dtype
+    batch_size : int
+    """
+
+    def __init__(self, function: Callable[..., Any], dtype: torch.dtype, batch_size: int) -> None:
+        super().__init__()
+        self._function, self._dtype, self._batch_size = function, dtype, batch_size
+        self._linears: dict[tuple[torch.Tensor, torch.Tensor | None], FusedLinear] = {}
+
+    def forward(self, *given: Any, **words: Any) -> Any:
+        """What the function gives."""
+        with _Linears(self._linear):
+            return self._function(*given, **words)
+
+    def _linear(
+        self,
+        input: torch.Tensor,  # noqa: A002  torch's name for it
+        weight: torch.Tensor,
+        bias: torch.Tensor | None = None,
+    ) -> torch.Tensor:
+        """`nn.functional.linear`; what is no parameter was computed for this batch."""
+        if not isinstance(weight, nn.Parameter):
+            return nn.functional.linear(input, weight, bias)
+        own = bias if isinstance(bias, nn.Parameter) else None
+        if (weight, own) not in self._linears:
+            linear = nn.Linear(weight.shape[1], len(weight), own is not None, device="meta")
+            linear.weight, linear.bias = weight, own  # type: ignore[assignment]
+            self._linears[weight, own] = FusedLinear(linear, NONE, self._dtype, self._batch_size)
+        made: torch.Tensor = self._linears[weight, own](input)
+        return made if bias is None or bias is own else made + bias.to(made.dtype)
+
+
+class _Linears(TorchFunctionMode):
+    """In this thread another function stands for `nn.functional.linear`."""
+
+    def __init__(self, linear: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self._linear = linear
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        given: tuple[Any, ...] = (),
+        words: Mapping[str, Any] | None = None,
+    ) -> Any:
+        if function is nn.functional.linear:
+            function = self._linear
+        return function(*given, **(words or {}))
 
 
 class PositiveMaxPool2d(nn.Module):
