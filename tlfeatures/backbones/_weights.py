@@ -56,9 +56,12 @@ def read_file(path: Path) -> tuple[StateDict, list[str]]:
             loaded = load_file(path)
         else:
             loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError, KeyError) as error:
-        raise WeightsError(f"weights file {path} cannot be read: {_first_line(error)}") from error
-    except Exception as error:  # pickle.UnpicklingError and what hostile files make it raise
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
+        raise WeightsError(
+            f"weights file {path} cannot be read ({_first_line(error)}); see that it is whole, "
+            "or download or save it again."
+        ) from error
+    except Exception as error:  # UnpicklingError, KeyError: text, a web page, hostile files
         raise WeightsError(
             f"weights file {path} holds no plain tensors; it was refused. If it is a training "
             "checkpoint of yours, save its state_dict alone with safetensors."
