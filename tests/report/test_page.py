@@ -56,6 +56,13 @@ def test_every_number_on_the_page_is_the_dataclass_own(page):
     assert [float(cell["data-test-c"]) for cell in parsed.having("data-test-c")] == [31.6227766]
 
 
+@pytest.mark.parametrize(("C", "text"), [(1000.0, "1000"), (0.01, "0.01"), (31.6227766, "31.6228")])
+def test_a_heads_c_is_read_as_on_the_command_line(page, C, text):
+    heads = [replace(head, C=C) if head.C else head for head in page.heads]
+    (cell,) = Page(render_page(replace(page, heads=heads))).having("data-test-c")
+    assert cell["text"] == text
+
+
 def test_a_person_reads_the_same_figures_rounded(page):
     cells = [cell["text"].split() for cell in Page(render_page(page)).having("data-test-accuracy")]
     assert cells == [
