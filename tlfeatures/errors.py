@@ -98,3 +98,15 @@ class ModelFileError(TlfeaturesError, OSError):
 
 class CodesMismatchError(TlfeaturesError, ValueError):
     """Codes of another network, other weights or another preprocessing than expected."""
+
+
+def few(names: Sequence[str], separator: str = ", ", shown: int = 5) -> str:
+    """The first names of a list, and how many more there are: a message stays one line.
+
+    Examples
+    --------
+    >>> few(["a", "b", "c"], shown=2)
+    'a, b and 1 more'
+    """
+    listed = separator.join(names[:shown])
+    return listed if len(names) <= shown else f"{listed} and {len(names) - shown:,} more"
