@@ -343,3 +343,22 @@ def test_labels_may_be_numbers_and_the_test_folder_a_path(
     found = evaluate_model(model, Pictures(pictures.paths[:3], [0, 1, 7]))
     assert "the model knows no class 7" in found.warnings[0]
     assert evaluate_baseline(pictures, codes, heads=["knn"], test=folder).n_test == 36
+
+
+def test_the_seed_reaches_heads_and_controls(
+    folder: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, object]] = []
+    make = baseline_module.make_head
+
+    def spy(name: str, **params: object) -> object:
+        seen.append((name, params.get("random_state")))
+        return make(name, **params)
+
+    monkeypatch.setattr(baseline_module, "make_head", spy)
+    result = evaluate_baseline(
+        load_pictures(folder), CNNCodes("embedded", cache=cache), random_state=7
+    )
+    assert {name for name, seed in seen if seed == 7} == {"svm", "logistic"}
+    assert {name for name, seed in seen if seed is None} == {"knn"}
+    assert result.classifier.random_state == 7
