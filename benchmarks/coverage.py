@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """How often the 95 % interval of the mean recall covers: simulated test sets, class by class.
 
-Recalls of the classes are drawn from Beta distributions, right answers from them. A cell is a number
-of classes, pictures a class, how uneven these are, and a distribution; cells of fewer than 20 test
-pictures are left out.
+Recalls of the classes are drawn from Beta distributions, right answers from them. A cell is a
+number of classes, pictures per class, how uneven these are, and a distribution; cells of fewer than
+20 test pictures are left out.
 """
 
 from __future__ import annotations
@@ -97,7 +97,8 @@ def main() -> None:
         "# Coverage of the 95 % interval of the mean recall",
         "",
         f"`python benchmarks/coverage.py --sets {args.sets}`: {len(found)} cells, mean "
-        f"{values.mean():.4f}, lowest {values.min():.3f}, {np.mean(values > 0.98):.0%} of cells above 0.98.",
+        f"{values.mean():.4f}, lowest {values.min():.3f}, {np.mean(values > 0.98):.0%} of the cells "
+        "above 0.98.",
         "",
         "| classes' pictures | " + " | ".join(BETAS) + " |",
         "|---" * (len(BETAS) + 1) + "|",
@@ -109,8 +110,9 @@ def main() -> None:
     value, cell = lowest_fixed(args.sets)
     lines += [
         "",
-        "Mean over numbers of classes (2 to 350) and pictures (1 to 100 a class), in brackets the lowest.",
-        f"At one fixed set of recalls, of one drawn for each cell, the lowest is {value:.3f} ({cell}).",
+        "Mean over numbers of classes (2 to 350) and of pictures per class (1 to 100), in brackets "
+        "the lowest.",
+        f"At one fixed set of recalls, one drawn for each cell, the lowest is {value:.3f} ({cell}).",
     ]
     print("\n".join(lines))
     Path(args.out).write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -221,8 +221,9 @@ def test_draw_takes_all_of_a_small_class():
 
 @pytest.mark.parametrize(
     ("share", "words", "n_small"),
-    [(0.98, "96.7 % held out (asked for: 98 %)", 101), (0.99, "96.7 % held out (asked for: 99 %)", 101),
-     (0.5, "50 % held out", 0), (0.001, "3.3 % held out (asked for: 0.1 %)", 101)],
+    [(0.98, "96.7 % held out (asked for: 98 %)", 101), (0.5, "50 % held out", 0),
+     (0.99, "96.7 % held out (asked for: 99 %)", 101),
+     (0.001, "3.3 % held out (asked for: 0.1 %)", 101)],
 )  # fmt: skip
 def test_the_share_is_the_one_that_was_made(share, words, n_small):
     """101 classes of 30 pictures: 99 % cannot be held out of them."""

@@ -296,13 +296,10 @@ def _controls(
 
     random_codes = _at_random(codes_of, spec)
     options = codes_of.decode_options()
+    linear = make_head("logistic", random_state=random_state)
     controls = {
-        "pixels": judged(
-            pixel_codes(both, options), make_head("logistic", random_state=random_state)
-        ),
-        "histogram": judged(
-            histogram_codes(both, options), make_head("logistic", random_state=random_state)
-        ),
+        "pixels": judged(pixel_codes(both, options), clone(linear)),
+        "histogram": judged(histogram_codes(both, options), clone(linear)),
         "random_weights": judged(random_codes.transform(both), clone(chosen)),
         "majority": _control(majority(y_train, y_test)),
     }

@@ -17,7 +17,7 @@ CONTROLS = {
     "majority": ("majority class", "the most frequent training class for every picture"),
     "shuffled_labels": (
         "sanity check: shuffled labels",
-        "mean of ridge classifiers trained on 20 random orders of the labels; the interval is theirs",
+        "mean of ridge classifiers on 20 random orders of the labels; the interval is theirs",
     ),
 }
 
