@@ -97,7 +97,7 @@ def main() -> None:
         "# Coverage of the 95 % interval of the mean recall",
         "",
         f"`python benchmarks/coverage.py --sets {args.sets}`: {len(found)} cells, mean "
-        f"{values.mean():.4f}, lowest {values.min():.3f}, {np.mean(values > 0.98):.0%} of the cells "
+        f"{values.mean():.4f}, lowest {values.min():.3f}, {np.mean(values > 0.98):.0%} of them "
         "above 0.98.",
         "",
         "| classes' pictures | " + " | ".join(BETAS) + " |",
@@ -112,7 +112,7 @@ def main() -> None:
         "",
         "Mean over numbers of classes (2 to 350) and of pictures per class (1 to 100), in brackets "
         "the lowest.",
-        f"At one fixed set of recalls, one drawn for each cell, the lowest is {value:.3f} ({cell}).",
+        f"At a fixed set of recalls, one drawn for each cell, the lowest is {value:.3f} ({cell}).",
     ]
     print("\n".join(lines))
     Path(args.out).write_text("\n".join(lines) + "\n", encoding="utf-8")
