@@ -195,11 +195,12 @@ def fit_head(
 ) -> tuple[str, Any]:
     """The head's name and the head fitted on codes X (n, d); "auto" chooses."""
     if head == "auto":
-        made = {name: make_head(name, **_seeded(name, random_state)) for name in HEADS}
+        made = {name: make_head(name, **seeded(name, random_state)) for name in HEADS}
         name, table = choose_head(made, X, y, groups, random_state=random_state)
         return name, next(row.head for row in table if row.name == name)
-    return head, make_head(head, **_seeded(head, random_state)).fit(X, y, groups=groups)
+    return head, make_head(head, **seeded(head, random_state)).fit(X, y, groups=groups)
 
 
-def _seeded(name: str, random_state: int) -> dict[str, Any]:
+def seeded(name: str, random_state: int) -> dict[str, Any]:
+    """The seed as an option of the head of that name, where it has one."""
     return {} if name == "knn" else {"random_state": random_state}

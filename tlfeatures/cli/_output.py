@@ -27,7 +27,7 @@ CONTROL_NAMES = {
     "histogram": "colour histogram",
     "random_weights": "same network, random weights",
     "majority": "majority class",
-    "shuffled_labels": "shuffled labels",
+    "shuffled_labels": "sanity check: shuffled labels",
 }
 BAD_SHOWN = 20
 

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tlfeatures.errors import LabelsError, UsageError
+from tlfeatures.errors import LabelsError, UsageError, few
 
 Ints = npt.NDArray[np.intp]
 Labels = npt.NDArray[Any]
 
 HELD_OUT = 0.25  # where nothing else is said
+NEAR = 0.01  # of the share that was asked for
 SIDES = ("train", "val", "test")
 
 
@@ -130,12 +131,15 @@ def make_split(
         protocol = f"random {train_per_class} a class for training"
     else:
         train, held_out, protocol = _share(labels, group_rows, test, random_state)
+        notes = _notes_on_share(labels, held_out, test)
     if thinned is not None:
         train = train[draw(labels[train], thinned, random_state)]
         protocol += f", {thinned} a class drawn from the training side"
     _check_sides(labels, train, held_out)
     seed = "" if fixed and thinned is None else f", seed {random_state}"
     protocol += f"{seed}: trained on {len(train)}, tested on {len(held_out)}"
+    if n_unused := len(labels) - len(train) - len(held_out):
+        protocol += f", {n_unused} left out"
     return Split(train, held_out, protocol, (*notes, *_notes_on_classes(labels, train, held_out)))
 
 
@@ -210,7 +214,31 @@ def _share(
     held_out = _hold_out(y, groups, share, np.random.default_rng(random_state))
     train = np.setdiff1d(np.arange(len(y)), held_out)
     whole = "" if groups is None else ", groups kept whole"
-    return train, held_out, f"random stratified {100 * share:g} % held out{whole}"
+    made, asked = _percent(len(held_out) / len(y)), _percent(share)
+    meant = "" if made == asked else f" (asked for: {asked} %)"
+    return train, held_out, f"random stratified {made} % held out{meant}{whole}"
+
+
+def _percent(share: float) -> str:
+    """One decimal, and more where that would say nothing or all of a share that is neither."""
+    shown = f"{100 * share:.1f}".removesuffix(".0")
+    return f"{100 * share:.6g}" if shown in ("0", "100") else shown
+
+
+def _notes_on_share(y: Labels, held_out: Ints, test: float | None) -> list[str]:
+    """Which classes are too small for the share that was asked for, where that shows."""
+    if test is None or abs(len(held_out) / len(y) - test) <= NEAR:
+        return []
+    classes, counts = np.unique(y, return_counts=True)
+    nearest = np.clip(np.round(test * counts), 1, counts - 1) / counts
+    small = [str(each) for each in classes[abs(nearest - test) > NEAR]]
+    if not small:
+        return []
+    which = "1 class is" if len(small) == 1 else f"{len(small)} classes are"
+    return [
+        f"{_percent(test)} % were to be held out, {_percent(len(held_out) / len(y))} % are: "
+        f"{which} too small for that share ({few(small)})"
+    ]
 
 
 def _hold_out(y: Labels, groups: Labels | None, share: float, rng: np.random.Generator) -> Ints:
