@@ -103,3 +103,8 @@ def test_broken_arrays_are_refused(build, two):
         build({}, facts)
     with pytest.raises(ModelFileError, match=r"incomplete.*sigmoid"):
         build(tensors, {k: v for k, v in facts.items() if k != "sigmoid"})
+
+
+def test_heads_go_by_the_names_of_the_literature_too() -> None:
+    assert type(make_head("softmax")) is type(make_head("logistic"))
+    assert type(make_head("linear-svm")) is type(make_head("svm"))

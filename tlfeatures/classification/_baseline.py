@@ -19,7 +19,7 @@ from tlfeatures.classification._controls import histogram_codes, pixel_codes
 from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
 from tlfeatures.extraction import CNNCodes, check_preprocessing
-from tlfeatures.heads import HEADS, choose_head, make_head
+from tlfeatures.heads import HEADS, choose_head, head_name, make_head
 from tlfeatures.pictures import (
     Pictures,
     check_readable,
@@ -163,7 +163,8 @@ def evaluate_baseline(
     UsageError
         If a head is unknown.
     """
-    unfitted = {name: make_head(name, **seeded(name, random_state)) for name in heads}
+names = [head_name(name) for name in heads]
+    unfitted = {name: make_head(name, **seeded(name, random_state)) for name in names}
     pictures = _with_test(pictures, test) if not isinstance(test, float) else pictures
     if pictures.labels is None:
         raise LabelsError(

@@ -14,7 +14,7 @@ from sklearn.utils.validation import check_is_fitted
 from tlfeatures.classification._saved import HEAD, NETWORK, SavedModel
 from tlfeatures.errors import LabelsError, WeightsError
 from tlfeatures.extraction import CNNCodes, open_engine
-from tlfeatures.heads import HEADS, choose_head, head_from_arrays, make_head
+from tlfeatures.heads import HEADS, choose_head, head_from_arrays, head_name, make_head
 from tlfeatures.modelfile import save_model
 from tlfeatures.pictures import Pictures
 
@@ -194,6 +194,7 @@ def fit_head(
     head: str, X: NDArray[np.float32], y: NDArray[Any], groups: Any, random_state: int
 ) -> tuple[str, Any]:
     """The head's name and the head fitted on codes X (n, d); "auto" chooses."""
+    head = head_name(head)
     if head == "auto":
         made = {name: make_head(name, **seeded(name, random_state)) for name in HEADS}
         name, table = choose_head(made, X, y, groups, random_state=random_state)

@@ -49,8 +49,9 @@ STOPPED_UNKEPT = (
               help="See 'look augment'.")  # fmt: skip
 @click.option("--batch-norms", type=click.Choice(["recipe", "moving", "frozen"]), default="recipe",
               show_default=True, help="Whether statistics of trained parts move.")  # fmt: skip
-@click.option("--head", type=click.Choice(["logistic", "svm"]), default="logistic",
-              show_default=True, help="Of the baseline, the new layer's start.")  # fmt: skip
+@click.option("--head", type=click.Choice(["logistic", "softmax", "svm"]), default="logistic",
+              show_default=True,
+              help="Of the baseline, the new layer's start; softmax = logistic.")  # fmt: skip
 @click.option("--valid", type=float, default=0.2, show_default=True, metavar="SHARE",
               help="Of the training pictures, carved out to stop and to choose.")  # fmt: skip
 @click.option("--patience", metavar="N|none", help="Epochs without improvement; default: the "

@@ -51,7 +51,7 @@ from tlfeatures.finetuning._result import (
 )
 from tlfeatures.finetuning._structure import find_structure
 from tlfeatures.finetuning._train import Training, estimate_seconds, train
-from tlfeatures.heads import head_from_arrays
+from tlfeatures.heads import head_from_arrays, head_name
 from tlfeatures.pictures import Pictures, estimate_range
 
 _log = logging.getLogger(__name__)
@@ -98,8 +98,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     ----------
     backbone : str or CNNCodes, default="resnet50"
         A network's name, or a `CNNCodes` for any other setting; one layer is the new one's input.
-    recipe : str, default="full"
-        A name of `tlfeatures.finetuning.RECIPES`.
+    recipe : str or Recipe, default="full"
+        A name of `tlfeatures.finetuning.RECIPES`, or one of these.
     head : {"logistic", "svm"}, default="logistic"
         Of the baseline.
     n_blocks : int, default=1
@@ -160,7 +160,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         backbone: str | CNNCodes = "resnet50",
-        recipe: str = "full",
+        recipe: str | Recipe = "full",
         *,
         head: str = "logistic",
         n_blocks: int = 1,
@@ -273,7 +273,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         if recipe.is_shared != (shared_with is not None):
             raise UsageError(
                 "recipe 'hard-sharing' needs shared_with, a second task's pictures, and no other "
-                f"recipe takes it; the recipe is {self.recipe!r}."
+                f"recipe takes it; the recipe is {recipe.name!r}."
             )
         pictures = _labelled(X, y, groups)
         self.codes_ = as_codes_of(self, pictures)
@@ -284,7 +284,6 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         """The recipe, after a look at the options that are wrong whatever the pictures are."""
         recipe = make_recipe(self.recipe)
         choices = {
-            "head": LINEAR,
             "batch_norms": ("recipe", "moving", "frozen"),
             "precision": ("auto", "float32", "bf16"),
         }
@@ -293,6 +292,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                 raise UsageError(
                     f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}."
                 )
+        if head_name(self.head) not in LINEAR:
+            raise UsageError(
+                f"head {self.head!r} is not a linear one; choose one of {', '.join(LINEAR)}."
+            )
         if isinstance(self.lr, str) and self.lr != FIND:
             raise UsageError(f"lr {self.lr!r} is unknown; give a number, 'find', or None.")
         if not 0 < self.valid < 1:
@@ -463,8 +466,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             "pooling": spec.pooling,
             "decoding": self.codes_.decode_options().to_json(),
             "preprocessing": spec.to_json()["preprocessing"],
-            "pictures": _digest(tasks),
+            "pictures": _digest(tasks, self.codes_),
             **{name: _plain(value) for name, value in words.items() if name not in hidden},
+            "recipe": make_recipe(self.recipe).name,
+            "head": head_name(self.head),
             "lr": lr,
         }
         return Checkpoint(Path(self.checkpoint), identity)
@@ -573,13 +578,13 @@ def labels_of(pictures: Pictures) -> NDArray[Any]:
     return np.asarray(pictures.labels)
 
 
-def _digest(tasks: list[_Task]) -> str:
-    """Of the pictures' names and labels, in order."""
+def _digest(tasks: list[_Task], codes: CNNCodes) -> str:
+    """Of the pictures' contents and labels, in order; what a file is called says nothing."""
     digest = hashlib.sha256()
     for task in tasks:
         for part in (task.train, task.valid):
-            for path, label in zip(part.paths, labels_of(part), strict=True):
-                digest.update(f"{path}\0{label}\0".encode("utf-8", "surrogateescape"))
+            for key, label in zip(codes.codes(part).keys, labels_of(part), strict=True):
+                digest.update(key + f"\0{label}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
