@@ -163,7 +163,7 @@ def evaluate_baseline(
     UsageError
         If a head is unknown.
     """
-names = [head_name(name) for name in heads]
+    names = [head_name(name) for name in heads]
     unfitted = {name: make_head(name, **seeded(name, random_state)) for name in names}
     pictures = _with_test(pictures, test) if not isinstance(test, float) else pictures
     if pictures.labels is None:
