@@ -17,9 +17,14 @@ from numpy.typing import NDArray
 
 from tlfeatures.errors import LabelsError, PicturesError
 
-ALONE = "<no group, "  # how the group of a picture without one begins
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 _TRUTH = {"true": "1", "false": "0"}
+
+
+class Alone(str):
+    """The group of a picture that was given none; no other picture is in it."""
+
+    __slots__ = ()
 
 
 def is_missing(value: Any) -> bool:
@@ -115,9 +120,7 @@ def whole_labels(labels: Any, name: str = "labels") -> NDArray[Any]:
     return made
 
 
-def whole_groups(
-    groups: Any, places: Sequence[str] | None = None, name: str = "groups"
-) -> NDArray[Any]:
+def whole_groups(groups: Any, places: Sequence[str] | None = None) -> NDArray[Any]:
     """Groups as an array of shape (n,) that can be sorted, with a group for every row.
 
     A row without a group is a group of its own. Equal values are one group whatever their type:
@@ -129,8 +132,6 @@ def whole_groups(
     groups : column of n cells
     places : sequence of str, optional
         What to call the groups of rows that have none; default: by row.
-    name : str
-        For messages.
 
     Returns
     -------
@@ -142,25 +143,26 @@ def whole_groups(
     PicturesError
         If it is no column.
     """
-    cells = cells_of(groups, name)
+    cells = cells_of(groups, "groups")
     if not isinstance(cells, np.ndarray) and {type(cell) for cell in cells} in ({int}, {float}):
         cells = np.array(cells)
     if isinstance(cells, np.ndarray) and _is_plain(cells):
         return cells
     known = [None if is_missing(cell) else group_name(cell) for cell in cells]
     taken = {group for group in known if group is not None}
-    named = []
     for row, group in enumerate(known):
         if group is None:
-            group = f"{ALONE}row {row}>" if places is None else places[row]
-            while group in taken:  # someone calls a group like that
-                group += "'"
-        named.append(group)
-    return np.array(named, dtype=object)
+            name = places[row] if places is not None else f"no group, row {row}"
+            while name in taken:  # someone calls a group like that
+                name += "'"
+            known[row] = Alone(name)
+    return np.array(known, dtype=object)
 
 
 def group_name(value: Any) -> str:
     """A group in words, the same for values that are equal whatever their type."""
+    if isinstance(value, Alone):
+        return value
     if isinstance(value, tuple):
         return f"({', '.join(map(group_name, value))})"
     if isinstance(value, (bool, np.bool_)):
@@ -177,7 +179,7 @@ def _is_plain(cells: NDArray[Any]) -> bool:
     """Whether the cells are numbers or dates of which none is missing."""
     if cells.dtype.kind in "iub":
         return True
-    return cells.dtype.kind in "fMm" and not (cells != cells).any()  # noqa: PLR0124  NaN, NaT
+    return cells.dtype.kind in "fMm" and not (cells != cells).any()
 
 
 def _shown(cell: Any) -> str:

@@ -5,18 +5,14 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
-import numpy as np
-from PIL import Image
-
-from tlfeatures._columns import cells_of, columns_of
 from tlfeatures.errors import PicturesError, UsageError
 from tlfeatures.pictures._items import MAGIC, check_path
 from tlfeatures.pictures._layout import Layout, read_layout
-from tlfeatures.pictures._manifest import MANIFESTS, from_table, load_manifest
+from tlfeatures.pictures._manifest import MANIFESTS, load_manifest
 from tlfeatures.pictures._pictures import Pictures, describe_kinds
 
 EXTENSIONS = frozenset({
@@ -91,7 +87,7 @@ def load_pictures(
     if layout not in LAYOUTS:
         raise UsageError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}.")
     if not isinstance(source, (str, os.PathLike)):
-        pictures = as_pictures(source)
+        pictures = Pictures.of(source)
     else:
         path = Path(check_path(str(os.fspath(source))))
         if path.is_dir():
@@ -109,51 +105,6 @@ def load_pictures(
         left_out=pictures.left_out_kinds,
         notes=pictures.read_notes if labels is None or pictures.labels is not None else (),
     )
-
-
-def as_pictures(X: Any, layout: str = "any") -> Pictures:
-    """What an estimator is given, as Pictures; an iterator is used up, once.
-
-    Parameters
-    ----------
-    X : Pictures, folder, manifest, data frame, or iterable of pictures
-    layout : {"classes", "any"}
-        Of a folder, see `load_pictures`.
-
-    Raises
-    ------
-    PicturesError
-        If it is none of these.
-    """
-    if isinstance(X, Pictures):
-        return X
-    if isinstance(X, (str, os.PathLike)):
-        return load_pictures(X, layout=layout)
-    _refuse_no_list(X)
-    columns = columns_of(X)
-    if columns is not None:
-        return from_table(columns)
-    if isinstance(X, np.ndarray) and X.ndim and X.dtype.kind in "biufc":
-        return Pictures(list(X))  # pictures, or numbers, which are refused one by one
-    items = cells_of(X, "pictures")
-    if isinstance(X, Iterator) and not len(items):
-        raise PicturesError(
-            f"the {type(X).__name__} gives no pictures (an iterator can be used once only); pass a "
-            "list."
-        )
-    return Pictures(list(items))
-
-
-def _refuse_no_list(X: Any) -> None:
-    kind = type(X)
-    if isinstance(X, (Image.Image, bytes, bytearray, memoryview)) or hasattr(kind, "read"):
-        raise PicturesError(f"one picture ({kind.__name__}) was given; pass a list of pictures.")
-    if isinstance(X, (set, frozenset)):
-        raise PicturesError(f"a {kind.__name__} has no order; pass a list of pictures.")
-    if isinstance(X, np.ndarray) and X.dtype == np.uint8 and X.ndim not in (1, 4):
-        raise PicturesError(f"an array of shape {X.shape} is no list of pictures (n, H, W, 3).")
-    if not isinstance(X, Iterable) or (isinstance(X, Mapping) and columns_of(X) is None):
-        raise PicturesError(f"{kind.__name__} is no list of paths, PIL pictures or arrays.")
 
 
 def _check_manifest(path: Path) -> Path:

@@ -22,7 +22,7 @@ MAGIC = re.compile(
     rb"|BM....\0\0\0\0",
     re.DOTALL,
 )
-_IN_MEMORY = "write them to a file and pass its path, or pass PIL.Image.open(io.BytesIO(...))"
+_IN_MEMORY = "write the bytes to a file and pass its path, or pass PIL.Image.open(io.BytesIO(...))"
 _UNUSUAL = re.compile(r"\0|\\|^~|^data:|^[A-Za-z][A-Za-z0-9+.-]*:/|^[A-Za-z0-9+/_=\s-]{32,}$")
 _BASE64 = re.compile(r"[A-Za-z0-9+/_\s-]{32,}={0,2}\s*")
 _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
@@ -50,9 +50,7 @@ def check_item(item: Any) -> Any:
             return item
         raise PicturesError(f"an array of shape {item.shape} is no picture; expected (H, W, 3).")
     if isinstance(item, (bytearray, memoryview)) or hasattr(type(item), "read"):
-        raise PicturesError(
-            f"{type(item).__name__} is no path but what is in a file; {_IN_MEMORY}."
-        )
+        raise PicturesError(f"{type(item).__name__} is a file's content, no path; {_IN_MEMORY}.")
     raise PicturesError(
         f"{type(item).__name__} is no picture; give paths, PIL pictures or uint8 arrays (H, W, 3)."
     )
@@ -76,8 +74,8 @@ def check_path(path: str, folder: str | os.PathLike[str] = "") -> str:
         return path
     if path.startswith("data:") or _is_base64(path):
         raise PicturesError(
-            f"{shorten(path)} is a picture's content in base64, no path; decode it (base64.b64decode)"
-            f" and {_IN_MEMORY}."
+            f"{shorten(path)} is a picture's content in base64, no path; decode it "
+            f"(base64.b64decode) and {_IN_MEMORY}."
         )
     if len(path) > LONGEST_PATH or "\0" in path:
         raise PicturesError(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import unicodedata
 from collections import Counter, defaultdict
@@ -30,6 +29,7 @@ _SIDES = {
         "test": _TEST,
     }.items()
 }
+_WRAPPER = re.compile(r"(?:images?|imgs?|pictures?|pics?|photos?|data|sets?|unknown|unlabell?ed)+")
 _LEAST_SHARED = 2  # names of folders; one alone, as x/cat and y/cat, may well be chance
 
 
@@ -58,8 +58,12 @@ def side_of(folder: str) -> str | None:
     >>> [side_of(name) for name in ("Training", "seg_test", "val2017", "trains", "contest")]
     ['train', 'test', 'val', None, None]
     """
-    compact = re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", folder).casefold())
+    compact = _compact(folder)
     return next((side for side, words in _SIDES.items() if words.fullmatch(compact)), None)
+
+
+def _compact(name: str) -> str:
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", name).casefold())
 
 
 def read_layout(root: str, found: Sequence[str]) -> Layout:
@@ -75,7 +79,7 @@ def read_layout(root: str, found: Sequence[str]) -> Layout:
     Raises
     ------
     PicturesError
-        If some pictures have no class, or folders may be the sides of a split but are not called so.
+        If some pictures have no class, or folders may be sides of a split but are not called so.
     """
     folders = [PurePosixPath(relative).parent.parts for relative in found]
     split, below, notes = _read_sides(root, folders)
@@ -89,32 +93,49 @@ def read_layout(root: str, found: Sequence[str]) -> Layout:
 
 
 def _read_sides(root: str, folders: list[Parts]) -> tuple[list[str] | None, list[Parts], list[str]]:
-    """The side of each picture, and the folders below the side's; None where there are no sides."""
-    wraps_all = os.path.commonprefix(folders)  # such as an archive unpacked into its own folder
-    for depth in range(len(wraps_all) + 1):
-        below = [parts[depth:] for parts in folders]
-        if _has_side_folders("/".join((root, *wraps_all[:depth])), below):
-            sides = [str(side_of(parts[0])) for parts in below]
-            rest = [_unwrap(side, parts[1:]) for side, parts in zip(sides, below, strict=True)]
-            return sides, rest, _notes_on_sides(below)
+    """Each picture's side, and its folders below that; no sides and all folders if there are none.
+
+    Looked for at the top, and inside a folder that wraps everything, as unpacked archives have it.
+    """
+    below, wrappers = folders, [root]
+    while True:
+        sides = _sides_of_tops({parts[0] if parts else "" for parts in below})
+        if None not in sides.values():
+            split = [str(sides[parts[0]]) for parts in below]
+            return split, _unwrap(below, sides), _notes_on_sides(sides)
+        _refuse_some_sides("/".join(wrappers), below, sides)
         if _has_sides_in_classes(below):
-            sides = [str(side_of(parts[1])) for parts in below]
+            split = [str(side_of(parts[1])) for parts in below]
             rest = [(parts[0], *parts[2:]) for parts in below]
-            return sides, rest, ["each class folder holds the sides of a split; they are followed"]
-    return None, folders, []
+            return split, rest, ["each class folder holds the sides of a split; they are followed"]
+        if len(sides) > 1 or not below[0]:
+            return None, folders, []
+        wrappers.append(below[0][0])
+        below = [parts[1:] for parts in below]
 
 
-def _has_side_folders(root: str, folders: list[Parts]) -> bool:
-    """Whether the top folders are the sides of a split; some of them alone are ambiguous."""
-    tops = {parts[0] if parts else "" for parts in folders}
-    others = sorted(top for top in tops if side_of(top) is None)
-    nested = sorted({p[0] for p in folders if len(p) > 1 and side_of(p[0]) is not None})
+def _sides_of_tops(tops: set[str]) -> dict[str, str | None]:
+    """What each name means; of dogs_train and dogs_test, the word that they share is left aside."""
+    sides = {top: side_of(top) for top in tops}
+    if None not in sides.values() or len(tops) == 1 or "" in tops:
+        return sides
+    words = [re.findall(r"[^\W_]+", top) for top in tops]
+    n = 0
+    while all(len(each) > n + 1 and each[n] == words[0][n] for each in words):
+        n += 1
+    bare = {top: side_of(" ".join(each[n:])) for top, each in zip(tops, words, strict=True)}
+    return sides if None in bare.values() else bare
+
+
+def _refuse_some_sides(root: str, folders: list[Parts], sides: dict[str, str | None]) -> None:
+    """Folders of classes, of which only some are the sides of a split, are ambiguous."""
+    others = sorted(top for top, side in sides.items() if side is None)
+    nested = sorted({p[0] for p in folders if len(p) > 1 and sides[p[0]] is not None})
     if nested and any(others):
         raise PicturesError(
             f"{root}/{others[-1]} lies beside {nested[0]!r}, which holds class folders; "
             "keep only train, val and test folders there, or only class folders."
         )
-    return not others
 
 
 def _has_sides_in_classes(folders: list[Parts]) -> bool:
@@ -125,18 +146,28 @@ def _has_sides_in_classes(folders: list[Parts]) -> bool:
     return None not in sides and len(sides) > 1
 
 
-def _unwrap(side: str, parts: Parts) -> Parts:
-    """Without a folder of the side's name inside the side's: seg_train/seg_train/forest."""
-    while parts and side_of(parts[0]) == side:
-        parts = parts[1:]
-    return parts
+def _unwrap(folders: list[Parts], sides: dict[str, str | None]) -> list[Parts]:
+    """What is below the sides, without a folder that holds all of one and says nothing more.
+
+    Such as seg_train/seg_train/forest, test/images/1.jpg, or test/unknown/1.jpg.
+    """
+    below = {top: [parts[1:] for parts in folders if parts[0] == top] for top in sides}
+    for top, side in sides.items():
+        inside = below[top]
+        while len({parts[:1] for parts in inside}) == 1 and inside[0]:
+            name = inside[0][0]
+            if side_of(name) != side and not _WRAPPER.fullmatch(_compact(name)):
+                break
+            inside = [parts[1:] for parts in inside]
+        below[top] = inside
+    each = {top: iter(inside) for top, inside in below.items()}
+    return [next(each[parts[0]]) for parts in folders]
 
 
-def _notes_on_sides(folders: list[Parts]) -> list[str]:
-    tops = sorted({parts[0] for parts in folders})
-    if all(top.casefold() in PLAIN_SIDES for top in tops):
+def _notes_on_sides(sides: dict[str, str | None]) -> list[str]:
+    if all(top.casefold() in PLAIN_SIDES for top in sides):
         return []
-    return [f"taken as a split: {few([f'{top} as {side_of(top)}' for top in tops])}"]
+    return [f"taken as a split: {few([f'{top} as {sides[top]}' for top in sorted(sides)])}"]
 
 
 def _notes_on_words(folders: list[Parts]) -> list[str]:
@@ -163,9 +194,9 @@ def _without_class(
         if not any(alike):
             count = f"{len(alike):,} pictures" if len(alike) > 1 else "1 picture"
             return (
-                f"{'/'.join((root, *folders[row]))} holds {count} without class folders, so their labels "
-                "are not known; put them into class folders like those beside it, or move the "
-                "folder out and label its pictures with 'predict'."
+                f"{'/'.join((root, *folders[row]))} holds {count} without class folders, so their "
+                "labels are not known; put them into class folders like those beside it, or move "
+                "the folder out and label its pictures with 'predict'."
             )
     return f"{root}/{found[row]} lies beside class folders; move it into one, or out of {root}."
 

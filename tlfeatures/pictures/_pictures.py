@@ -93,7 +93,7 @@ class Pictures:
         PicturesError
             If it is none of these.
         """
-        from tlfeatures.pictures._folders import as_pictures
+        from tlfeatures.pictures._given import as_pictures
 
         return as_pictures(X, layout)
 
