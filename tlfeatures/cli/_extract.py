@@ -72,7 +72,7 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
     for each, path in zip(done, _out_files(out, done), strict=False):
         export_codes(each.codes, path)
     if given["as_json"]:
-        print_json({**_as_json(done), "left_out": pictures.left_out_kinds})
+        print_json(_as_json(done))
     else:
         for each in done:
             click.echo(_line(each))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 
 from tlfeatures.errors import few
 
@@ -32,7 +33,7 @@ def describe_alike(classes: Iterable[object]) -> list[str]:
     alike: dict[str, list[str]] = defaultdict(list)
     for name in classes:
         if isinstance(name, str):
-            alike[_STEPS[-1][1](str(name))].append(str(name))
+            alike[_plain(str(name))].append(str(name))
     found: dict[str, list[str]] = defaultdict(list)
     for names in alike.values():
         if len(names) > 1:
@@ -47,26 +48,23 @@ def describe_alike(classes: Iterable[object]) -> list[str]:
 
 
 def _difference(names: list[str]) -> str:
-    """In words, the steps at which names become equal."""
-    kinds, left = [], len(set(names))
-    for kind, step in _STEPS:
-        now = len({step(name) for name in names})
-        if now < left:
-            kinds.append(kind)
-        left = now
+    """In words what still differs when everything else is made equal."""
+    kinds = [kind for kind in _STEPS if len({_plain(name, but=kind) for name in names}) > 1]
     return " and ".join(kinds)
 
 
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
+def _plain(name: str, but: str = "") -> str:
+    for kind, step in _STEPS.items():
+        name = name if kind == but else step(name)
+    return name
 
 
-def _bare(name: str) -> str:
-    return "".join(c for c in _composed(name) if unicodedata.category(c) not in _UNSEEN)
+def _without_blanks(name: str) -> str:
+    return "".join(c for c in name if unicodedata.category(c) not in _UNSEEN)
 
 
-def _folded(name: str) -> str:
-    return _bare(name).casefold()
-
-
-_STEPS = (("Unicode form", _composed), ("blanks", _bare), ("case", _folded))
+_STEPS: dict[str, Callable[[str], str]] = {
+    "Unicode form": partial(unicodedata.normalize, "NFC"),
+    "blanks": _without_blanks,
+    "case": str.casefold,
+}

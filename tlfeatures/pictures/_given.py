@@ -34,10 +34,10 @@ def as_pictures(X: Any, layout: str = "any") -> Pictures:
         return X
     if isinstance(X, (str, os.PathLike)):
         return load_pictures(X, layout=layout)
-    _refuse_no_list(X)
     columns = columns_of(X)
     if columns is not None:
         return from_table(columns)
+    _refuse_no_list(X)
     if isinstance(X, np.ndarray) and X.ndim and X.dtype.kind in "biufc":
         return Pictures(list(X))  # pictures, or numbers, which are refused one by one
     items = cells_of(X, "pictures")
@@ -57,7 +57,7 @@ def _refuse_no_list(X: Any) -> None:
         raise PicturesError(f"a {kind.__name__} has no order; pass a list of pictures.")
     if isinstance(X, np.ndarray) and X.dtype == np.uint8 and X.ndim not in (1, 4):
         raise PicturesError(f"an array of shape {X.shape} is no list of pictures (n, H, W, 3).")
-    if not isinstance(X, Iterable) or (isinstance(X, Mapping) and columns_of(X) is None):
+    if not isinstance(X, Iterable) or isinstance(X, Mapping):
         raise PicturesError(f"{kind.__name__} is no list of paths, PIL pictures or arrays.")
 
 
