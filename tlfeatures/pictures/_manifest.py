@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tlfeatures._columns import cells_of, is_missing, whole_groups
+from tlfeatures._columns import cells_of, group_name, is_missing, whole_groups
 from tlfeatures.errors import PicturesError, few
 from tlfeatures.pictures._items import check_item, check_path, decode_path
 from tlfeatures.pictures._pictures import Pictures
@@ -43,8 +43,10 @@ def load_manifest(manifest: Path) -> Pictures:
             )
     names = [name for name in COLUMNS if name in header]
     table = {name: [row[header.index(name)] for _, row in rows] for name in names}
-    if "label" in table:
+    if "label" in table:  # numbers become text, as a CSV file has nothing else
         table["label"] = [_text(cell) for cell in table["label"]]
+    if "group" in table:
+        table["group"] = [None if is_missing(c) else group_name(c) for c in table["group"]]
     return _make(str(manifest), [place for place, _ in rows], table, manifest.parent)
 
 
@@ -76,7 +78,7 @@ def from_table(columns: Sequence[tuple[str, Any]]) -> Pictures:
 
 
 def _text(cell: Any) -> str:
-    """A label of a file in words: numbers become text."""
+    """A label of a file in words."""
     if is_missing(cell):
         return ""
     return cell.decode("utf-8", "surrogateescape") if isinstance(cell, bytes) else str(cell)
