@@ -1,6 +1,7 @@
 """Splits: fixed, drawn, held out; whole groups; nothing lost silently."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -250,3 +251,55 @@ def test_pictures_on_neither_side_are_counted():
     """A share is held out, then three a class are drawn: the rest is left out."""
     found = make_split(np.repeat(["a", "b"], 20), test=0.5, train_per_class=3)
     assert found.protocol.endswith("trained on 6, tested on 20, 14 left out")
+
+
+def units_of(groups):
+    """What must stay together: one set of rows a group, and each row without one by itself."""
+    rows = {}
+    for row, group in enumerate(groups):
+        missing = group is None or group != group or group == ""  # noqa: PLR0124  NaN
+        key = ("row", row) if missing else ("group", str(group).removesuffix(".0"))
+        rows.setdefault(key, set()).add(row)
+    return list(rows.values())
+
+
+GROUPS = st.sampled_from([None, float("nan"), "", 0, 1, 2, 0.0, 1.0, 2.0, "0", "1", "2", "p", "q"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 2), GROUPS), min_size=8, max_size=50),
+    share=st.floats(0.1, 0.9),
+    seed=st.integers(0, 9),
+)
+def test_groups_with_gaps_and_of_mixed_types_are_kept_whole(rows, share, seed):
+    """What the protocol says is so, whatever stands in the column."""
+    y, groups = map(list, zip(*rows, strict=True))
+    try:
+        found = make_split(y, groups=groups, test=share, random_state=seed)
+    except LabelsError:
+        return
+    assert "groups kept whole" in found.protocol
+    train, test = set(found.train.tolist()), set(found.test.tolist())
+    for unit in units_of(groups):
+        assert unit <= train or unit <= test
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), pd.NA, pd.NaT, ""], ids=repr)
+def test_rows_without_a_group_are_split_like_rows_of_no_groups(gap):
+    """They are no group together: held out are a quarter of them, not all or none."""
+    found = make_split(Y, groups=[gap] * len(Y))
+    assert np.unique(Y[found.test], return_counts=True)[1].tolist() == [10, 5, 2]
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), pd.NA, ""], ids=repr)
+def test_a_missing_label_is_refused_with_its_row(gap):
+    """Never a class of its own."""
+    with pytest.raises(LabelsError, match=r"labels\[3\] is .*: missing"):
+        make_split(["a", "b", "a", gap, "b", "a"])
+
+
+def test_many_unknown_sides_are_cut():
+    """A message stays one line."""
+    with pytest.raises(UsageError, match=r"s0, s1, s10, s11, s12 and 35 more; write"):
+        make_split(["a", "b"] * 20, [f"s{i}" for i in range(40)])

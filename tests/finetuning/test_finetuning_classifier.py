@@ -663,3 +663,28 @@ def test_one_picture_more_does_not_replace_the_baseline(
     monkeypatch.setattr(TransferClassifier, "predict", planted)
     model = tuner(cache, epochs=1, recipe="head", valid=0.4).fit(pictures)
     assert model.kept_ == kept
+
+
+def test_the_carved_split_keeps_groups_with_gaps_whole(
+    pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Groups given to fit, in an iterator of mixed types; a gap is a group of its own."""
+    units = [i // 4 if i % 2 else None for i in range(36)]
+    model = tuner(cache)
+    model._check()
+    given = (
+        unit if unit is None else [int, float, str][i % 3](unit) for i, unit in enumerate(units)
+    )
+    _, (task,), _ = model._begin(iter(pictures.items), iter(pictures.labels), given, None)
+    row_of = {path: i for i, path in enumerate(pictures.paths)}
+    train, carved = ([units[row_of[p]] for p in side.paths] for side in (task.train, task.valid))
+    assert not (set(train) & set(carved)) - {None}
+    assert None in train
+    assert None in carved
+
+
+def test_a_missing_label_is_refused_by_its_row(pictures: Pictures, cache: Path) -> None:
+    assert pictures.labels is not None
+    y = [*pictures.labels.tolist()[:-1], None]
+    with pytest.raises(LabelsError, match=r"labels\[35\] is None"):
+        tuner(cache).fit(pictures, y)

@@ -19,10 +19,10 @@ from tlfeatures.advice._rules import Recommendation, choose
 from tlfeatures.advice._sample import LEAST_A_CLASS, rows_to_probe, usable_rows
 from tlfeatures.advice._similarity import head_answers, probe_depths
 from tlfeatures.advice._size import measure_size
-from tlfeatures.errors import LabelsError
+from tlfeatures.errors import LabelsError, few
 from tlfeatures.evaluation import make_split
 from tlfeatures.extraction import CNNCodes, extract_layers
-from tlfeatures.pictures import Pictures, check_readable, estimate_range
+from tlfeatures.pictures import Pictures, check_readable, estimate_range, labelled_pictures
 
 if TYPE_CHECKING:
     from tlfeatures.advice._network import Depths
@@ -153,7 +153,7 @@ def advise(
     PicturesError
         If no picture can be read.
     """
-    given = with_labels(pictures)
+    given = labelled_pictures(pictures)
     codes = extractor(backbone, given)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, None, random_state)
@@ -201,7 +201,7 @@ def advise_on(
         key=spec.key,
         n=len(sides.training) + len(sides.held_out),
         bad=sides.bad,
-        warnings=notes,
+        warnings=[*sides.training.notes, *notes],
         seconds={name: round(value, 3) for name, value in seconds.items()},
     )
 
@@ -243,27 +243,13 @@ def take_sides(pictures: Pictures, codes: CNNCodes, test: float | None, random_s
     check_readable(pictures, kept, extraction.bad)
     split = make_split(labels_of(kept), kept.split, kept.groups, test, None, random_state)
     training, held_out = (
-        Pictures(side.items, side.labels, groups=side.groups, names=side.paths)
+        Pictures(
+            side.items, side.labels, groups=side.groups, names=side.paths, notes=side.read_notes
+        )
         for side in (kept[split.train], kept[split.test])
     )
     seconds = time.perf_counter() - started
     return Sides(training, held_out, split.protocol, extraction.bad, seconds)
-
-
-def with_labels(pictures: Any) -> Pictures:
-    """The pictures, which must have labels.
-
-    Raises
-    ------
-    LabelsError
-    """
-    given = Pictures.of(pictures)
-    if given.labels is None:
-        raise LabelsError(
-            "the pictures have no labels, so nothing can be learned from them; use a folder of "
-            "class folders or a manifest."
-        )
-    return given
 
 
 def extractor(backbone: str | CNNCodes, pictures: Pictures) -> CNNCodes:
@@ -343,8 +329,7 @@ def _usable(pictures: Pictures) -> tuple[Pictures, list[str]]:
         )
     if not small:
         return kept, []
-    named = f"{', '.join(small[:5])}{', ...' if len(small) > 5 else ''}"
-    return kept, [f"{len(small)} classes with fewer than {least} are left out: {named}"]
+    return kept, [f"{len(small)} classes with fewer than {least} are left out: {few(small)}"]
 
 
 def _similarity(

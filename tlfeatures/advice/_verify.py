@@ -12,14 +12,14 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from tlfeatures.advice._advise import Advice, advise_on, extractor, take_sides, with_labels
+from tlfeatures.advice._advise import Advice, advise_on, extractor, take_sides
 from tlfeatures.advice._costs import pooling_of_earlier
 from tlfeatures.advice._rules import CODES, EARLIER, FULL, LAST_BLOCKS
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import TlfeaturesError
 from tlfeatures.evaluation import Score, mcnemar_p, score
 from tlfeatures.extraction import CNNCodes
-from tlfeatures.pictures import Pictures
+from tlfeatures.pictures import Pictures, labelled_pictures
 
 HEAD = "logistic"  # of every candidate
 TRIED_EPOCHS = 5
@@ -129,7 +129,7 @@ def verify(
     LabelsError, PicturesError
         As `advise`; if nothing can be held out.
     """
-    given = with_labels(pictures)
+    given = labelled_pictures(pictures)
     codes = extractor(backbone, given)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, test, random_state)

@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
+from tlfeatures._columns import Alone, group_name
 from tlfeatures.classification._classifier import TransferClassifier, as_codes, seeded
 from tlfeatures.classification._controls import histogram_codes, pixel_codes
-from tlfeatures.errors import LabelsError, UsageError
+from tlfeatures.errors import LabelsError, UsageError, few
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
 from tlfeatures.extraction import CNNCodes, check_preprocessing
 from tlfeatures.heads import HEADS, choose_head, head_name, make_head
@@ -25,7 +26,7 @@ from tlfeatures.pictures import (
     check_readable,
     estimate_range,
     find_exact_copies,
-    load_pictures,
+    labelled_pictures,
 )
 from tlfeatures.store import CodeSpec
 
@@ -166,10 +167,7 @@ def evaluate_baseline(
     names = [head_name(name) for name in heads]
     unfitted = {name: make_head(name, **seeded(name, random_state)) for name in names}
     pictures = _with_test(pictures, test) if not isinstance(test, float) else pictures
-    if pictures.labels is None:
-        raise LabelsError(
-            "the pictures have no labels; use a folder of class folders or a manifest."
-        )
+    pictures = labelled_pictures(pictures)
     share = test if isinstance(test, float) else None
     seconds: dict[str, float] = {}
     notes: list[str] = []
@@ -185,7 +183,12 @@ def evaluate_baseline(
         warning = check_preprocessing(extraction, codes_of.request(), codes_of.run_options(), say)
         notes += [warning] if warning else []
     split = make_split(labels, kept.split, kept.groups, share, train_per_class, random_state)
-    notes += [*split.warnings, *_alike(kept, split), *_copies(kept, extraction.codes.keys, split)]
+    notes += [
+        *kept.notes,
+        *split.warnings,
+        *_alike(kept, split),
+        *_copies(kept, extraction.codes.keys, split),
+    ]
     X, groups = np.asarray(extraction.codes), kept.groups
     train, held_out = split.train, split.test
     train_groups = None if groups is None else groups[train]
@@ -229,15 +232,12 @@ def evaluate_model(model: TransferClassifier, pictures: Pictures) -> ModelScore:
     LabelsError
         If the pictures have no labels.
     """
-    if pictures.labels is None:
-        raise LabelsError(
-            "the pictures have no labels; use a folder of class folders or a manifest."
-        )
+    pictures = labelled_pictures(pictures)
     extraction = model.codes_.extract(pictures)
     labels: Any = extraction.pictures.labels
     check_readable(pictures, extraction.pictures, extraction.bad, sides=False)
     unknown = sorted(map(str, set(labels.tolist()) - set(model.classes_.tolist())))
-    notes = [f"the model knows no class {', '.join(unknown)}; those pictures count as wrong."]
+    notes = [f"the model knows no class {few(unknown)}; those pictures count as wrong."]
     result = score(labels, model.head_.predict(np.asarray(extraction.codes)))
     head = _head_result(result, model.head_)
     return ModelScore(
@@ -249,7 +249,7 @@ def _with_test(pictures: Pictures, test: str | os.PathLike[str] | Pictures | Non
     """The pictures with a split column that holds out `test`."""
     if test is None:
         return pictures
-    other = test if isinstance(test, Pictures) else load_pictures(test)
+    pictures, other = Pictures.of(pictures, "classes"), Pictures.of(test, "classes")
     if pictures.labels is None or other.labels is None:
         raise LabelsError("both sides need labels; use folders of class folders.")
     return Pictures(
@@ -258,6 +258,7 @@ def _with_test(pictures: Pictures, test: str | os.PathLike[str] | Pictures | Non
         ["train"] * len(pictures) + ["test"] * len(other),
         _groups_of(pictures, other),
         names=[*pictures.paths, *other.paths],
+        notes=[*pictures.read_notes, *other.read_notes],
     )
 
 
@@ -267,8 +268,10 @@ def _groups_of(*sides: Pictures) -> list[str] | None:
         return None
     found: list[str] = []
     for number, side in enumerate(sides):
-        own = [f"picture {i} of side {number}" for i in range(len(side))]
-        found += own if side.groups is None else [str(group) for group in side.groups]
+        own = [Alone(f"picture {i} of side {number}") for i in range(len(side))]
+        for alone, group in zip(own, own if side.groups is None else side.groups, strict=True):
+            is_alone = isinstance(group, Alone)  # named by its row, which both sides have
+            found.append(alone if is_alone else group_name(group))
     return found
 
 

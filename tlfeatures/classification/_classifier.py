@@ -12,11 +12,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures.classification._saved import HEAD, NETWORK, SavedModel
-from tlfeatures.errors import LabelsError, WeightsError
+from tlfeatures.errors import WeightsError
 from tlfeatures.extraction import CNNCodes, open_engine
 from tlfeatures.heads import HEADS, choose_head, head_from_arrays, head_name, make_head
 from tlfeatures.modelfile import save_model
-from tlfeatures.pictures import Pictures
+from tlfeatures.pictures import labelled_pictures
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):
@@ -59,30 +59,27 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : Pictures, folder, or list of pictures
+        X : Pictures, folder, manifest, data frame, or iterable of pictures
         y : array-like of shape (n_images,), optional
             Labels; default: those of the Pictures.
         groups : array-like of shape (n_images,), optional
-            Pictures that stay together in inner cross-validation; default: those of the Pictures.
+            Pictures that stay together in inner cross-validation; default: those of the Pictures. A
+            picture without one (None, NaN) is a group of its own.
 
         Raises
         ------
         LabelsError
-            If there are no labels, or one class only.
+            If there are no labels, one is missing, or there is one class only.
         ImageReadError
             If a picture is bad.
         """
-        pictures = Pictures.of(X)
-        labels = pictures.labels if y is None else np.asarray(y)
-        if labels is None:
-            raise LabelsError(
-                "the pictures have no labels; pass y, or use a folder of class folders."
-            )
-        groups = pictures.groups if groups is None else groups
+        pictures = labelled_pictures(X, y, groups)
         self.codes_ = as_codes(self.backbone)
         codes = self.codes_.fit(pictures).transform(pictures)
         self.spec_ = self.codes_.spec_
-        self.head_name_, self.head_ = fit_head(self.head, codes, labels, groups, self.random_state)
+        self.head_name_, self.head_ = fit_head(
+            self.head, codes, np.asarray(pictures.labels), pictures.groups, self.random_state
+        )
         self.classes_ = self.head_.classes_
         return self
 

@@ -80,7 +80,7 @@ def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int 
     top : int, default=3
         How many labels to list a picture.
     """
-    return _label(model.codes_.extract(pictures), model.head_, model.classes_, top)
+    return _label(model.codes_.extract(Pictures.of(pictures)), model.head_, model.classes_, top)
 
 
 def predict_saved(
@@ -112,6 +112,7 @@ def predict_saved(
     """
     scorer, run = scorer_from_arrays(*model.head), model.run_options(run)
     network = model.network
+    pictures = Pictures.of(pictures)
     extraction = extract(pictures, model.request, run, tensors=network, progress=progress)
     return _label(extraction, scorer, scorer.classes, top)
 

@@ -96,7 +96,7 @@ def doctor(images: str, **given: Any) -> int:
     """
     from tlfeatures.extraction import diagnose
 
-    words, pictures = take_both(given, images)
+    words, pictures = take_both(given, images, layout="any")
     words.progress.say(f"{counted(len(pictures), 'picture')}; looking at some of them")
     made = diagnose(pictures, words.request, words.run)
     if given["as_json"]:

@@ -220,7 +220,7 @@ def export(
         if range_ == "auto":
             raise UsageError("--range auto: give the two numbers that 'extract' said, LO,HI.")
         options = DecodeOptions(exif=exif == "on", range=parse_range(range_))
-        shape, bad = export_pictures(root, key, load_pictures(images), out, options)
+        shape, bad = export_pictures(root, key, load_pictures(images, layout="any"), out, options)
     if as_json:
         print_json({"out": str(out), "rows": shape[0], "dim": shape[1], "bad": as_bad(bad)})
         return

@@ -26,6 +26,7 @@ from tlfeatures.cli._output import (
     print_json,
     say_bad,
     say_cache,
+    say_notes,
     say_plan,
 )
 
@@ -60,10 +61,11 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
     from tlfeatures.store import export_codes
 
     began = time.perf_counter()
-    words, pictures = take_both(given, images)
+    words, pictures = take_both(given, images, layout="any")
     wanted = layers or (None,)
     words = _with_contract(words, wanted, given)
     say_plan(pictures, words, wanted)
+    say_notes(pictures, words.progress)
     done = extract_layers(
         pictures, words.request, wanted, words.run, progress=words.progress, began=began
     )

@@ -58,7 +58,7 @@ def augment(
     augmentation = parse_augmentation(augment)
     if not out.lower().endswith(".png"):
         raise UsageError(f"--out {out!r}: the sheet is a PNG file; end the name in .png.")
-    words, pictures = take_both(given, images)
+    words, pictures = take_both(given, images, layout="any")
     sheet = draw_augmentation(
         pictures,
         augmentation,

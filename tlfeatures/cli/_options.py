@@ -228,14 +228,18 @@ def take_words(given: dict[str, Any]) -> Words:
     return Words(BackboneRequest(**picked), run, progress)
 
 
-def take_both(given: dict[str, Any], source: str) -> tuple[Words, Pictures]:
+def take_both(
+    given: dict[str, Any], source: str, *, layout: str = "classes"
+) -> tuple[Words, Pictures]:
     """The shared options and the pictures; --range auto is resolved, once a folder.
+
+    Verbs that need no labels take a folder of any layout.
 
     Raises
     ------
     UsageError, PicturesError
     """
-    words, every = take_words(given), load_pictures(source)
+    words, every = take_words(given), load_pictures(source, layout=layout)
     pictures = take_some(every, given.get("limit"))
     if given.get("range_") != "auto":
         return words, pictures

@@ -13,6 +13,7 @@ import click
 from tlfeatures.backbones import licence_note
 from tlfeatures.cli._progress import ProgressLine, printable
 from tlfeatures.extraction import specs_of
+from tlfeatures.pictures import describe_kinds
 from tlfeatures.store import folder_size
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()
     if pictures.labels is not None:
         line += f" in {counted(len(pictures.classes), 'class')}"
     if pictures.left_out:
-        line += f"; {counted(pictures.left_out, 'other file')} left out"
+        line += f"; left out: {describe_kinds(pictures.left_out_kinds)}"
     words.progress.say(line)
     layers = layers or (words.request.layer,)
     for spec in specs_of(words.request, layers, words.run, n=len(pictures)):
@@ -82,6 +83,12 @@ def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()
         words.progress.say(f"{spec.backbone} {spec.layer}: {spec.dim} numbers each, {size:.1f} MB")
     if note := licence_note(words.request.backbone, words.request.weights):
         words.progress.say(f"note: {note}")
+
+
+def say_notes(pictures: Pictures, line: ProgressLine) -> None:
+    """What a person should know about how the pictures were read, on stderr."""
+    for note in pictures.notes:
+        line.say(f"note: {note}")
 
 
 def say_cache(root: Path, line: ProgressLine) -> None:

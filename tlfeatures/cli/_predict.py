@@ -53,8 +53,8 @@ def take_images(images: tuple[str, ...]) -> Any:
     if len(images) == 1 and (
         Path(images[0]).is_dir() or images[0].lower().endswith((".csv", ".parquet"))
     ):
-        return load_pictures(images[0])
+        return load_pictures(images[0], layout="any")
     found: list[str] = []
     for each in images:
-        found += load_pictures(each).paths if Path(each).is_dir() else [each]
+        found += load_pictures(each, layout="any").paths if Path(each).is_dir() else [each]
     return Pictures(found)

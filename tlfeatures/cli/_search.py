@@ -23,6 +23,7 @@ from tlfeatures.cli._output import (
     print_json,
     say_bad,
     say_cache,
+    say_notes,
     say_plan,
 )
 from tlfeatures.cli._progress import printable
@@ -46,8 +47,9 @@ def command(
     """Find the pictures of IMAGES nearest to each query; its own content is left out."""
     from tlfeatures.search import ImageIndex, save_sheet
 
-    words, pictures = take_both(given, images)
+    words, pictures = take_both(given, images, layout="any")
     say_plan(pictures, words)
+    say_notes(pictures, words.progress)
     index = ImageIndex(words.make_codes()).fit(pictures)
     found = index.search(list(queries), k)
     if sheet:

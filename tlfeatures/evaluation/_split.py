@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tlfeatures._columns import cells_of, is_missing, whole_groups, whole_labels
 from tlfeatures.errors import LabelsError, UsageError, few
 
 Ints = npt.NDArray[np.intp]
@@ -95,7 +96,8 @@ def make_split(
     split : sequence of {"train", "val", "test"} or None, optional
         Where each picture comes from.
     groups : array-like of shape (n_images,), optional
-        Pictures of one group stay on one side (as far as a fixed split allows).
+        Pictures of one group stay on one side (as far as a fixed split allows); a picture without
+        one (None, NaN) is a group of its own.
     test : float, optional
         Share to hold out, in (0, 1); a quarter without it.
     train_per_class : int, optional
@@ -111,12 +113,12 @@ def make_split(
     Raises
     ------
     LabelsError
-        If there is one class only, or a side would be empty.
+        If a label is missing, there is one class only, or a side would be empty.
     UsageError
         If an option is out of range, the lengths differ, or a split's name is unknown.
     """
-    labels = np.asarray(y)
-    group_rows = None if groups is None else np.asarray(groups)
+    labels = whole_labels(y)
+    group_rows = None if groups is None else whole_groups(groups)
     _check_options(labels, group_rows, test, train_per_class)
     sides = _sides(split, len(labels))
     _check_classes(labels)
@@ -156,14 +158,15 @@ def _check_options(
 
 def _sides(split: Sequence[str | None] | Labels | None, n: int) -> Labels:
     """The split column of shape (n,), all "train" where there is none."""
-    if split is None or all(side is None for side in split):
+    split = None if split is None else cells_of(split, "split")
+    if split is None or all(is_missing(side) for side in split):
         return np.full(n, "train")
     if len(split) != n:
         raise UsageError(f"{len(split)} split entries for {n} labels; give one a picture.")
     unknown = sorted({str(side) for side in split} - set(SIDES))
     if unknown:
         raise UsageError(
-            f"the split column holds {', '.join(unknown)}; write train, val or test in every row."
+            f"the split column holds {few(unknown)}; write train, val or test in every row."
         )
     return np.asarray(split, dtype=str)
 

@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.exceptions import NotFittedError
 
 from tlfeatures.backbones import BackboneRequest, weights_word
-from tlfeatures.errors import ImageReadError, UsageError
+from tlfeatures.errors import ImageReadError, UsageError, few
 from tlfeatures.extraction._batch import prepare_item, stack
 from tlfeatures.extraction._extract import Extraction, Progress
 from tlfeatures.extraction._open import open_engine
@@ -166,12 +166,26 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self._resolve()
         return self
 
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> NDArray[np.float32]:
+        """`fit`, then `transform`; X may be an iterator, which gives its pictures once only.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_features), float32
+
+        Raises
+        ------
+        UsageError, WeightsError, PicturesError, ImageReadError
+        """
+        pictures = Pictures.of(X)
+        return self.fit(pictures, y, **fit_params)._fill(self.extract(pictures))
+
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Codes of all pictures.
 
         Parameters
         ----------
-        X : Pictures, folder, or list of pictures
+        X : Pictures, folder, manifest, data frame, or iterable of pictures
 
         Returns
         -------
@@ -428,8 +442,8 @@ def raise_if_bad(extraction: Extraction) -> None:
 
 
 def bad_pictures_error(bad: list[tuple[str, str]]) -> ImageReadError:
-    """The error for bad pictures: all are in `.bad`, all are named in the message."""
-    listed = "; ".join(f"{path}: {reason}" for path, reason in bad)
+    """The error for bad pictures: all are in `.bad`, the first are named in the message."""
+    listed = few([f"{path}: {reason}" for path, reason in bad], "; ")
     return ImageReadError(
         f"{len(bad)} bad pictures ({listed}); remove them or use on_bad='nan'.", bad
     )

@@ -77,7 +77,7 @@ def extract_layers(
     asked, request = run or RunOptions(), absolute(request)
     find = partial(
         _extract,
-        pictures,
+        Pictures.of(pictures),
         request,
         layers,
         asked,

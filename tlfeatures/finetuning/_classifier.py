@@ -20,7 +20,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
 from tlfeatures.classification import TransferClassifier
-from tlfeatures.errors import ExtractionError, LabelsError, UsageError
+from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.evaluation import make_split, paired_difference
 from tlfeatures.extraction import (
     CNNCodes,
@@ -52,7 +52,7 @@ from tlfeatures.finetuning._result import (
 from tlfeatures.finetuning._structure import find_structure
 from tlfeatures.finetuning._train import Training, estimate_seconds, train
 from tlfeatures.heads import head_from_arrays, head_name
-from tlfeatures.pictures import Pictures, estimate_range
+from tlfeatures.pictures import Pictures, estimate_range, labelled_pictures
 
 _log = logging.getLogger(__name__)
 LINEAR = ("logistic", "svm")
@@ -201,18 +201,20 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : Pictures, folder, or list of pictures
+        X : Pictures, folder, manifest, data frame, or iterable of pictures
         y : array-like of shape (n_images,), optional
             Labels; default: those of the Pictures.
         groups : array-like of shape (n_images,), optional
-            Pictures that stay on one side of the carved split; default: those of the Pictures.
+            Pictures that stay on one side of the carved split; default: those of the Pictures. A
+            picture without one (None, NaN) is a group of its own.
         shared_with : Pictures, optional
             A second task with labels of its own, for the recipe "hard-sharing".
 
         Raises
         ------
         LabelsError
-            If there are no labels, one class only, or too few pictures to carve out any.
+            If there are no labels, one is missing, there is one class only, or too few pictures to
+            carve out any.
         UsageError
             If an option is impossible, the recipe does not fit the network, or no rate is found.
         ImageReadError
@@ -275,9 +277,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                 "recipe 'hard-sharing' needs shared_with, a second task's pictures, and no other "
                 f"recipe takes it; the recipe is {recipe.name!r}."
             )
-        pictures = _labelled(X, y, groups)
+        pictures = labelled_pictures(X, y, groups)
         self.codes_ = as_codes_of(self, pictures)
-        others = [] if shared_with is None else [_labelled(shared_with)]
+        others = [] if shared_with is None else [labelled_pictures(shared_with)]
         return recipe, [self._carve(each) for each in (pictures, *others)], pictures
 
     def _check(self) -> Recipe:
@@ -562,15 +564,6 @@ def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures) -> CNNCodes
     if codes.range == "auto":
         codes.set_params(range=estimate_range(pictures) or "full")
     return codes
-
-
-def _labelled(X: Any, y: Any = None, groups: Any = None) -> Pictures:
-    pictures = Pictures.of(X)
-    labels = pictures.labels if y is None else y
-    if labels is None:
-        raise LabelsError("the pictures have no labels; pass y, or use a folder of class folders.")
-    groups = pictures.groups if groups is None else groups
-    return Pictures(pictures.items, labels, groups=groups, names=pictures.paths)
 
 
 def labels_of(pictures: Pictures) -> NDArray[Any]:

@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlfeatures.classification import TransferClassifier
-from tlfeatures.errors import LabelsError
 from tlfeatures.evaluation import Score, make_split, mcnemar_p, score
 from tlfeatures.finetuning._classifier import FineTunedClassifier, as_codes_of
 from tlfeatures.finetuning._result import FINE_TUNED, FineTuning, HeldOut
-from tlfeatures.pictures import Pictures, check_readable
+from tlfeatures.pictures import Pictures, check_readable, labelled_pictures
 
 
 def evaluate_finetuning(
@@ -46,10 +45,8 @@ def evaluate_finetuning(
     LabelsError, PicturesError, UsageError, ModelFileError, ExtractionError
         As `FineTunedClassifier.fit`.
     """
-    if pictures.labels is None:
-        raise LabelsError(
-            "the pictures have no labels; use a folder of class folders or a manifest."
-        )
+    pictures = labelled_pictures(pictures)
+    shared_with = None if shared_with is None else labelled_pictures(shared_with)
     began = time.perf_counter()
     codes_of = as_codes_of(classifier, pictures)
     extraction, bad = codes_of.extract(pictures), []
@@ -90,7 +87,7 @@ def evaluate_finetuning(
         final=_held_out(score(truth, final)),
         p_value=mcnemar_p(baseline == truth, tuned == truth),
         kept=classifier.kept_,
-        warnings=list(dict.fromkeys([*split.warnings, *_words(caught)])),
+        warnings=list(dict.fromkeys([*kept.notes, *split.warnings, *_words(caught)])),
         seconds={
             "extract": round(extracted - began, 3),
             "fit": round(fitted - extracted, 3),

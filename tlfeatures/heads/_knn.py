@@ -10,7 +10,13 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from tlfeatures.errors import UsageError
-from tlfeatures.heads._linear import FLOATS, common_facts, encode_labels, restore_common
+from tlfeatures.heads._linear import (
+    FLOATS,
+    checked_labels,
+    common_facts,
+    encode_labels,
+    restore_common,
+)
 from tlfeatures.heads._scoring import Facts, Floats, KNNScorer, Tensors
 
 
@@ -67,7 +73,7 @@ class KNNHead(ClassifierMixin, BaseEstimator):
         Raises
         ------
         LabelsError
-            If there is one class only.
+            If a label is missing, or there is one class only.
         UsageError
             If n_neighbors is below 1.
         ValueError
@@ -75,7 +81,7 @@ class KNNHead(ClassifierMixin, BaseEstimator):
         """
         if self.n_neighbors < 1:
             raise UsageError(f"n_neighbors is {self.n_neighbors}; give 1 or more.")
-        codes, labels = validate_data(self, X, y, dtype=FLOATS)
+        codes, labels = validate_data(self, X, checked_labels(y), dtype=FLOATS)
         self.classes_, self._y = encode_labels(labels, type(self).__name__)
         self._X = np.array(codes)
         return self

@@ -16,7 +16,8 @@ from tlfeatures.pictures._decode import (
 )
 from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
-from tlfeatures.pictures._pictures import Pictures, check_readable
+from tlfeatures.pictures._given import labelled_pictures
+from tlfeatures.pictures._pictures import Pictures, check_readable, describe_kinds
 from tlfeatures.pictures._range import estimate_range
 from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, save_png, thumbnail
 
@@ -34,8 +35,10 @@ __all__ = [
     "decode",
     "decode_with_notes",
     "decoder_versions",
+    "describe_kinds",
     "estimate_range",
     "find_exact_copies",
+    "labelled_pictures",
     "load_pictures",
     "orientation_of",
     "png_bytes",
