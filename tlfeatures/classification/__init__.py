@@ -23,11 +23,10 @@ if TYPE_CHECKING:
         Baseline,
         Control,
         HeadResult,
-        ModelScore,
         evaluate_baseline,
-        evaluate_model,
     )
-    from tlfeatures.classification._classifier import TransferClassifier
+    from tlfeatures.classification._classifier import TransferClassifier, load_model
+    from tlfeatures.classification._score import ModelScore, evaluate_model
 else:
     __getattr__, __dir__ = load_later(
         __name__,
@@ -35,10 +34,11 @@ else:
             "Baseline": "_baseline",
             "Control": "_baseline",
             "HeadResult": "_baseline",
-            "ModelScore": "_baseline",
+            "ModelScore": "_score",
             "TransferClassifier": "_classifier",
             "evaluate_baseline": "_baseline",
-            "evaluate_model": "_baseline",
+            "evaluate_model": "_score",
+            "load_model": "_classifier",
         },
     )
 
@@ -54,6 +54,7 @@ __all__ = [
     "TransferClassifier",
     "evaluate_baseline",
     "evaluate_model",
+    "load_model",
     "predict_pictures",
     "predict_saved",
 ]

@@ -40,7 +40,7 @@ def make_head(name: str, **params: Any) -> Head:
     UsageError
         If the name or an argument is unknown.
     """
-    if name not in HEADS:
+    if not isinstance(name, str) or name not in HEADS:
         raise UsageError(f"head {name!r} is unknown; {_hint(name, list(HEADS))}")
     known = HEADS[name]._get_param_names()
     for param in params:
