@@ -6,17 +6,14 @@ numpy's numbers are taken wherever Python's are; what cannot be meant is refused
 from __future__ import annotations
 
 from numbers import Integral, Real
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from tlfeatures.errors import UsageError
-
-if TYPE_CHECKING:
-    import numpy as np
 
 LARGEST_SEED = 2**32 - 1  # that numpy's RandomState takes, and so scikit-learn
 
 
-def seed_of(random_state: int | np.random.RandomState | None) -> int:
+def seed_of(random_state: Any) -> int:
     """One number for all that a fit draws, whatever form `random_state` has.
 
     Parameters
@@ -36,11 +33,10 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
         If it is none of these.
     """
     if isinstance(random_state, Integral):
-        if not 0 <= random_state <= LARGEST_SEED:
-            raise UsageError(
-                f"random_state is {random_state}; give a number from 0 to {LARGEST_SEED}."
-            )
-        return int(random_state)
+        seed = int(random_state)
+        if not 0 <= seed <= LARGEST_SEED:
+            raise UsageError(f"random_state is {seed}; give a number from 0 to {LARGEST_SEED}.")
+        return seed
     from sklearn.utils import check_random_state  # not at the top: it takes longer than a picture
 
     try:
@@ -59,9 +55,11 @@ def check_whole(name: str, value: Any, least: int = 1) -> int:
     ------
     UsageError
     """
-    if isinstance(value, Integral) and value >= least:
-        return int(value)
-    raise UsageError(f"{name} is {_shown(value)}; give a whole number of at least {least}.")
+    if not isinstance(value, Integral):
+        raise UsageError(f"{name} is {_shown(value)}; give a whole number of at least {least}.")
+    if int(value) < least:
+        raise UsageError(f"{name} is {value}; it must be at least {least}.")
+    return int(value)
 
 
 def check_share(name: str, value: Any) -> float:
@@ -71,7 +69,7 @@ def check_share(name: str, value: Any) -> float:
     ------
     UsageError
     """
-    if isinstance(value, Real) and not isinstance(value, bool) and 0 < value < 1:
+    if isinstance(value, Real) and 0 < float(value) < 1:
         return float(value)
     raise UsageError(f"{name} is {_shown(value)}; give a share between 0 and 1.")
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
+from tlfeatures._parameters import seed_of
 from tlfeatures.advice._costs import experiment_of, minutes_of, pooling_of_earlier
 from tlfeatures.advice._evidence import Evidence, Similarity, Size
 from tlfeatures.advice._rules import Recommendation, choose
@@ -121,7 +122,7 @@ def advise(
     pictures: Any,
     backbone: str | CNNCodes = "resnet50",
     *,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
     say: Callable[[str], None] = lambda words: None,
 ) -> Advice:
     """Measure how many and how similar the pictures are, and say which strategy suits them.
@@ -137,7 +138,7 @@ def advise(
     pictures : Pictures, folder, or list of pictures
         With labels.
     backbone : str or CNNCodes, default="resnet50"
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
         Of folds and draws.
     say : callable
         Told in words what is done next.
@@ -153,7 +154,7 @@ def advise(
     PicturesError
         If no picture can be read.
     """
-    given = with_labels(pictures)
+    given, random_state = with_labels(pictures), seed_of(random_state)
     codes = extractor(backbone, given)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, None, random_state)

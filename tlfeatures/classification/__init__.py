@@ -17,6 +17,7 @@ from tlfeatures.classification._predictions import (
     predict_saved,
 )
 from tlfeatures.classification._saved import SavedModel
+from tlfeatures.classification._trained import TrainedOn
 
 if TYPE_CHECKING:
     from tlfeatures.classification._baseline import (
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
         HeadResult,
         evaluate_baseline,
     )
-    from tlfeatures.classification._classifier import TransferClassifier, load_model
+    from tlfeatures.classification._classifier import (
+        TransferClassifier,
+        extract_good,
+        load_model,
+        with_labels,
+    )
     from tlfeatures.classification._score import ModelScore, evaluate_model
 else:
     __getattr__, __dir__ = load_later(
@@ -38,7 +44,9 @@ else:
             "TransferClassifier": "_classifier",
             "evaluate_baseline": "_baseline",
             "evaluate_model": "_score",
+            "extract_good": "_classifier",
             "load_model": "_classifier",
+            "with_labels": "_classifier",
         },
     )
 
@@ -51,10 +59,13 @@ __all__ = [
     "Prediction",
     "Predictions",
     "SavedModel",
+    "TrainedOn",
     "TransferClassifier",
     "evaluate_baseline",
     "evaluate_model",
+    "extract_good",
     "load_model",
     "predict_pictures",
     "predict_saved",
+    "with_labels",
 ]

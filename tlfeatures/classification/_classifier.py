@@ -160,7 +160,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     def _query(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Codes, and of each picture whether it is good."""
         codes = self.codes_.query(X)
-        return codes, ~np.isnan(codes).any(axis=1)
+        return codes, np.asarray(~np.isnan(codes).any(axis=1))
 
     def save(self, path: str | os.PathLike[str], *, with_weights: bool = False) -> Path:
         """Save as one file without pickle.

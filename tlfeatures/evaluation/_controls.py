@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
+from tlfeatures._parameters import seed_of
 from tlfeatures.errors import LabelsError
 from tlfeatures.evaluation._scores import Score, score
 
@@ -48,7 +49,7 @@ def shuffled_labels(
     y_train: npt.ArrayLike,
     X_test: npt.ArrayLike,
     y_test: npt.ArrayLike,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> Score:
     """Score the same head trained on shuffled labels: what leaks or luck alone would reach.
 
@@ -64,7 +65,7 @@ def shuffled_labels(
         Test codes.
     y_test : array-like of shape (n_test,), str or int
         Test labels, not shuffled.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
         Of the shuffle.
 
     Returns
@@ -80,7 +81,7 @@ def shuffled_labels(
     control = clone(head)
     if hasattr(head, "C_") and "C" in head.get_params():
         control.set_params(C=head.C_)
-    shuffled = np.random.default_rng(random_state).permutation(np.asarray(y_train))
+    shuffled = np.random.default_rng(seed_of(random_state)).permutation(np.asarray(y_train))
     with warnings.catch_warnings():  # what the head has to say was said when it was fitted
         warnings.simplefilter("ignore", UserWarning)
         control.fit(X_train, shuffled)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tlfeatures._parameters import seed_of
 from tlfeatures.errors import LabelsError, UsageError
 
 Ints = npt.NDArray[np.intp]
@@ -40,7 +41,7 @@ class Split:
     warnings: tuple[str, ...]
 
 
-def draw(y: npt.ArrayLike, n: int, random_state: int = 0) -> Ints:
+def draw(y: npt.ArrayLike, n: int, random_state: int | np.random.RandomState | None = 0) -> Ints:
     """Draw n training pictures a class.
 
     One generator shuffles the rows of each class, in sorted order of the labels; the first n of
@@ -52,7 +53,7 @@ def draw(y: npt.ArrayLike, n: int, random_state: int = 0) -> Ints:
         Labels.
     n : int
         Pictures a class.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
         Seed of the generator.
 
     Returns
@@ -61,7 +62,7 @@ def draw(y: npt.ArrayLike, n: int, random_state: int = 0) -> Ints:
         Row numbers, ascending.
     """
     labels = np.asarray(y)
-    rng = np.random.default_rng(random_state)
+    rng = np.random.default_rng(seed_of(random_state))
     chosen: list[int] = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -76,7 +77,7 @@ def make_split(
     groups: npt.ArrayLike | None = None,
     test: float | None = None,
     train_per_class: int | None = None,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> Split:
     """Split labelled pictures into a training and a test side.
 
@@ -99,8 +100,8 @@ def make_split(
         Share to hold out, in (0, 1); a quarter without it.
     train_per_class : int, optional
         Training pictures a class, at least 1.
-    random_state : int, default=0
-        Of every draw.
+    random_state : int, RandomState or None, default=0
+        Of every draw; the protocol names the number that it came to.
 
     Returns
     -------
@@ -114,7 +115,7 @@ def make_split(
     UsageError
         If an option is out of range, the lengths differ, or a split's name is unknown.
     """
-    labels = np.asarray(y)
+    labels, random_state = np.asarray(y), seed_of(random_state)
     group_rows = None if groups is None else np.asarray(groups)
     _check_options(labels, group_rows, test, train_per_class)
     sides = _sides(split, len(labels))

@@ -9,7 +9,8 @@ from typing import Any
 from tlfeatures.errors import UsageError
 from tlfeatures.heads._knn import KNNHead
 from tlfeatures.heads._linear import LogisticHead, SVMHead
-from tlfeatures.heads._scoring import Facts, Tensors, restore
+from tlfeatures.heads._saved import Facts, Tensors
+from tlfeatures.heads._scoring import restore
 
 Head = SVMHead | LogisticHead | KNNHead
 
