@@ -87,7 +87,7 @@ def check_jobs(n_jobs: Any) -> int | None:
     if isinstance(n_jobs, Integral) and n_jobs != 0:
         return int(n_jobs)
     raise UsageError(
-        f"n_jobs is {_shown(n_jobs)}; give a number of at least 1, -1 for all cores, or None."
+        f"n_jobs is {_shown(n_jobs)}; give a number of processes, -1 for all cores, or None."
     )
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import clone
 
 from tlfeatures._parameters import seed_of
 from tlfeatures.advice._costs import experiment_of, minutes_of, pooling_of_earlier
@@ -22,7 +21,7 @@ from tlfeatures.advice._similarity import head_answers, probe_depths
 from tlfeatures.advice._size import measure_size
 from tlfeatures.errors import LabelsError
 from tlfeatures.evaluation import make_split
-from tlfeatures.extraction import CNNCodes, extract_layers
+from tlfeatures.extraction import CNNCodes, as_codes, extract_layers
 from tlfeatures.pictures import Pictures, check_readable, estimate_range
 
 if TYPE_CHECKING:
@@ -269,8 +268,8 @@ def with_labels(pictures: Any) -> Pictures:
 
 def extractor(backbone: str | CNNCodes, pictures: Pictures) -> CNNCodes:
     """A copy of the extractor that leaves bad pictures out, its range settled."""
-    codes: CNNCodes = CNNCodes(backbone) if isinstance(backbone, str) else clone(backbone)
-    if codes.range == "auto":
+    codes = as_codes(backbone)
+    if codes.estimates_range:
         codes.set_params(range=estimate_range(pictures) or "full")
     return codes
 

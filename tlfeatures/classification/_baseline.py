@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from numbers import Real
@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import clone
 
-from tlfeatures._parameters import check_share, seed_of
-from tlfeatures.classification._classifier import TransferClassifier, as_codes
+from tlfeatures._parameters import seed_of
+from tlfeatures.classification._classifier import TransferClassifier
 from tlfeatures.classification._controls import histogram_codes, pixel_codes
 from tlfeatures.classification._trained import TrainedOn
-from tlfeatures.errors import LabelsError
+from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
-from tlfeatures.extraction import CNNCodes, Extraction, check_preprocessing
+from tlfeatures.extraction import CNNCodes, Extraction, as_codes, check_preprocessing
 from tlfeatures.heads import HEADS, choose_head, make_head
 from tlfeatures.pictures import (
     Pictures,
@@ -157,8 +157,8 @@ def evaluate_baseline(
         If a head is unknown.
     """
     random_state = seed_of(random_state)
-    unfitted = {name: make_head(name) for name in heads}
-    share = check_share("test", test) if isinstance(test, Real) else None
+    unfitted = {name: make_head(name) for name in _names_of(heads)}
+    share = _share_of(test)
     notes: list[str] = []
     pictures = Pictures.of(pictures)
     if share is None and test is not None:
@@ -169,7 +169,7 @@ def evaluate_baseline(
         )
     seconds: dict[str, float] = {}
     codes_of = as_codes(backbone)
-    if codes_of.range == "auto":  # once for all pictures: labels play no part
+    if codes_of.estimates_range:  # once for all pictures: labels play no part
         codes_of.set_params(range=estimate_range(pictures) or "full")
     with _timed(seconds, "extract"):
         extraction = codes_of.extract(pictures)
@@ -221,6 +221,26 @@ def evaluate_baseline(
         train=kept[train],
         test=kept[held_out],
     )
+
+
+def _names_of(heads: Any) -> list[Any]:
+    if isinstance(heads, str):
+        return [heads]
+    if not isinstance(heads, Iterable):
+        raise UsageError(f"heads is {heads!r:.80}; give names, of {', '.join(HEADS)}.")
+    return list(heads)
+
+
+def _share_of(test: Any) -> float | None:
+    """The share to hold out, if it is a number."""
+    if not isinstance(test, Real):
+        return None
+    if not 0 < float(test) < 1:
+        raise UsageError(
+            f"test is {test}; a share lies between 0 and 1, and a folder is given by its name as "
+            "text or as a path."
+        )
+    return float(test)
 
 
 def _with_test(pictures: Pictures, other: Pictures, notes: list[str]) -> Pictures:

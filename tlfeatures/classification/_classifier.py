@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
@@ -18,7 +18,7 @@ from tlfeatures._parameters import seed_of
 from tlfeatures.classification._saved import HEAD, NETWORK, TRAINED_ON, SavedModel
 from tlfeatures.classification._trained import TrainedOn
 from tlfeatures.errors import LabelsError, WeightsError, few
-from tlfeatures.extraction import CNNCodes, Extraction, open_engine, raise_if_bad
+from tlfeatures.extraction import CNNCodes, Extraction, as_codes, open_engine, raise_if_bad
 from tlfeatures.heads import HEADS, choose_head, head_from_arrays, make_head
 from tlfeatures.modelfile import write_model_file
 from tlfeatures.pictures import Pictures, check_readable
@@ -288,11 +288,6 @@ def load_model(
     if trust_code:
         options["trust_code"] = True
     return TransferClassifier.load(path, weights=weights, **options)
-
-
-def as_codes(backbone: str | CNNCodes) -> CNNCodes:
-    """The extractor that an estimator's `backbone` parameter means; a given one is copied."""
-    return CNNCodes(backbone) if isinstance(backbone, str) else clone(backbone)
 
 
 def with_labels(X: Any, y: Any = None, groups: Any = None) -> Pictures:

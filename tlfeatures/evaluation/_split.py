@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from tlfeatures._parameters import seed_of
+from tlfeatures._parameters import check_share, check_whole, seed_of
 from tlfeatures.errors import LabelsError, UsageError
 
 Ints = npt.NDArray[np.intp]
@@ -145,10 +145,10 @@ def _check_options(
 ) -> None:
     if groups is not None and len(groups) != len(y):
         raise UsageError(f"{len(groups)} groups for {len(y)} labels; give one a picture.")
-    if test is not None and not 0 < test < 1:
-        raise UsageError(f"test={test:g} is no share to hold out; give one between 0 and 1.")
-    if train_per_class is not None and train_per_class < 1:
-        raise UsageError(f"train_per_class={train_per_class} leaves nothing; give 1 or more.")
+    if test is not None:
+        check_share("test", test)
+    if train_per_class is not None:
+        check_whole("train_per_class", train_per_class)
 
 
 def _sides(split: Sequence[str | None] | Labels | None, n: int) -> Labels:

@@ -34,6 +34,7 @@ from tlfeatures.evaluation import make_split, paired_difference
 from tlfeatures.extraction import (
     CNNCodes,
     Progress,
+    as_codes,
     has_bf16,
     is_out_of_memory,
     resolve_device,
@@ -610,11 +611,8 @@ def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures) -> CNNCodes
 
     The range "auto" becomes that of the pictures; labels play no part.
     """
-    backbone = classifier.backbone
-    if isinstance(backbone, str):
-        return CNNCodes(backbone)
-    codes: CNNCodes = clone(backbone)
-    if codes.range == "auto":
+    codes = as_codes(classifier.backbone)
+    if codes.estimates_range:
         codes.set_params(range=estimate_range(pictures) or "full")
     return codes
 

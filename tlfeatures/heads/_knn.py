@@ -9,10 +9,10 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tlfeatures._parameters import check_whole
 from tlfeatures.heads._linear import FLOATS, common_facts, encode_labels, restore_common
 from tlfeatures.heads._saved import Facts, Tensors
 from tlfeatures.heads._scoring import Floats, KNNScorer
+from tlfeatures.neighbors import check_n_neighbors
 
 
 class KNNHead(ClassifierMixin, BaseEstimator):
@@ -74,7 +74,7 @@ class KNNHead(ClassifierMixin, BaseEstimator):
         ValueError
             If X or y is malformed (scikit-learn's checks).
         """
-        check_whole("n_neighbors", self.n_neighbors)
+        check_n_neighbors(self.n_neighbors)
         codes, labels = validate_data(self, X, y, dtype=FLOATS)
         self.classes_, self._y = encode_labels(labels, type(self).__name__)
         self._X = np.array(codes)

@@ -45,6 +45,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
     _grid: tuple[float, ...]
     _fallback: float
     _needs_scores: bool
+    _seed = 0  # each fit draws its own
 
     classes_: npt.NDArray[Any]
     n_features_in_: int
