@@ -9,7 +9,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from tlfeatures.errors import ModelFileError
-from tlfeatures.modelfile import load_model, save_model
+from tlfeatures.modelfile import read_model_file, write_model_file
 
 FACTS = {"classes": ["cat", "größe"], "C": 0.1, "nested": {"dim": 512, "none": None}}
 
@@ -31,7 +31,7 @@ def tensors():
 
 @pytest.fixture
 def model(tmp_path, tensors):
-    return save_model(tmp_path / "model.tlf", tensors, FACTS)
+    return write_model_file(tmp_path / "model.tlf", tensors, FACTS)
 
 
 def check_same(loaded, expected):
@@ -43,17 +43,17 @@ def check_same(loaded, expected):
 
 
 def test_tensors_and_facts_come_back_as_they_were(model, tensors):
-    loaded, facts = load_model(model)
+    loaded, facts = read_model_file(model)
     check_same(loaded, tensors)
     assert facts == FACTS
 
 
 def test_a_network_inside_need_not_be_read(model, tensors):
     network = {name: tensors[name] for name in ("network.conv.weight", "network.steps")}
-    check_same(load_model(model, prefix="network.")[0], network)
+    check_same(read_model_file(model, prefix="network.")[0], network)
     rest = {name: tensor for name, tensor in tensors.items() if name not in network}
-    check_same(load_model(model, without="network.")[0], rest)
-    both = load_model(model, prefix="network.", without="network.conv")[0]
+    check_same(read_model_file(model, without="network.")[0], rest)
+    both = read_model_file(model, prefix="network.", without="network.conv")[0]
     assert set(both) == {"network.steps"}
 
 
@@ -66,15 +66,15 @@ def test_the_file_is_plain_safetensors(model, tensors):
 
 
 def test_a_folder_is_made_and_nothing_else_lies_there(tensors, tmp_path):
-    save_model(tmp_path / "a" / "b" / "model", tensors, FACTS)
+    write_model_file(tmp_path / "a" / "b" / "model", tensors, FACTS)
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["model"]
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(ModelFileError, match=r"no model file .*tlfeatures fit"):
-        load_model(tmp_path / "absent")
+        read_model_file(tmp_path / "absent")
     with pytest.raises(ModelFileError, match="no model file"):
-        load_model(tmp_path)
+        read_model_file(tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", b"a picture, perhaps", b"\x80\x04pickle", bytes(100)])
@@ -82,21 +82,21 @@ def test_a_file_of_another_kind_is_refused(tmp_path, data):
     path = tmp_path / "model"
     path.write_bytes(data)
     with pytest.raises(ModelFileError, match=r"model is not a tlfeatures model .*tlfeatures fit"):
-        load_model(path)
+        read_model_file(path)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
 def test_safetensors_from_elsewhere_are_refused(tmp_path, tensors, metadata):
     save_file({"coef": tensors["coef"]}, tmp_path / "model", metadata)
     with pytest.raises(ModelFileError, match=r"is not a tlfeatures model .another program"):
-        load_model(tmp_path / "model")
+        read_model_file(tmp_path / "model")
 
 
 def test_an_unknown_version_is_refused(tmp_path, tensors):
     metadata = {"format": "tlfeatures-model", "format_version": "2"}
     save_file({"coef": tensors["coef"]}, tmp_path / "model", metadata)
     with pytest.raises(ModelFileError, match=r"version 2, this tlfeatures knows 1; update"):
-        load_model(tmp_path / "model")
+        read_model_file(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,7 @@ def test_a_model_without_facts_is_refused(tmp_path, tensors, more):
     metadata = {"format": "tlfeatures-model", "format_version": "1", **more}
     save_file({"coef": tensors["coef"]}, tmp_path / "model", metadata)
     with pytest.raises(ModelFileError, match="is not a tlfeatures model"):
-        load_model(tmp_path / "model")
+        read_model_file(tmp_path / "model")
 
 
 def test_a_truncated_file_is_refused(model):
@@ -114,7 +114,7 @@ def test_a_truncated_file_is_refused(model):
     for length in range(0, len(data), 97):
         model.write_bytes(data[:length])
         with pytest.raises(ModelFileError):
-            load_model(model)
+            read_model_file(model)
 
 
 def test_a_flipped_byte_in_a_tensor_is_found(model):
@@ -122,7 +122,7 @@ def test_a_flipped_byte_in_a_tensor_is_found(model):
     data[-5] ^= 1
     model.write_bytes(data)
     with pytest.raises(ModelFileError, match=r"is damaged: .*fit the model again"):
-        load_model(model)
+        read_model_file(model)
 
 
 def test_a_changed_letter_of_the_facts_is_found(model):
@@ -130,19 +130,19 @@ def test_a_changed_letter_of_the_facts_is_found(model):
     assert data.count(b"cat") == 1
     model.write_bytes(data.replace(b"cat", b"car"))
     with pytest.raises(ModelFileError, match=r"is damaged: what it says about itself does not"):
-        load_model(model)
+        read_model_file(model)
 
 
 @pytest.mark.parametrize("facts", [{"a": np.float32(1)}, {"a": float("nan")}, {"a": object()}])
 def test_facts_that_are_no_json_are_refused(tmp_path, tensors, facts):
     with pytest.raises(ModelFileError, match="must be JSON values"):
-        save_model(tmp_path / "model", tensors, facts)
+        write_model_file(tmp_path / "model", tensors, facts)
 
 
 @pytest.mark.parametrize("tensor", [np.array(["text"]), np.array([None], object)])
 def test_tensors_that_are_no_numbers_are_refused(tmp_path, tensor):
     with pytest.raises(ModelFileError, match="holds numbers"):
-        save_model(tmp_path / "model", {"names": tensor}, {})
+        write_model_file(tmp_path / "model", {"names": tensor}, {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,14 +154,14 @@ def test_a_failed_save_keeps_the_old_file(model, tensors, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ModelFileError, match=r"No space left .*make room"):
-        save_model(model, {**tensors, "coef": np.zeros(3)}, FACTS)
+        write_model_file(model, {**tensors, "coef": np.zeros(3)}, FACTS)
     assert model.read_bytes() == before
     assert list(model.parent.iterdir()) == [model]
 
 
 def test_a_model_cannot_be_saved_where_a_file_is_no_folder(model, tensors):
     with pytest.raises(ModelFileError, match="cannot write the model"):
-        save_model(model / "inside", tensors, FACTS)
+        write_model_file(model / "inside", tensors, FACTS)
 
 
 def test_the_file_is_synced_before_it_is_renamed(tmp_path, tensors, monkeypatch):
@@ -170,6 +170,6 @@ def test_the_file_is_synced_before_it_is_renamed(tmp_path, tensors, monkeypatch)
     monkeypatch.setattr(
         os, "replace", lambda source, target: (seen.append("rename"), replace(source, target))[1]
     )
-    save_model(tmp_path / "model", tensors, FACTS)
+    write_model_file(tmp_path / "model", tensors, FACTS)
     assert seen == ["fsync", "rename", "fsync"]
     assert Path(tmp_path / "model").exists()

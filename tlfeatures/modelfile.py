@@ -18,18 +18,21 @@ from safetensors.numpy import save_file
 
 from tlfeatures.errors import ModelFileError
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["read_model_file", "write_model_file"]
 
 FORMAT = "tlfeatures-model"
 FORMAT_VERSION = "1"
+# AttributeError: a kind of number that numpy does not have; RecursionError: brackets in brackets
+UNREADABLE = (SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+LONGEST_REASON = 200  # characters; a strange file may put anything into it
 
 
-def save_model(
+def write_model_file(
     path: str | os.PathLike[str],
     tensors: Mapping[str, npt.NDArray[Any]],
     facts: Mapping[str, Any],
 ) -> Path:
-    """Save a model as one file; a file that is there is replaced only by a whole one.
+    """Write a model as one file; a file that is there is replaced only by a whole one.
 
     Parameters
     ----------
@@ -78,10 +81,10 @@ def save_model(
     return target
 
 
-def load_model(
+def read_model_file(
     path: str | os.PathLike[str], *, prefix: str | None = None, without: str | None = None
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Load a model that `save_model` wrote.
+    """Read what `write_model_file` wrote.
 
     Parameters
     ----------
@@ -120,11 +123,15 @@ def load_model(
         raise ModelFileError(
             f"cannot read the model {source} ({error}); allow reading it, or give another file."
         ) from error
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise _foreign(source, f"it cannot be read as safetensors: {error}") from error
+    except UNREADABLE as error:
+        why = _cut(str(error))
+        raise _foreign(source, f"it cannot be read as safetensors: {why}") from error
     for name, tensor in tensors.items():
         if checksums.get(name) != _checksum(tensor):
-            raise _damaged(source, repr(name))
+            raise _damaged(source, _cut(repr(name)))
+    for name in checksums:
+        if _is_chosen(name, prefix, without) and name not in tensors:
+            raise _damaged(source, f"{_cut(repr(name))}, which is missing,")
     return tensors, facts
 
 
@@ -136,17 +143,28 @@ def _read_metadata(
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
         raise ModelFileError(
-            f"{path} has model format version {version}, this tlfeatures knows {FORMAT_VERSION}; "
+            f"{path} has model format version {_cut(str(version))}, this tlfeatures knows "
+            f"{FORMAT_VERSION}; "
             "update tlfeatures, or fit the model again."
         )
     if metadata.get("facts_checksum", _checksum_of(metadata["facts"])) != _checksum_of(
         metadata["facts"]
     ):  # older files have none
         raise _damaged(path, "what it says about itself")
-    facts, checksums = json.loads(metadata["facts"]), json.loads(metadata["checksums"])
+    facts = json.loads(metadata["facts"], parse_constant=_refuse_constant)
+    checksums = json.loads(metadata["checksums"])
     if not isinstance(facts, dict) or not isinstance(checksums, dict):
         raise ValueError("its facts are no JSON object")
     return facts, checksums
+
+
+def _cut(words: str) -> str:
+    """One line, not too long."""
+    return " ".join(words.split())[:LONGEST_REASON]
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"its facts hold {word}, which is no number")
 
 
 def _foreign(path: Path, why: str) -> ModelFileError:

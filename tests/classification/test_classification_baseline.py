@@ -33,8 +33,9 @@ from tlfeatures.evaluation import Split
 from tlfeatures.heads import LogisticHead
 
 KEYS = {
-    "classes", "protocol", "n_train", "n_test", "bad", "backbone", "weights_id", "layer", "key",
-    "heads", "chosen", "controls", "warnings", "confounds", "learning_curve", "seconds",
+    "classes", "protocol", "n_train", "n_test", "n_fitted", "fitted_on", "bad", "backbone",
+    "weights_id", "layer", "key", "heads", "chosen", "controls", "warnings", "confounds",
+    "learning_curve", "seconds",
 }  # fmt: skip
 
 
@@ -176,7 +177,7 @@ def test_bad_pictures_are_left_out_of_predictions_and_scores(
     found = predict_pictures(model, Pictures(paths), top=2)
     assert [p.path for p in found.predictions] == paths[1:]
     result = evaluate_model(model, Pictures(paths, ["checks", "checks"]))
-    assert (result.accuracy, result.n_test, len(result.bad)) == (1.0, 1, 1)
+    assert (result.accuracy_all, result.n_copies, len(result.bad)) == (1.0, 1, 1)
 
 
 def test_the_result_has_exactly_the_keys_of_the_command_line(

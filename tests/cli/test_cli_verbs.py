@@ -229,15 +229,6 @@ def test_search_lists_bad_pictures_in_json(folder: Path, tmp_path: Path, capsys:
     assert [Path(each["path"]).name for each in data["bad"]] == ["bad.jpg"]
 
 
-def test_evaluate_scores_a_saved_model(
-    model: Path, folder: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    data = as_json(capsys, "evaluate", model, folder, "--report", tmp_path / "r.html")
-    assert data["accuracy"] == 1.0
-    assert data["n_test"] == 36
-    assert (tmp_path / "r.html").is_file()
-
-
 def test_search_lists_neighbours_and_draws_them(
     folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:

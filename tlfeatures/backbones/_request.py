@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tlfeatures._parameters import check_whole
 from tlfeatures.backbones._preprocessing import POOLINGS, Preprocessing
 from tlfeatures.errors import UsageError
 
@@ -52,6 +53,7 @@ class BackboneRequest:
     weights_id: str | None = None
 
     def __post_init__(self) -> None:
+        self._take_numpys()
         if self.pooling not in POOLINGS:
             known = ", ".join(POOLINGS)
             raise UsageError(f"pooling {self.pooling!r} is unknown; choose one of {known}.")
@@ -64,6 +66,16 @@ class BackboneRequest:
             raise UsageError(
                 f"weights is {self.weights!r}; give an entry's name, a file, 'random'."
             )
+
+    def _take_numpys(self) -> None:
+        """Numpy's text and numbers as Python's: they are written down as JSON and as code."""
+        for name, value in list(vars(self).items()):
+            if isinstance(value, str) and type(value) is not str:
+                object.__setattr__(self, name, str(value))
+        for name in ("input_size", "resize"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, check_whole(name, value))
 
     @property
     def needs_probes(self) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from tlfeatures.cli._options import OUTPUT_OPTIONS, RUN_OPTIONS, SEED_OPTION, options, take_words
-from tlfeatures.cli._output import baseline_table, print_json, say_baseline, say_cache
+from tlfeatures.cli._output import baseline_table, model_line, print_json, say_baseline, say_cache
 
 
 @click.command("demo")
@@ -23,6 +23,7 @@ def command(out: str, **given: Any) -> int:
         print_json(result.to_json())
         return 0
     click.echo(baseline_table(result.baseline))
+    click.echo(model_line(result.baseline))
     say_baseline(result.baseline, words.progress)
     click.echo("")
     for name, path in result.places.items():

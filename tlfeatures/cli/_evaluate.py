@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,7 +14,17 @@ from tlfeatures.cli._options import (
     options,
     take_words,
 )
-from tlfeatures.cli._output import counted, exit_code, interval, percent, print_json, say_bad
+from tlfeatures.cli._output import (
+    counted,
+    exit_code,
+    interval,
+    percent,
+    print_json,
+    say_bad,
+)
+
+if TYPE_CHECKING:
+    from tlfeatures.classification import ModelScore
 
 
 @click.command("evaluate")
@@ -24,26 +34,40 @@ from tlfeatures.cli._output import counted, exit_code, interval, percent, print_
 @click.option("--weights", metavar="FILE", help="Where the network's weights are now.")
 @options(RUN_OPTIONS, MAX_PIXELS_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
 def command(model: str, images: str, report: str | None, **given: Any) -> int:
-    """Score a saved MODEL on labelled IMAGES that it was not trained on."""
-    from tlfeatures.classification import TransferClassifier, evaluate_model
+    """Score a saved MODEL on labelled IMAGES; those that it was trained on are left out."""
+    from tlfeatures.classification import evaluate_model, load_model
     from tlfeatures.pictures import load_pictures
     from tlfeatures.report import make_model_page, save_page
 
     weights = given.pop("weights")
     words = take_words(given)
-    classifier = TransferClassifier.load(model, weights=weights, **words.code_options())
+    classifier = load_model(model, weights=weights, **words.code_options())
     result = evaluate_model(classifier, load_pictures(images))
     if report:
         save_page(make_model_page(result, classifier, model), report)
     if given["as_json"]:
         print_json(result.to_json())
     else:
-        click.echo(
-            f"accuracy {percent(result.accuracy)} % {interval(result.ci95)}, mean recall "
-            f"{percent(result.mean_recall)} % {interval(result.mean_recall_ci95)}, "
-            f"{counted(result.n_test, 'picture')}"
-        )
+        click.echo(score_lines(result))
     for warning in result.warnings:
         words.progress.say(f"note: {warning}")
     say_bad(result.bad, words.progress)
     return exit_code(result.bad, given["strict"])
+
+
+def score_lines(result: ModelScore) -> str:
+    """The accuracy on new pictures, and beside it what it would be with those trained on."""
+    lines = []
+    if result.accuracy is not None and result.mean_recall is not None:
+        lines.append(
+            f"accuracy {percent(result.accuracy)} % {interval(result.ci95)}, mean recall "
+            f"{percent(result.mean_recall)} % {interval(result.mean_recall_ci95)}, "
+            f"{counted(result.n_test, 'picture')}"
+        )
+    if result.n_copies:
+        lines.append(
+            f"no test, with the {counted(result.n_copies, 'picture')} that the model was trained "
+            f"on: {percent(result.accuracy_all)} % {interval(result.ci95_all)}, "
+            f"{counted(result.n_test + result.n_copies, 'picture')}"
+        )
+    return "\n".join(lines)

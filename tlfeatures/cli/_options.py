@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tlfeatures._parameters import LARGEST_SEED
 from tlfeatures.backbones import (
     CROPS,
     INTERPOLATIONS,
@@ -140,7 +141,14 @@ OUTPUT_OPTIONS = [
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
 ]
 STRICT_OPTION = click.option("--strict", is_flag=True, help="Exit with 1 if a picture is bad.")
-SEED_OPTION = click.option("--seed", type=int, default=0, show_default=True)
+SEED_OPTION = click.option(
+    "--seed",
+    type=click.IntRange(0, LARGEST_SEED),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help=f"Of all that is drawn, 0 to {LARGEST_SEED}.",
+)
 LIMIT_OPTION = click.option(
     "--limit",
     type=click.IntRange(1),

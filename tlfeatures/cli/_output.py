@@ -130,6 +130,17 @@ def baseline_table(result: Baseline) -> str:
     return "\n".join(lines)
 
 
+def model_line(result: Baseline) -> str:
+    """What the saved model was fitted on, and that the figures are of other fits."""
+    line = f"model: {HEAD_NAMES[result.chosen]}, fitted on {result.fitted_on}"
+    if result.n_fitted == result.n_train:
+        return f"{line}, those that the figures are of heads fitted on"
+    return (
+        f"{line} with the head and C found; the figures are of heads fitted on the "
+        f"{result.n_train} training pictures alone, on the {result.n_test} held-out ones"
+    )
+
+
 def doctor_table(made: Diagnosis) -> str:
     """The verdict, its sentence, and what was measured of each candidate."""
     lines = [

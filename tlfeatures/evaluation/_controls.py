@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 
+from tlfeatures._parameters import seed_of
 from tlfeatures.errors import LabelsError
 from tlfeatures.evaluation._scores import Score, score
 
@@ -49,7 +50,7 @@ def shuffled_labels(
     X_test: npt.ArrayLike,
     y_test: npt.ArrayLike,
     groups: npt.ArrayLike | None = None,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> Floats:
     """Score ridge classifiers trained on shuffled labels: a sanity check of the protocol.
 
@@ -69,7 +70,7 @@ def shuffled_labels(
         Test labels, not shuffled.
     groups : array-like of shape (n_train,), optional
         The labels of a group stay beside each other and change places with those of others.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
         Of the orders.
 
     Returns
@@ -85,7 +86,7 @@ def shuffled_labels(
     classes, encoded = np.unique(np.asarray(y_train), return_inverse=True)
     if len(classes) < 2:
         raise LabelsError("one class cannot be shuffled; give training labels of two.")
-    rng = np.random.default_rng(random_state)
+    rng = np.random.default_rng(seed_of(random_state))
     orders = np.array([_shuffled(encoded, groups, rng) for _ in range(PERMUTATIONS)])
     targets = np.moveaxis(np.eye(len(classes))[orders], 0, 1)  # (n_train, 20, n_classes)
     flat = targets.reshape(len(encoded), -1)

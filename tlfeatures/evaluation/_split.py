@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from tlfeatures._columns import cells_of, is_missing, whole_groups, whole_labels
+from tlfeatures._parameters import check_share, check_whole, seed_of
 from tlfeatures.errors import LabelsError, UsageError, few
 
 Ints = npt.NDArray[np.intp]
@@ -42,7 +43,7 @@ class Split:
     warnings: tuple[str, ...]
 
 
-def draw(y: npt.ArrayLike, n: int, random_state: int = 0) -> Ints:
+def draw(y: npt.ArrayLike, n: int, random_state: int | np.random.RandomState | None = 0) -> Ints:
     """Draw n training pictures a class.
 
     One generator shuffles the rows of each class, in sorted order of the labels; the first n of
@@ -54,7 +55,7 @@ def draw(y: npt.ArrayLike, n: int, random_state: int = 0) -> Ints:
         Labels.
     n : int
         Pictures a class.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
         Seed of the generator.
 
     Returns
@@ -63,7 +64,7 @@ def draw(y: npt.ArrayLike, n: int, random_state: int = 0) -> Ints:
         Row numbers, ascending.
     """
     labels = np.asarray(y)
-    rng = np.random.default_rng(random_state)
+    rng = np.random.default_rng(seed_of(random_state))
     chosen: list[int] = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -78,7 +79,7 @@ def make_split(
     groups: npt.ArrayLike | None = None,
     test: float | None = None,
     train_per_class: int | None = None,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> Split:
     """Split labelled pictures into a training and a test side.
 
@@ -102,8 +103,8 @@ def make_split(
         Share to hold out, in (0, 1); a quarter without it.
     train_per_class : int, optional
         Training pictures a class, at least 1.
-    random_state : int, default=0
-        Of every draw.
+    random_state : int, RandomState or None, default=0
+        Of every draw; the protocol names the number that it came to.
 
     Returns
     -------
@@ -117,7 +118,7 @@ def make_split(
     UsageError
         If an option is out of range, the lengths differ, or a split's name is unknown.
     """
-    labels = whole_labels(y)
+    labels, random_state = whole_labels(y), seed_of(random_state)
     group_rows = None if groups is None else whole_groups(groups)
     _check_options(labels, group_rows, test, train_per_class)
     sides = _sides(split, len(labels))
@@ -150,10 +151,10 @@ def _check_options(
 ) -> None:
     if groups is not None and len(groups) != len(y):
         raise UsageError(f"{len(groups)} groups for {len(y)} labels; give one a picture.")
-    if test is not None and not 0 < test < 1:
-        raise UsageError(f"test={test:g} is no share to hold out; give one between 0 and 1.")
-    if train_per_class is not None and train_per_class < 1:
-        raise UsageError(f"train_per_class={train_per_class} leaves nothing; give 1 or more.")
+    if test is not None:
+        check_share("test", test)
+    if train_per_class is not None:
+        check_whole("train_per_class", train_per_class)
 
 
 def _sides(split: Sequence[str | None] | Labels | None, n: int) -> Labels:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 
+from tlfeatures._parameters import check_whole
 from tlfeatures.backbones import BackboneRequest, weights_word
 from tlfeatures.errors import ImageReadError, UsageError, few
 from tlfeatures.extraction._batch import prepare_item, stack
@@ -86,6 +87,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         None: $TLFEATURES_CACHE, else the user's cache folder.
     on_bad : {"raise", "nan"}, default="raise"
         What `transform` does about bad pictures: name them all in an error, or give rows of nan.
+        With "nan", `TransferClassifier` and `FineTunedClassifier` leave them out of a fit, with a
+        warning, and predict None for them; in a pipeline with a head that takes no nan, such as
+        those of scikit-learn, they end in its error: leave them out there.
     progress : callable or None
         Called with a `Progress` after each batch.
 
@@ -161,7 +165,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         UsageError, WeightsError
         """
         pictures = Pictures.of(X)
-        if self.range == "auto":
+        if self.estimates_range:
             self.range_ = estimate_range(pictures)
         self._resolve()
         return self
@@ -364,9 +368,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
                 raise UsageError(
                     f"range {self.range!r} is unknown; choose full, auto, or two numbers."
                 )
-            if self.range == "auto" and not hasattr(self, "range_"):
+            if self.estimates_range and not hasattr(self, "range_"):
                 raise NotFittedError("range 'auto' is estimated by fit; call fit first.")
-            resolved = self.range_ if self.range == "auto" else None
+            resolved = self.range_ if self.estimates_range else None
         else:
             try:
                 low, high = self.range
@@ -375,7 +379,15 @@ class CNNCodes(TransformerMixin, BaseEstimator):
                 raise UsageError(
                     f"range {self.range!r} is unknown; choose full, auto, or two numbers."
                 ) from error
-        return DecodeOptions(exif=self.exif, range=resolved, max_pixels=self.max_pixels)
+        if self.exif not in (True, False):
+            raise UsageError(f"exif is {self.exif!r:.80}; give True or False.")
+        most = None if self.max_pixels is None else check_whole("max_pixels", self.max_pixels)
+        return DecodeOptions(exif=bool(self.exif), range=resolved, max_pixels=most)
+
+    @property
+    def estimates_range(self) -> bool:
+        """Whether `fit` estimates the range."""
+        return isinstance(self.range, str) and self.range == "auto"
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names such as resnet50_flatten_0, shape (n_features,)."""
@@ -384,11 +396,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return self.range != "auto" or hasattr(self, "range_")
+        return not self.estimates_range or hasattr(self, "range_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.requires_fit = self.range == "auto"
+        tags.requires_fit = self.estimates_range
         tags.input_tags.two_d_array = False
         return tags
 
@@ -435,6 +447,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         return filled
 
 
+def as_codes(backbone: Any) -> CNNCodes:
+    """The extractor that an estimator's `backbone` parameter means; a given one is copied."""
+    return clone(backbone) if isinstance(backbone, CNNCodes) else CNNCodes(backbone)
+
+
 def raise_if_bad(extraction: Extraction) -> None:
     """Raise an ImageReadError that names every bad picture, if there is one."""
     if extraction.bad:
@@ -445,5 +462,7 @@ def bad_pictures_error(bad: list[tuple[str, str]]) -> ImageReadError:
     """The error for bad pictures: all are in `.bad`, the first are named in the message."""
     listed = few([f"{path}: {reason}" for path, reason in bad], "; ")
     return ImageReadError(
-        f"{len(bad)} bad pictures ({listed}); remove them or use on_bad='nan'.", bad
+        f"{len(bad)} bad pictures ({listed}); remove them, or use on_bad='nan': their codes are "
+        "nan then, and TransferClassifier leaves them out of its fit.",
+        bad,
     )

@@ -108,6 +108,8 @@ class Extraction:
         To the end: where memory is short, the compiled network is let go of.
     chosen : tuple of str
         What was chosen for this machine and why, in sentences.
+    digests : sequence of bytes
+        Of the content of pictures[i], however it is decoded.
     """
 
     pictures: Pictures
@@ -127,6 +129,7 @@ class Extraction:
     wait: dict[str, float] = field(default_factory=dict)
     is_compiled: bool = False
     chosen: tuple[str, ...] = ()
+    digests: Sequence[bytes] = ()
 
 
 def extract_codes(
@@ -184,7 +187,8 @@ def extract_codes(
     began = time.perf_counter() if began is None else began
     options = options or DecodeOptions()
     stores = [CodeCache(cache, spec) for spec in specs]
-    keys, reasons = _make_keys(pictures.items, options, FileMemo(cache))
+    digests, reasons = _make_digests(pictures.items, FileMemo(cache))
+    keys = [row_key(digest, options) if digest else b"" for digest in digests]
     remembered = {} if retry_bad else remembered_bad(stores, keys, options)
     reasons.update(remembered)
     missing = [_missing(store, keys, reasons) for store in stores]
@@ -234,6 +238,7 @@ def extract_codes(
             wait=total.wait,
             is_compiled=total.is_compiled,
             chosen=plan.chosen if lacking else (),
+            digests=[digests[i] for i in rows_kept],
         )
         for i, store in enumerate(stores)
     ]
@@ -342,10 +347,8 @@ def _say(total: _Total, remembered: Mapping[int, str]) -> None:
         )
 
 
-def _make_keys(
-    items: Sequence[Any], options: DecodeOptions, memo: FileMemo
-) -> tuple[list[bytes], dict[int, str]]:
-    """Row keys, and the reasons of those that cannot be read (their key is empty)."""
+def _make_digests(items: Sequence[Any], memo: FileMemo) -> tuple[list[bytes], dict[int, str]]:
+    """Content digests, and the reasons of those that cannot be read (their digest is empty)."""
     files = [i for i, item in enumerate(items) if isinstance(item, (str, os.PathLike))]
     paths = [os.fspath(items[i]) for i in files]
     known, facts = memo.look_up(paths)
@@ -386,7 +389,7 @@ def _make_keys(
             raise
         finally:
             remember()
-    return [row_key(digest, options) if digest else b"" for digest in digests], reasons
+    return digests, reasons
 
 
 def remembered_bad(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tlfeatures._parameters import check_jobs, check_whole
 from tlfeatures.backbones import BackboneRequest, stands_bf16
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._machine import (
@@ -23,6 +24,7 @@ from tlfeatures.extraction._machine import (
 from tlfeatures.pictures import DecodeOptions
 from tlfeatures.store import CodeSpec, DeviceMemo, default_cache_dir
 
+STORE_DTYPES = (None, "float32", "float16")
 FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
 
 
@@ -86,10 +88,15 @@ class RunOptions:
             value = getattr(self, name)
             if value not in known:
                 raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}.")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"batch_size is {self.batch_size}; it must be at least 1.")
-        if self.n_jobs == 0:
-            raise UsageError("n_jobs is 0; give a number of processes, -1 for all cores, or None.")
+        if self.batch_size is not None:
+            object.__setattr__(self, "batch_size", check_whole("batch_size", self.batch_size))
+        object.__setattr__(self, "n_jobs", check_jobs(self.n_jobs))
+        if self.store_dtype not in STORE_DTYPES:
+            raise UsageError(
+                f"store_dtype {self.store_dtype!r} is unknown; choose float32, float16 or None."
+            )
+        if not isinstance(self.cache, str | os.PathLike | None):
+            raise UsageError(f"cache is {self.cache!r:.80}; give a folder, or None.")
 
     @property
     def cache_dir(self) -> Path:

@@ -9,7 +9,8 @@ from typing import Any
 from tlfeatures.errors import UsageError
 from tlfeatures.heads._knn import KNNHead
 from tlfeatures.heads._linear import LogisticHead, SVMHead
-from tlfeatures.heads._scoring import Facts, Tensors, restore
+from tlfeatures.heads._saved import Facts, Tensors
+from tlfeatures.heads._scoring import restore
 
 Head = SVMHead | LogisticHead | KNNHead
 
@@ -60,7 +61,7 @@ def make_head(name: str, **params: Any) -> Head:
         If the name or an argument is unknown.
     """
     name = head_name(name)
-    if name not in HEADS:
+    if not isinstance(name, str) or name not in HEADS:
         raise UsageError(f"head {name!r} is unknown; {_hint(name, list(HEADS))}")
     known = HEADS[name]._get_param_names()
     for param in params:

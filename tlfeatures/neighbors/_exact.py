@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from tlfeatures.errors import CodesMismatchError, UsageError
 
-__all__ = ["METRICS", "kneighbors"]
+__all__ = ["METRICS", "check_metric", "check_n_neighbors", "kneighbors"]
 
 METRICS = ("cosine", "euclidean")
 BLOCK_BYTES = 32 * 2**20  # of one (block, n) piece of the distance matrix
@@ -53,7 +54,7 @@ def kneighbors(
     Raises
     ------
     UsageError
-        If the metric is unknown or n_neighbors is below 1.
+        If the metric is unknown or n_neighbors is no whole number of at least 1.
     CodesMismatchError
         If queries and X differ in their number of columns.
     ValueError
@@ -66,7 +67,8 @@ def kneighbors(
     >>> indices.tolist()
     [[0, 2], [1, 2]]
     """
-    _check_words(n_neighbors, metric)
+    check_metric(metric)
+    k = check_n_neighbors(n_neighbors)
     Q = _as_floats(queries, "queries")
     base = _as_floats(X, "X")
     if Q.shape[1] != base.shape[1]:
@@ -76,7 +78,7 @@ def kneighbors(
         )
     dtype = np.result_type(Q, base)
     Q, base = Q.astype(dtype, copy=False), base.astype(dtype, copy=False)
-    k = min(int(n_neighbors), len(base))
+    k = min(k, len(base))
     distances, indices = np.empty((len(Q), k), dtype), np.empty((len(Q), k), np.intp)
     norms = _row_norms(base)
     rows = max(1, BLOCK_BYTES // (dtype.itemsize * len(base)))
@@ -88,13 +90,32 @@ def kneighbors(
     return distances, indices
 
 
-def _check_words(n_neighbors: int, metric: str) -> None:
+def check_metric(metric: Any) -> None:
+    """Refuse a metric that nobody knows.
+
+    Raises
+    ------
+    UsageError
+    """
     if metric not in METRICS:
-        close = difflib.get_close_matches(metric, METRICS, 1)
+        close = difflib.get_close_matches(str(metric), METRICS, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(f"metric {metric!r} is unknown; {hint}choose one of {list(METRICS)}.")
-    if n_neighbors < 1:
+
+
+def check_n_neighbors(n_neighbors: Any) -> int:
+    """How many neighbours, as Python's int.
+
+    Raises
+    ------
+    UsageError
+        If it is no whole number of at least 1.
+    """
+    if not isinstance(n_neighbors, Integral):
+        raise UsageError(f"n_neighbors is {n_neighbors!r:.80}; give a whole number, 1 or more.")
+    if int(n_neighbors) < 1:
         raise UsageError(f"n_neighbors is {n_neighbors}; give 1 or more.")
+    return int(n_neighbors)
 
 
 def _as_floats(rows: npt.ArrayLike, name: str) -> Floats:

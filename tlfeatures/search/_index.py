@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.extraction import CNNCodes
-from tlfeatures.neighbors import kneighbors
+from tlfeatures.extraction import CNNCodes, as_codes
+from tlfeatures.neighbors import check_metric, check_n_neighbors, kneighbors
 from tlfeatures.pictures import (
     Pictures,
     check_readable,
@@ -44,6 +44,7 @@ class ImageIndex(BaseEstimator):
     ----------
     backbone : str or CNNCodes, default="resnet50"
     n_neighbors : int, default=5
+        At least 1; all pictures where there are fewer.
     metric : {"cosine", "euclidean"}, default="cosine"
 
     Attributes
@@ -74,9 +75,12 @@ class ImageIndex(BaseEstimator):
         ------
         PicturesError
             If none of them can be read.
+        UsageError
+            If the metric or n_neighbors is impossible.
         """
-        backbone = self.backbone
-        self.codes_ = CNNCodes(backbone) if isinstance(backbone, str) else clone(backbone)
+        check_metric(self.metric)
+        check_n_neighbors(self.n_neighbors)
+        self.codes_ = as_codes(self.backbone)
         pictures = Pictures.of(X)
         extraction = self.codes_.extract(pictures)
         check_readable(pictures, extraction.pictures, extraction.bad, sides=False)
@@ -95,6 +99,7 @@ class ImageIndex(BaseEstimator):
         ----------
         X : list of pictures
         n_neighbors : int, optional
+            At least 1, all pictures where there are fewer; default: that of the constructor.
 
         Returns
         -------
@@ -105,10 +110,12 @@ class ImageIndex(BaseEstimator):
         ------
         ImageReadError
             If a query is bad.
+        UsageError
+            If n_neighbors is no whole number of at least 1.
         """
         check_is_fitted(self)
-        queries = self.codes_.query(X)
-        return kneighbors(queries, self.X_, n_neighbors or self.n_neighbors, metric=self.metric)
+        wanted = self._wanted(n_neighbors)
+        return kneighbors(self.codes_.query(X), self.X_, wanted, metric=self.metric)
 
     def search(self, X: Any, n_neighbors: int | None = None) -> list[list[Neighbour]]:
         """The nearest pictures of each query, without those of the query's own content.
@@ -119,7 +126,7 @@ class ImageIndex(BaseEstimator):
             If a query is bad.
         """
         check_is_fitted(self)
-        queries, wanted = Pictures.of(X), n_neighbors or self.n_neighbors
+        queries, wanted = Pictures.of(X), self._wanted(n_neighbors)
         own = [self._key(queries, i) for i in range(len(queries))]
         copies = Counter(self.keys_)
         most = wanted + max((copies[key] for key in own), default=0)
@@ -128,6 +135,9 @@ class ImageIndex(BaseEstimator):
             [self._hit(r, d) for d, r in zip(ds, rs, strict=True) if self.keys_[r] != key][:wanted]
             for ds, rs, key in zip(distances, rows, own, strict=True)
         ]
+
+    def _wanted(self, n_neighbors: int | None) -> int:
+        return check_n_neighbors(self.n_neighbors if n_neighbors is None else n_neighbors)
 
     def _key(self, queries: Pictures, i: int) -> bytes:
         options = self.codes_.decode_options()
