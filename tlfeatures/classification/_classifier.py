@@ -134,6 +134,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         path: str | os.PathLike[str],
         *,
         weights: str | os.PathLike[str] | None = None,
+        trust_code: bool = False,
         **options: Any,
     ) -> TransferClassifier:
         """Load what `save` wrote.
@@ -143,6 +144,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         path : path
         weights : path, optional
             Where the network's weights are now, if they have moved.
+        trust_code : bool, default=False
+            Import and call a network of somebody's own, "package.module:attribute", if the file
+            names one: that runs code which the file chooses.
         **options
             `cache`, `device`, `precision`, `compile`, `batch_size`, `n_jobs`, `store_dtype`,
             `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit, whatever
@@ -151,11 +155,11 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ModelFileError
-            If the file is missing, broken or from elsewhere.
+            If the file is missing, broken or from elsewhere, or names code that is not trusted.
         CodesMismatchError
             If the network found now gives other codes than the model was fitted on.
         """
-        saved = SavedModel.load(path, weights=weights)
+        saved = SavedModel.load(path, weights=weights, trust_code=trust_code)
         asked = (options.get("device", "auto"), options.get("decode"))
         options["precision"] = saved.precision_for(options.get("precision", "auto"))
         options["decode"] = saved.decode_for(*asked)

@@ -56,7 +56,11 @@ class SavedModel:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        trust_code: bool = False,
     ) -> SavedModel:
         """Read a file.
 
@@ -65,15 +69,19 @@ class SavedModel:
         path : path
         weights : path, optional
             Where the network's weights are now, if they have moved.
+        trust_code : bool, default=False
+            Import and call a network of somebody's own, "package.module:attribute", if the file
+            names one: that runs code which the file chooses.
 
         Raises
         ------
         ModelFileError
-            If the file is missing, broken or from elsewhere.
+            If the file is missing, broken or from elsewhere, or names code that is not trusted.
         """
         tensors, facts = load_model(path)
         try:
-            request, decode = BackboneRequest(**facts["request"]), facts["decode"]
+            request = BackboneRequest.from_file(facts["request"], path, trust_code=trust_code)
+            decode = facts["decode"]
             model = cls(
                 path=path,
                 request=request,

@@ -139,6 +139,11 @@ OUTPUT_OPTIONS = [
     click.option("--quiet", is_flag=True, help="No words, no progress."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
 ]
+TRUST_OPTION = click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Import the network package.module:function that MODEL names: this runs its code.",
+)
 STRICT_OPTION = click.option("--strict", is_flag=True, help="Exit with 1 if a picture is bad.")
 SEED_OPTION = click.option("--seed", type=int, default=0, show_default=True)
 LIMIT_OPTION = click.option(
