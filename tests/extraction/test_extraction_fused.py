@@ -333,7 +333,6 @@ def test_a_network_opened_for_one_thread_pools_by_what_is_kept(
         before, is_own = codes_and_own(run)
         assert not is_own
         path = _kernels.own_path(_kernels.SAME_BYTES)
-        path.parent.mkdir(parents=True)
         path.write_bytes(b"no library")
         assert not codes_and_own(run)[1]
         assert f"{path} cannot be used" in caplog.text
@@ -342,7 +341,7 @@ def test_a_network_opened_for_one_thread_pools_by_what_is_kept(
         after, is_own = codes_and_own(run)
         assert is_own
         assert before.tobytes() == after.tobytes()
-        assert not codes_and_own(replace(run, compile="off"))[1]
+        assert not codes_and_own(replace(run, kernels="off"))[1]
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert not codes_and_own(run)[1]
 

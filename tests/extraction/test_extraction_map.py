@@ -41,7 +41,6 @@ class Mean:
 
     def __init__(self, marks: Path | None = None, deadly: int = -1, times: int = 1) -> None:
         self.batch_size, self.device, self.made_with = 4, "cpu", {"fake": "1"}
-        self.is_compiled = False
         self.marks, self.deadly, self.times = marks, deadly, times
 
     def prepare(self, picture: Image.Image) -> Any:

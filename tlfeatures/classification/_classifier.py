@@ -148,7 +148,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             Import and call a network of somebody's own, "package.module:attribute", if the file
             names one: that runs code which the file chooses.
         **options
-            `cache`, `device`, `precision`, `compile`, `batch_size`, `n_jobs`, `store_dtype`,
+            `cache`, `device`, `precision`, `kernels`, `batch_size`, `n_jobs`, `store_dtype`,
             `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit, whatever
             `decode` says, but exactly for a model of decode "gpu" where there is no CUDA GPU.
 

@@ -17,7 +17,7 @@ from tlfeatures.backbones import (
 )
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction import COMPILES, DECODERS, DEVICES, PRECISIONS, RunOptions
+from tlfeatures.extraction import DECODERS, DEVICES, KERNELS, PRECISIONS, RunOptions
 from tlfeatures.pictures import DecodeOptions, Pictures, estimate_range, load_pictures
 from tlfeatures.store import RangeMemo
 
@@ -111,12 +111,12 @@ RUN_OPTIONS = [
         help="fast: large JPEG files at a reduced scale; gpu: JPEG files on the GPU; kept apart.",
     ),
     click.option(
-        "--compile",
-        type=click.Choice(COMPILES),
-        default="auto",
+        "--kernels",
+        type=click.Choice(KERNELS),
+        default="on",
         show_default=True,
-        help="auto: if it saves more time than it takes: the resizing of pictures, networks on a "
-        "GPU, on a CPU convolutions of 3 x 3 and max pooling; on: networks too; off: nothing.",
+        help="off: without the operations of our own (resizing, on a CPU convolutions of 3 x 3 and "
+        "max pooling) that a C++ compiler makes where that pays; for comparison.",
     ),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
     click.option(
@@ -194,7 +194,7 @@ class Words:
             "device": run.device,
             "precision": run.precision,
             "decode": run.decode,
-            "compile": run.compile,
+            "kernels": run.kernels,
             "batch_size": run.batch_size,
             "n_jobs": run.n_jobs,
             "store_dtype": run.store_dtype,
@@ -216,7 +216,7 @@ def take_words(given: dict[str, Any]) -> Words:
         device=given.get("device", "auto"),
         precision=given.get("precision", "auto"),
         decode=given.get("decode", "exact"),
-        compile=given.get("compile", "auto"),
+        kernels=given.get("kernels", "on"),
         batch_size=_number("--batch-size", given.get("batch_size", "auto")),
         n_jobs=_number("--jobs", given.get("jobs", "auto")),
         store_dtype=given.get("store_dtype"),

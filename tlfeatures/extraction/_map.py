@@ -193,7 +193,7 @@ def _workers(n_workers: int) -> Iterator[Parallel]:
         yield Parallel(return_as=answers, batch_size=1)
 
 
-class OwnWorkers(LokyBackend):  # type: ignore[misc]  # joblib ships no types
+class OwnWorkers(LokyBackend):
     """joblib's worker processes, which end with this process however it ends.
 
     Python starts them, and what tidies up after them, with the working folder before the libraries:
@@ -204,7 +204,7 @@ class OwnWorkers(LokyBackend):  # type: ignore[misc]  # joblib ships no types
         """Start them, or take those that are there; returns how many."""
         ending = {"initializer": end_with, "initargs": (os.getpid(),)}
         with _environment(SAFE_PATH):
-            resource_tracker.ensure_running()  # type: ignore[no-untyped-call,unused-ignore]
+            resource_tracker.ensure_running()
             return int(super().configure(*args, **ending, **options))
 
     def _prepare_worker_env(self, n_jobs: int) -> dict[str, str]:
