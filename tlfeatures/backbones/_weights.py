@@ -6,7 +6,6 @@ import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from urllib.error import URLError
 
 import torch
@@ -35,16 +34,16 @@ def download(backbone: str, weights: str | None) -> StateDict:
     try:
         # What lies in torch's folder already is not hashed again, and others may write there.
         return dict(entry.get_state_dict(progress=False, check_hash=True, weights_only=True))
-    except UnpicklingError as error:
-        raise WeightsError(
-            f"the weights file {target} holds no plain tensors; it was refused: delete it, and it "
-            "is downloaded again."
-        ) from error
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"the weights {entry.name} of {backbone} could not be had ({_first_line(error)}); put "
             f"{Path(str(target)).name} into {Path(str(target)).parent}, or use --weights FILE, "
             f"or --backbone embedded."
+        ) from error
+    except Exception as error:  # UnpicklingError, ValueError: a hostile file or archive
+        raise WeightsError(
+            f"the weights file {target} holds no plain tensors; it was refused: delete it, and it "
+            "is downloaded again."
         ) from error
 
 
