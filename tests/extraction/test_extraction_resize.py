@@ -461,12 +461,17 @@ def test_codes_are_bit_for_bit_those_of_pillow(
     usual = CNNCodes("embedded", cache=tmp_path / "usual", kernels="off", **words)
     end_workers()  # new ones see where the user's folder is now
     try:
-        assert any("our own routine" in said for said in own.extract(folder).chosen)
+        done = own.extract(folder)
+        assert any("our own routine" in said for said in done.chosen)
+        assert done.kernels == ("resizing",)
         if n_jobs == 1:
             assert given
             assert all(given)
         else:
             assert any(ask_workers(2, has_opened_resizer))  # one may have had no work
+        without = usual.extract(folder)
+        assert (without.computed, without.kernels) == (36, ())
+        assert "kernels off, as asked: no operations of our own" in without.chosen
         found, wanted = own.transform(folder), usual.transform(folder)
     finally:
         end_workers()

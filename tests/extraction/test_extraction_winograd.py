@@ -573,7 +573,10 @@ def test_workers_use_what_this_process_compiled(
     usual = CNNCodes("resnet18", cache=tmp_path / "usual", kernels="off", **words)
     end_workers()  # new ones see where the user's folder is now
     try:
-        assert any("Winograd" in said for said in own.extract(folder).chosen)
+        done = own.extract(folder)
+        assert any("Winograd" in said for said in done.chosen)
+        assert "convolutions" in done.kernels
+        assert usual.extract(folder).kernels == ()
         found, wanted = own.transform(folder), usual.transform(folder)
     finally:
         end_workers()

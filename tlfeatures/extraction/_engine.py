@@ -136,11 +136,11 @@ class TorchEngine:
     @property
     def kernels(self) -> tuple[str, ...]:
         """The operations of our own that it computes with."""
-        kinds = {type(module) for module in self.backbone.cut.modules()}
+        modules = list(self.backbone.cut.modules())
         has = {
             "resizing": self.resizer is not None,
-            "convolutions": WinogradConv2d in kinds,
-            "pooling": PositiveMaxPool2d in kinds,
+            "convolutions": any(isinstance(each, WinogradConv2d) for each in modules),
+            "pooling": any(isinstance(each, PositiveMaxPool2d) and each.is_own for each in modules),
         }
         return tuple(name for name, is_there in has.items() if is_there)
 
