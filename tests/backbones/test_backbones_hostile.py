@@ -137,3 +137,20 @@ def test_the_name_of_an_installed_package_means_no_file_of_the_working_folder(
     assert isinstance(make_own("a_strangers:make"), torch.nn.Linear)
     assert (tmp_path / "a_strangers").exists()
     assert str(tmp_path) not in sys.path
+
+
+def test_a_package_of_the_working_folder_finds_its_neighbours_a_second_time_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_nets").mkdir()
+    (tmp_path / "my_sizes.py").write_text("WIDTH = 2\n")
+    make = "def make():\n    return torch.nn.Linear(2, 2)\n"
+    for name, more in (("__init__", ""), ("first", ""), ("second", "import my_sizes\n")):
+        (tmp_path / "my_nets" / f"{name}.py").write_text(f"import torch\n{more}{make}")
+    monkeypatch.chdir(tmp_path)
+    try:
+        for name in ("first", "second"):
+            assert isinstance(make_own(f"my_nets.{name}:make"), torch.nn.Linear)
+    finally:
+        for name in [each for each in sys.modules if each.startswith(("my_nets", "my_sizes"))]:
+            del sys.modules[name]

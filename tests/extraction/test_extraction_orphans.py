@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import subprocess
 import sys
@@ -35,8 +37,10 @@ class Slow(nn.Module):
         return self.last(batch.mean((2, 3)))
 """
 MAIN = """
-import sys, time
+import signal, sys, time
 from tlfeatures import CNNCodes, load_pictures
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it would be ignored
 
 words = {"preprocess": "imagenet", "input_size": 32, "batch_size": 1, "n_jobs": 2}
 CNNCodes("slow:Slow", cache="cache", **words).extract(load_pictures(sys.argv[1]))
@@ -69,7 +73,11 @@ def test_no_process_outlives_a_run_that_is_ended_from_outside(
         finally:
             main.send_signal(number)
     assert main.returncode == -number
-    assert polled(lambda: not processes_of(main.pid)), processes_of(main.pid)
+    try:
+        assert polled(lambda: not processes_of(main.pid)), processes_of(main.pid)
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(main.pid, signal.SIGKILL)
     found = verify_cache(tmp_path / "cache")
     assert found.problems == []
     assert found.rows == (36 if sign == "idle" else 0)

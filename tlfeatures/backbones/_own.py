@@ -104,7 +104,7 @@ def _working_folder_for(package: str) -> Iterator[None]:
     Whoever types the name of an installed one does not mean a file that happens to lie there.
     """
     here = str(Path.cwd())
-    if here in sys.path or _is_installed(package):
+    if here in sys.path or _is_elsewhere(package, here):
         yield
         return
     sys.path.insert(0, here)
@@ -114,11 +114,16 @@ def _working_folder_for(package: str) -> Iterator[None]:
         sys.path.remove(here)
 
 
-def _is_installed(package: str) -> bool:
+def _is_elsewhere(package: str, here: str) -> bool:
+    """Whether a package is found that does not lie in the working folder."""
     try:
-        return find_spec(package) is not None
+        spec = find_spec(package)
     except ValueError:  # no name, or a module that was made by hand
         return package in sys.modules
+    if spec is None:
+        return False
+    places = spec.submodule_search_locations or [spec.origin or ""]
+    return here not in {str(Path(place).parent) for place in places}
 
 
 def same_answers(one: nn.Module, other: nn.Module, batch: torch.Tensor) -> bool:
