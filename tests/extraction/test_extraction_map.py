@@ -41,7 +41,6 @@ class Mean:
 
     def __init__(self, marks: Path | None = None, deadly: int = -1, times: int = 1) -> None:
         self.batch_size, self.device, self.made_with = 4, "cpu", {"fake": "1"}
-        self.is_compiled = False
         self.marks, self.deadly, self.times = marks, deadly, times
 
     def prepare(self, picture: Image.Image) -> Any:
@@ -317,6 +316,25 @@ def test_a_network_is_sent_once_to_each_worker_not_with_every_chunk(
     assert len(pids) == len(set(pids)) <= 2 < len(sizes)
     assert max(sizes) < 10_000
     assert not [path for path in (tmp_path / "c").iterdir() if path.suffix == ".run"]
+
+
+class Hostile:
+    """What unpickling it does is seen."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+def test_what_others_lay_down_for_workers_is_not_unpickled(tmp_path: Path) -> None:
+    run = Run("token", (SPEC,), Maker(), tmp_path / "c", DecodeOptions())
+    with errand_of(run) as errand:
+        errand.path.write_bytes(cloudpickle.dumps(Hostile(tmp_path / "mark")))
+        with pytest.raises(StoreError, match="not what this run has written"):
+            do_chunk(0, errand, [])
+    assert not (tmp_path / "mark").exists()
 
 
 def test_what_a_worker_is_sent_must_be_what_was_written(tmp_path: Path) -> None:

@@ -32,12 +32,18 @@ def download(backbone: str, weights: str | None) -> StateDict:
     """
     entry, target = weights_entry(backbone, weights), weights_file(backbone, weights)
     try:
-        return dict(entry.get_state_dict(progress=False, check_hash=True))
+        # What lies in torch's folder already is not hashed again, and others may write there.
+        return dict(entry.get_state_dict(progress=False, check_hash=True, weights_only=True))
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"the weights {entry.name} of {backbone} could not be had ({_first_line(error)}); put "
             f"{Path(str(target)).name} into {Path(str(target)).parent}, or use --weights FILE, "
             f"or --backbone embedded."
+        ) from error
+    except Exception as error:  # UnpicklingError, ValueError: a hostile file or archive
+        raise WeightsError(
+            f"the weights file {target} holds no plain tensors; it was refused: delete it, and it "
+            "is downloaded again."
         ) from error
 
 

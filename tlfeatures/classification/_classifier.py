@@ -202,6 +202,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         path: str | os.PathLike[str],
         *,
         weights: str | os.PathLike[str] | None = None,
+        trust_code: bool = False,
         **options: Any,
     ) -> TransferClassifier:
         """Load what `save` wrote.
@@ -211,19 +212,22 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         path : path
         weights : path, optional
             Where the network's weights are now, if they have moved.
+        trust_code : bool, default=False
+            Import and call a network of somebody's own, "package.module:attribute", if the file
+            names one: that runs code which the file chooses.
         **options
-            `cache`, `device`, `precision`, `compile`, `batch_size`, `n_jobs`, `store_dtype`,
+            `cache`, `device`, `precision`, `kernels`, `batch_size`, `n_jobs`, `store_dtype`,
             `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit, whatever
             `decode` says, but exactly for a model of decode "gpu" where there is no CUDA GPU.
 
         Raises
         ------
         ModelFileError
-            If the file is missing, broken or from elsewhere.
+            If the file is missing, broken or from elsewhere, or names code that is not trusted.
         CodesMismatchError
             If the network found now gives other codes than the model was fitted on.
         """
-        saved = SavedModel.load(path, weights=weights)
+        saved = SavedModel.load(path, weights=weights, trust_code=trust_code)
         asked = (options.get("device", "auto"), options.get("decode"))
         options["precision"] = saved.precision_for(options.get("precision", "auto"))
         options["decode"] = saved.decode_for(*asked)
@@ -285,9 +289,7 @@ def load_model(
     >>> load_model("my.model").predict(["query.jpg"])  # doctest: +SKIP
     array(['bees'], dtype='<U4')
     """
-    if trust_code:
-        options["trust_code"] = True
-    return TransferClassifier.load(path, weights=weights, **options)
+    return TransferClassifier.load(path, weights=weights, trust_code=trust_code, **options)
 
 
 def extract_good(codes: CNNCodes, pictures: Pictures) -> Extraction:

@@ -71,7 +71,11 @@ class SavedModel:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        trust_code: bool = False,
     ) -> SavedModel:
         """Read a file.
 
@@ -80,20 +84,23 @@ class SavedModel:
         path : path
         weights : path, optional
             Where the network's weights are now, if they have moved.
+        trust_code : bool, default=False
+            Import and call a network of somebody's own, "package.module:attribute", if the file
+            names one: that runs code which the file chooses.
 
         Raises
         ------
         ModelFileError
-            If the file is missing, broken or from elsewhere.
+            If the file is missing, broken or from elsewhere, or names code that is not trusted.
         """
         tensors, facts = read_model_file(path)
         if not {"request", "spec", "head"} <= set(facts):
             raise ModelFileError(f"{path} is no classifier of pictures; fit one with 'fit --out'.")
         try:
-            model = _take(path, tensors, facts)
+            model = _take(path, tensors, facts, trust_code)
         except KeyError as error:
             raise _unusable(path, f"{error} is missing") from error
-        except (TypeError, ValueError, OverflowError, StoreFormatError, ModelFileError) as error:
+        except (TypeError, ValueError, OverflowError, StoreFormatError) as error:
             raise _unusable(path, str(error)) from error
         if weights is None:
             return model
@@ -168,12 +175,14 @@ class SavedModel:
         )
 
 
-def _take(path: str | os.PathLike[str], tensors: Tensors, facts: dict[str, Any]) -> SavedModel:
+def _take(
+    path: str | os.PathLike[str], tensors: Tensors, facts: dict[str, Any], trust_code: bool
+) -> SavedModel:
     """The model, each fact looked at, so that nothing is left to fail on `predict`."""
     exif, range_ = read_decode(facts)
     spec, head_name = read_spec(facts), read_text("head_name", facts)
     head = _with_prefix(tensors, HEAD), read_table("head", facts)
-    scorer_from_arrays(*head)
+    _check_head(head)
     kind, width = head[1]["kind"], head[1]["n_features_in"]
     if head_name != kind:
         raise ValueError(f"its head is called {head_name[:40]!r}, but is of kind {kind!r}")
@@ -181,7 +190,7 @@ def _take(path: str | os.PathLike[str], tensors: Tensors, facts: dict[str, Any])
         raise ValueError(f"its head takes {width} numbers, its codes have {spec.dim}")
     return SavedModel(
         path=path,
-        request=read_request(facts),
+        request=BackboneRequest.from_file(read_request(facts), path, trust_code=trust_code),
         spec=spec,
         exif=exif,
         range=range_,
@@ -191,6 +200,13 @@ def _take(path: str | os.PathLike[str], tensors: Tensors, facts: dict[str, Any])
         trained_on=_trained_on(tensors, facts),
         facts=facts,
     )
+
+
+def _check_head(head: tuple[Tensors, dict[str, Any]]) -> None:
+    try:
+        scorer_from_arrays(*head)
+    except ModelFileError as error:  # which does not know the file
+        raise ValueError(str(error)) from error
 
 
 def _trained_on(tensors: Tensors, facts: dict[str, Any]) -> TrainedOn | None:

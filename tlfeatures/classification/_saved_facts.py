@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction import DECODERS, PRECISIONS
 from tlfeatures.pictures import DecodeOptions
 from tlfeatures.store import CodeSpec
@@ -29,19 +28,19 @@ SPEC = {"dim": (NUMBER,), "contract": (NUMBER,), "preprocessing": (dict,)}
 NEWER = "it was written by a newer tlfeatures: update it"
 
 
-def read_request(facts: Facts) -> BackboneRequest:
-    """The words about the network.
+def read_request(facts: Facts) -> dict[str, Any]:
+    """The words about the network, as arguments of `BackboneRequest`.
 
     Raises
     ------
     KeyError, TypeError, ValueError
-        If one is missing, of another kind, or impossible.
+        If one is unknown or of another kind.
     """
     words = read_table("request", facts)
     if strange := sorted(set(words) - set(REQUEST)):
         raise ValueError(f"it asks for {strange[0][:40]!r}, which is unknown; {NEWER}")
     _check_kinds(words, REQUEST)
-    return BackboneRequest(**words)
+    return words
 
 
 def read_decode(facts: Facts) -> tuple[bool, tuple[float, float] | None]:

@@ -145,7 +145,7 @@ def gc(
 ) -> None:
     """Make room: take away codes and compiled files that were not used for long.
 
-    Compiled networks of another version of torch go too.
+    Compiled networks that earlier versions left go too.
     """
     if keep_days is None and max_size is None:
         raise UsageError("say what may go: --keep-days N, or --max-size SIZE, or both.")

@@ -11,6 +11,7 @@ from tlfeatures.cli._options import (
     OUTPUT_OPTIONS,
     RUN_OPTIONS,
     STRICT_OPTION,
+    TRUST_OPTION,
     options,
     take_words,
 )
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 @click.argument("images")
 @click.option("--report", metavar="FILE", help="Write the result as one HTML page.")
 @click.option("--weights", metavar="FILE", help="Where the network's weights are now.")
-@options(RUN_OPTIONS, MAX_PIXELS_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
+@options(TRUST_OPTION, RUN_OPTIONS, MAX_PIXELS_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
 def command(model: str, images: str, report: str | None, **given: Any) -> int:
     """Score a saved MODEL on labelled IMAGES; those that it was trained on are left out."""
     from tlfeatures.classification import evaluate_model, load_model
@@ -41,7 +42,9 @@ def command(model: str, images: str, report: str | None, **given: Any) -> int:
 
     weights = given.pop("weights")
     words = take_words(given)
-    classifier = load_model(model, weights=weights, **words.code_options())
+    classifier = load_model(
+        model, weights=weights, trust_code=given["trust_code"], **words.code_options()
+    )
     result = evaluate_model(classifier, load_pictures(images))
     if report:
         save_page(make_model_page(result, classifier, model), report)

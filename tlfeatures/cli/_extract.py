@@ -112,7 +112,7 @@ def _as_json(done: Sequence[Extraction]) -> dict[str, Any]:
         "specs": [{"layer": spec.layer, "dim": spec.dim, "key": spec.key} for spec in specs],
         "device": first.device,
         "precision": specs[0].precision,
-        "compiled": first.is_compiled,
+        "kernels": list(first.kernels),
         "batch_size": first.batch_size,
         "jobs": first.n_jobs,
         "images_per_s": first.images_per_s,

@@ -18,7 +18,7 @@ from tlfeatures.backbones import (
 )
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction import COMPILES, DECODERS, DEVICES, PRECISIONS, RunOptions
+from tlfeatures.extraction import DECODERS, DEVICES, KERNELS, PRECISIONS, RunOptions
 from tlfeatures.pictures import DecodeOptions, Pictures, estimate_range, load_pictures
 from tlfeatures.store import RangeMemo
 
@@ -112,12 +112,12 @@ RUN_OPTIONS = [
         help="fast: large JPEG files at a reduced scale; gpu: JPEG files on the GPU; kept apart.",
     ),
     click.option(
-        "--compile",
-        type=click.Choice(COMPILES),
-        default="auto",
+        "--kernels",
+        type=click.Choice(KERNELS),
+        default="on",
         show_default=True,
-        help="auto: if it saves more time than it takes: the resizing of pictures, networks on a "
-        "GPU, on a CPU convolutions of 3 x 3 and max pooling; on: networks too; off: nothing.",
+        help="off: without the operations of our own (resizing, on a CPU convolutions of 3 x 3 and "
+        "max pooling) that a C++ compiler makes where that pays; for comparison.",
     ),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
     click.option(
@@ -140,6 +140,11 @@ OUTPUT_OPTIONS = [
     click.option("--quiet", is_flag=True, help="No words, no progress."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
 ]
+TRUST_OPTION = click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Import the network package.module:function that MODEL names: this runs its code.",
+)
 STRICT_OPTION = click.option("--strict", is_flag=True, help="Exit with 1 if a picture is bad.")
 SEED_OPTION = click.option(
     "--seed",
@@ -197,7 +202,7 @@ class Words:
             "device": run.device,
             "precision": run.precision,
             "decode": run.decode,
-            "compile": run.compile,
+            "kernels": run.kernels,
             "batch_size": run.batch_size,
             "n_jobs": run.n_jobs,
             "store_dtype": run.store_dtype,
@@ -219,7 +224,7 @@ def take_words(given: dict[str, Any]) -> Words:
         device=given.get("device", "auto"),
         precision=given.get("precision", "auto"),
         decode=given.get("decode", "exact"),
-        compile=given.get("compile", "auto"),
+        kernels=given.get("kernels", "on"),
         batch_size=_number("--batch-size", given.get("batch_size", "auto")),
         n_jobs=_number("--jobs", given.get("jobs", "auto")),
         store_dtype=given.get("store_dtype"),

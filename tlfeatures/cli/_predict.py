@@ -11,6 +11,7 @@ from tlfeatures.cli._options import (
     OUTPUT_OPTIONS,
     RUN_OPTIONS,
     STRICT_OPTION,
+    TRUST_OPTION,
     options,
     take_words,
 )
@@ -24,12 +25,12 @@ from tlfeatures.cli._progress import printable
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, metavar="K")
 @click.option("--out", metavar="FILE.csv", help="Also write a table.")
 @click.option("--weights", metavar="FILE", help="Where the network's weights are now.")
-@options(RUN_OPTIONS, MAX_PIXELS_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
+@options(TRUST_OPTION, RUN_OPTIONS, MAX_PIXELS_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
 def command(model: str, images: tuple[str, ...], top: int, out: str | None, **given: Any) -> int:
     """Label IMAGES (a folder, a manifest, or pictures) with a saved MODEL."""
     from tlfeatures.classification import SavedModel, predict_saved
 
-    saved = SavedModel.load(model, weights=given.pop("weights"))
+    saved = SavedModel.load(model, weights=given.pop("weights"), trust_code=given.pop("trust_code"))
     words = take_words(given)
     pictures = take_images(images)
     result = predict_saved(saved, pictures, words.run, top=top, progress=words.progress)

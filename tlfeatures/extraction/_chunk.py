@@ -50,12 +50,12 @@ AHEAD = 4  # tasks a thread may be ahead of the network; bounds the memory
 class Engine(Protocol):
     """What the loop needs of a network; a fake one takes ten lines.
 
-    One that takes several batches at once says so by an `at_once` of pictures.
+    One that takes several batches at once says so by an `at_once` of pictures, one that computes
+    with operations of our own by the names in `kernels`.
     """
 
     batch_size: int
     device: str
-    is_compiled: bool
     made_with: dict[str, str]
 
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
@@ -137,8 +137,8 @@ class Done:
         From the first picture to the last row written; opening the engine comes before.
     device : str
     batch_size : int
-    is_compiled : bool
-        To the end: where memory is short, the compiled network is let go of.
+    kernels : tuple of str
+        The operations of our own that took part.
     said : tuple of Said
         What was logged meanwhile in another process, to be logged in the caller's.
     """
@@ -153,7 +153,7 @@ class Done:
     seconds: float = 0.0
     device: str = ""
     batch_size: int = 0
-    is_compiled: bool = False
+    kernels: tuple[str, ...] = ()
     said: tuple[Said, ...] = ()
 
 
@@ -337,7 +337,7 @@ class _Chunk:
         if tell is not None and told < len(rows):  # the last ones were bad
             tell(len(rows))
         self.done.batch_size = self._engine.batch_size
-        self.done.is_compiled = self._engine.is_compiled
+        self.done.kernels = getattr(self._engine, "kernels", ())
         self.done.seconds = time.perf_counter() - began
 
     def _computed(

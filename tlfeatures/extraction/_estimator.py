@@ -75,8 +75,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     decode : {"exact", "fast", "gpu"}, default="exact"
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
-    compile : {"auto", "on", "off"}, default="auto"
-        "auto": if it saves more time than it takes, see `RunOptions`.
+    kernels : {"on", "off"}, default="on"
+        "off": without the operations of our own that the machine's compiler makes, for comparison;
+        see `RunOptions`.
     batch_size : int or None
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process, -1: one for every core, -2: for all
@@ -125,7 +126,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         device: str = "auto",
         precision: str = "auto",
         decode: str = "exact",
-        compile: str = "auto",  # noqa: A002  the option's name
+        kernels: str = "on",
         batch_size: int | None = None,
         n_jobs: int | None = None,
         store_dtype: str | None = None,
@@ -149,7 +150,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self.device = device
         self.precision = precision
         self.decode = decode
-        self.compile = compile
+        self.kernels = kernels
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.store_dtype = store_dtype
@@ -349,7 +350,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             device=self.device,
             precision=self.precision,
             decode=self.decode,
-            compile=self.compile,
+            kernels=self.kernels,
             batch_size=self.batch_size,
             n_jobs=self.n_jobs,
             decode_options=self.decode_options(),

@@ -11,9 +11,9 @@ from tlfeatures._parameters import check_jobs, check_whole
 from tlfeatures.backbones import BackboneRequest, stands_bf16
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._machine import (
-    COMPILES,
     DECODERS,
     DEVICES,
+    KERNELS,
     PRECISIONS,
     device_signs,
     find_devices,
@@ -45,10 +45,10 @@ class RunOptions:
     decode : {"exact", "fast", "gpu"}
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
-    compile : {"auto", "on", "off"}
-        "auto": if it saves more time than it takes; networks on a GPU, by torch; by the machine's
-        C++ compiler the resizing of pictures and, on a CPU, convolutions of 3 x 3 and max pooling.
-        "on": networks, and the resizing if it pays. "off": nothing.
+    kernels : {"on", "off"}
+        Whether operations of our own take part, which the machine's C++ compiler makes where they
+        save more time than that takes: the resizing of pictures and, on a CPU, convolutions of
+        3 x 3 and max pooling. "off": none, for comparison.
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
         as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.
@@ -71,7 +71,7 @@ class RunOptions:
     precision: str = "auto"
     batch_size: int | None = None
     decode: str = "exact"
-    compile: str = "auto"
+    kernels: str = "on"
     n_jobs: int | None = None
     decode_options: DecodeOptions = field(default_factory=DecodeOptions)
     store_dtype: str | None = None
@@ -83,7 +83,7 @@ class RunOptions:
             ("device", DEVICES),
             ("precision", PRECISIONS),
             ("decode", DECODERS),
-            ("compile", COMPILES),
+            ("kernels", KERNELS),
         ):
             value = getattr(self, name)
             if value not in known:

@@ -87,7 +87,8 @@ def scratch_file(folder: Path, data: bytes) -> Iterator[Path]:
     path = folder / temporary_name(".run")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with path.open("xb") as file:  # not through a link that others have laid there
+            file.write(data)
     except OSError as error:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
