@@ -14,6 +14,7 @@ from tlfeatures.pictures._decode import (
     decoder_versions,
     orientation_of,
 )
+from tlfeatures.pictures._damage import find_damage
 from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
 from tlfeatures.pictures._pictures import Pictures, check_readable
@@ -35,6 +36,7 @@ __all__ = [
     "decode_with_notes",
     "decoder_versions",
     "estimate_range",
+    "find_damage",
     "find_exact_copies",
     "load_pictures",
     "orientation_of",

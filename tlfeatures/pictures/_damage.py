@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.pictures._jpeg import SOI, find_jpeg_damage
+from tlfeatures.pictures._jpeg import RUN, SOI, find_jpeg_damage
 
 JPEGS = ("JPEG", "MPO")  # MPO: a JPEG file with more pictures behind the first, as phones make
 _NUMBER = rb"(?:\s|#[^\n]*\n)+([-\d.]+)"
@@ -33,9 +33,9 @@ SOME = 64  # bytes; shorter runs say nothing
 MANY = 256  # bytes; no encoder writes so many but WebP's
 PART = 8  # a run of so great a part of all codes is no flat picture's
 TAIL = 5  # plain pixels are looked at if more than this part of them is one byte
+GROUND = 4  # a picture's ground fills this part of a row that it is in, or more
 BLOCK = 1 << 16
 
-RUN = "a long run of one byte among compressed pixels: probably damaged"
 CUT_OFF = "the last pixels are all black or all white from one place on: perhaps damaged"
 
 
@@ -60,7 +60,8 @@ def find_damage(picture: Image.Image, data: bytes) -> frozenset[str]:
         If a decoder or a sum says that it is damaged.
     """
     look = _LOOKS.get(str(picture.format))
-    return frozenset() if look is None else frozenset(filter(None, look(picture, data)))
+    found = frozenset() if look is None else frozenset(filter(None, look(picture, data)))
+    return found - {CUT_OFF} if picture.mode == "1" else found  # black and white are all it has
 
 
 def _of_jpeg(picture: Image.Image, data: bytes) -> Iterator[str]:
@@ -85,7 +86,10 @@ def _check_sums(data: bytes) -> None:
             return
         is_inside = is_pixels
         end = place + 8 + length
-        if is_pixels and zlib.crc32(data[place + 4 : end]).to_bytes(4, "big") != data[end : end + 4]:
+        if (
+            is_pixels
+            and zlib.crc32(data[place + 4 : end]).to_bytes(4, "big") != data[end : end + 4]
+        ):
             raise ImageReadError("damaged PNG data: a wrong check sum (CRC)")
         place = end + 4
 
@@ -231,7 +235,7 @@ def _note_tail(pixels: bytes, height: int) -> str:
     if n_last * TAIL <= len(pixels) or n_last < SOME:
         return ""
     n_first = len(rest) - len(rest.lstrip(last))
-    is_ground = 2 * rest[-row:].count(last) >= min(row, len(rest))
+    is_ground = GROUND * rest[-row:].count(last) >= min(row, len(rest))
     return "" if is_ground or 2 * n_first >= n_last else CUT_OFF
 
 

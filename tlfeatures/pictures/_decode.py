@@ -124,7 +124,7 @@ class Decoded:
     notes: frozenset[str]
 
 
-def decode(item: Any, options: DecodeOptions | None = None) -> Image.Image:
+def decode(item: Any, options: DecodeOptions | None = None, *, check: bool = True) -> Image.Image:
     """Decode one picture.
 
     Parameters
@@ -132,6 +132,9 @@ def decode(item: Any, options: DecodeOptions | None = None) -> Image.Image:
     item : str, bytes, PIL.Image.Image, or uint8 ndarray of shape (H, W, 3) or (H, W)
         A path, a file's bytes, or a picture in memory, which is not changed.
     options : DecodeOptions, optional
+    check : bool, default=True
+        Look for damage that decoders pass over. Without, where this has been done before: a picture
+        whose codes are stored is not bad later.
 
     Returns
     -------
@@ -143,10 +146,12 @@ def decode(item: Any, options: DecodeOptions | None = None) -> Image.Image:
     ImageReadError
         For every bad picture; its message is the reason, in one line.
     """
-    return decode_with_notes(item, options).picture
+    return decode_with_notes(item, options, check=check).picture
 
 
-def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decoded:
+def decode_with_notes(
+    item: Any, options: DecodeOptions | None = None, *, check: bool = True
+) -> Decoded:
     """Decode one picture as `decode` does, and say what was done to it.
 
     Raises
@@ -155,8 +160,9 @@ def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decode
     """
     options = options or DecodeOptions()
     item = as_bytes(item)
-    with open_picture(item, options.max_pixels, options.least_side) as picture:
-        damage = find_damage(picture, item) if isinstance(item, bytes) else frozenset()
+    check = check and isinstance(item, bytes)
+    with open_picture(item, options.max_pixels, options.least_side, check=check) as picture:
+        damage = find_damage(picture, item) if check else frozenset()
         deep = deep_values(picture, item)
         notes = _notes(picture, item, options, deep) | damage
         orientation = orientation_of(picture) if options.exif else 1
@@ -169,9 +175,13 @@ def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decode
 
 @contextmanager
 def open_picture(
-    item: Any, max_pixels: int | None = None, least_side: int | None = None
+    item: Any,
+    max_pixels: int | None = None,
+    least_side: int | None = None,
+    *,
+    check: bool = True,
 ) -> Iterator[Image.Image]:
-    """The picture, loaded, in its own mode.
+    """The picture, loaded, in its own mode; `check`: kinds that are read wrongly are refused.
 
     Raises
     ------
@@ -187,6 +197,8 @@ def open_picture(
         if least_side is not None and can_shrink:
             picture.draft(None, (least_side, least_side))
         if isinstance(item, bytes):
+            if check and picture.format == "TIFF":
+                check_kind(picture)
             _mend(picture, item)
         picture.load()
         if 0 in picture.size:
@@ -287,7 +299,6 @@ def _mend(picture: Any, data: bytes) -> None:
     """Help Pillow, before it loads a file's pixels, where it would take them for others."""
     transparent = picture.info.get("transparency")
     if picture.format == "TIFF":
-        check_kind(picture)
         mend_byte_order(picture)
     elif picture.format == "PNG" and picture.mode in ("1", "L") and isinstance(transparent, int):
         # Pillow stretches grey of 1, 2 and 4 bits to 8, but not the one value that is transparent.
@@ -299,9 +310,7 @@ def _too_large(n_pixels: int, limit: int) -> str:
     given, expected = (
         f"{n / 1e6:.1f} megapixels" if n >= 1e6 else f"{n} pixels" for n in (n_pixels, limit)
     )
-    return (
-        f"too large: {given}, the limit is {expected}; raise it with --max-pixels (max_pixels=)"
-    )
+    return f"too large: {given}, the limit is {expected}; raise it with --max-pixels (max_pixels=)"
 
 
 def _need_decoder(start: bytes) -> None:

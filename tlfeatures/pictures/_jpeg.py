@@ -27,6 +27,7 @@ COMPLAINTS = (
 BEHIND_PIXELS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 ZEROS, ONES = bytes(64), re.compile(rb"\xff{16,}\x00")
 
+RUN = "a long run of one byte among compressed pixels: probably damaged"
 PADDED = "JPEG with zeros between its pixels and its end marker: padding, or damage"
 COARSE = "progressive JPEG without its last scans: coarser than it was saved"
 
@@ -43,24 +44,21 @@ def find_jpeg_damage(data: bytes) -> tuple[str, str]:
     if complaint:
         tables, scans = _split(data)
         complaint = _complaint(b"".join((SOI, *tables, scans)))
-    if complaint:
+    if complaint.startswith(COMPLAINTS):
         return ("", PADDED) if _is_padding(complaint, data) else (_in_words(complaint), "")
     if ZEROS in data and _has_impossible_zeros(data):
         return "a run of zeros among its codes", ""
     if ONES.search(data) and ONES.search(_scan(data)):
         return "a run of 0xff among its codes", ""
-    return _find_missing_scans(data)
+    return _of_several_scans(data)
 
 
 def _complaint(data: bytes) -> str:
-    """The strict decoder's first complaint, empty if it has none that matters."""
+    """The strict decoder's first complaint, empty if it has none."""
     try:
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
-    except ValueError as error:
-        words = str(error)
-        return words if words.startswith(COMPLAINTS) else ""
-    except (RuntimeError, KeyError):  # a kind of JPEG that it does not know
-        return ""
+    except (ValueError, RuntimeError, KeyError) as error:  # KeyError: colours that it does not know
+        return str(error)
     return ""
 
 
@@ -135,15 +133,18 @@ def _first_symbols(tables: bytes) -> dict[int, int]:
     return found
 
 
-def _find_missing_scans(data: bytes) -> tuple[str, str]:
-    """Whether scans that several should make up are missing at the end.
+def _of_several_scans(data: bytes) -> tuple[str, str]:
+    """Whether scans are missing at the end, or have runs of zeros in them.
 
-    A decoder fills what was never sent with zeros, and has no complaint.
+    A decoder fills what was never sent with zeros, and has no complaint. Flat areas have zeros for
+    their means alone: that nothing else follows is said once for many blocks.
     """
     frame = next((data[i:j] for marker, i, j in _segments(data) if marker in FRAMES), b"")
     is_progressive = frame[1:2] in (b"\xc2", b"\xca")
     left = {number: _unsent(is_progressive) for number in frame[10::3]}
-    for numbers, first, last, low in _scans(data):
+    has_run = False
+    for numbers, first, last, low, codes in _scans(data):
+        has_run = has_run or (is_progressive and first > 0 and ZEROS in codes)
         for number in numbers:
             left.get(number, {}).update(dict.fromkeys(range(first, last + 1), low))
         if not is_progressive and len(numbers) == len(left):
@@ -151,7 +152,7 @@ def _find_missing_scans(data: bytes) -> tuple[str, str]:
     if any(bits.get(0, 0) is None for bits in left.values()):
         return "a scan of one of its colours is missing", ""
     is_coarse = any(low != 0 for bits in left.values() for low in bits.values())
-    return "", COARSE if is_progressive and is_coarse else ""
+    return "", COARSE if is_progressive and is_coarse else RUN if has_run else ""
 
 
 def _unsent(is_progressive: bool) -> dict[int, int | None]:
@@ -159,16 +160,16 @@ def _unsent(is_progressive: bool) -> dict[int, int | None]:
     return dict.fromkeys(range(64 if is_progressive else 1))
 
 
-def _scans(data: bytes) -> Iterator[tuple[bytes, int, int, int]]:
-    """Of each scan its components, first and last coefficient, and the lowest bit that it has."""
+def _scans(data: bytes) -> Iterator[tuple[bytes, int, int, int, bytes]]:
+    """Of each scan its components, first and last coefficient, the lowest bit sent, and codes."""
     place = next((start for marker, start, _ in _segments(data) if marker == START_OF_SCAN), None)
     while place is not None:
         end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
-        marker = data[place + 1]
+        found = NEXT_MARKER.search(data, end)
+        marker, after = data[place + 1], found.end() - 2 if found else None
         if marker == START_OF_SCAN and place + 8 <= end <= len(data):
             first, last, bits = data[end - 3 : end]
-            yield data[place + 5 : end - 3 : 2], first, min(last, 63), bits & 0x0F
+            yield data[place + 5 : end - 3 : 2], first, min(last, 63), bits & 0x0F, data[end:after]
         elif marker == EOI[1]:
             return
-        found = NEXT_MARKER.search(data, end)
-        place = found.end() - 2 if found else None
+        place = after
