@@ -1,10 +1,9 @@
-"""Damage that Pillow's decoders pass over is bad where a decoder says so, noted where it is likely."""
+"""Damage that Pillow passes over is bad where a decoder says so, and noted where it is likely."""
 
 from __future__ import annotations
 
 import io
 import struct
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,6 +43,13 @@ def reason(data: bytes) -> str:
         decode(data)
     assert "\n" not in str(caught.value)
     return str(caught.value)
+
+
+def is_bad_or_noted(data: bytes) -> bool:
+    try:
+        return "damaged" in notes(data)
+    except ImageReadError as error:
+        return bool(str(error))
 
 
 def notes(data: bytes) -> str:
@@ -239,10 +245,7 @@ def test_a_second_half_of_zeros_is_bad_or_noted_in_every_format(
         data = saved(texture(seed).convert(mode), kind, **options)
         assert "damaged" not in notes(data)
         broken = data[: len(data) // 2] + bytes(len(data) - len(data) // 2)
-        try:
-            assert "damaged" in notes(broken)
-        except ImageReadError as error:
-            assert str(error)
+        assert is_bad_or_noted(broken)
 
 
 @pytest.mark.parametrize("fill", [0, 255])
@@ -264,10 +267,7 @@ def test_a_block_of_one_byte_among_compressed_pixels_is_bad_or_noted(
     data = saved(texture(side=200), kind, **options)
     place = len(data) // 2
     broken = data[:place] + bytes([fill]) * 512 + data[place + 512 :]
-    try:
-        assert "damaged" in notes(broken)
-    except ImageReadError as error:
-        assert str(error)
+    assert is_bad_or_noted(broken)
 
 
 def test_pixels_of_a_png_are_held_to_their_sum() -> None:
@@ -285,16 +285,15 @@ def test_pixels_of_a_png_are_held_to_their_sum() -> None:
 
 def test_deflated_strips_of_a_tiff_are_held_to_their_sums() -> None:
     tifffile = pytest.importorskip("tifffile")
-    file, pixels = io.BytesIO(), np.asarray(texture())
-    tifffile.imwrite(file, pixels, compression="deflate", photometric="rgb")
-    data, strip = file.getvalue(), tifffile.TiffFile(io.BytesIO(file.getvalue())).pages[0]
-    place, size = strip.dataoffsets[0], strip.databytecounts[0]
-    stored = zlib.compress(pixels.tobytes(), 0)[: size - 4]
+    pytest.importorskip("imagecodecs")
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.asarray(texture()), compression="deflate", photometric="rgb")
+    data, page = file.getvalue(), tifffile.TiffFile(io.BytesIO(file.getvalue())).pages[0]
+    end = page.dataoffsets[0] + page.databytecounts[0]
     assert not notes(data)
-    # Stored anew and with a wrong sum, in the place of the old strip where that is large enough.
-    broken = data[:place] + data[place : place + size - 4] + b"\0\1\2\3" + data[place + size :]
-    assert stored
-    assert "incorrect data check" in reason(broken) or "decoder error" in reason(broken)
+    assert reason(data[: end - 4] + b"\0\1\2\3" + data[end:]).startswith(
+        ("damaged TIFF data: ", "cannot be decoded: ")  # libtiff looks at some sums itself
+    )
 
 
 def test_plain_pixels_with_more_bytes_behind_are_not_noted() -> None:

@@ -5,6 +5,7 @@ Must not know: networks, codes, the cache; torch is never imported.
 """
 
 from tlfeatures.pictures._copies import Copies, find_exact_copies
+from tlfeatures.pictures._damage import find_damage
 from tlfeatures.pictures._decode import (
     Decoded,
     DecodeOptions,
@@ -14,7 +15,6 @@ from tlfeatures.pictures._decode import (
     decoder_versions,
     orientation_of,
 )
-from tlfeatures.pictures._damage import find_damage
 from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
 from tlfeatures.pictures._pictures import Pictures, check_readable

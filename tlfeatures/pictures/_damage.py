@@ -64,14 +64,14 @@ def find_damage(picture: Image.Image, data: bytes) -> frozenset[str]:
     return found - {CUT_OFF} if picture.mode == "1" else found  # black and white are all it has
 
 
-def _of_jpeg(picture: Image.Image, data: bytes) -> Iterator[str]:
+def _of_jpeg(_: Image.Image, data: bytes) -> Iterator[str]:
     damage, note = find_jpeg_damage(data)
     if damage:
         raise ImageReadError(f"damaged JPEG data: {damage}")
     yield note
 
 
-def _of_png(picture: Image.Image, data: bytes) -> Iterator[str]:
+def _of_png(_: Image.Image, data: bytes) -> Iterator[str]:
     _check_sums(data)
     yield ""
 
@@ -174,7 +174,7 @@ def _of_webp(picture: Image.Image, data: bytes) -> Iterator[str]:
                 (pair for pair in _chunks(body, 16) if pair[0].startswith(b"VP8")), (b"", b"")
             )
         if kind in (b"VP8 ", b"VP8L"):
-            # Its coder writes nothing but zeros for large flat areas, at most a byte for 10,000 pixels.
+            # For large flat areas its coder writes zeros alone: a byte for 10,000 pixels.
             yield _note_run(body, always=SOME + picture.width * picture.height // 4096)
             return
 
@@ -206,7 +206,7 @@ def _of_boxes(picture: Image.Image, data: bytes) -> Iterator[str]:
         place = end
 
 
-def _of_jpeg2000(picture: Image.Image, data: bytes) -> Iterator[str]:
+def _of_jpeg2000(_: Image.Image, data: bytes) -> Iterator[str]:
     start = max(data.find(b"\xff\x93"), 0)  # from the marker SOD to the marker EOC
     end = data.find(b"\xff\xd9", start)
     yield _note_run(data[start : end if end >= 0 else None])

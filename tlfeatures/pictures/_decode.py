@@ -337,7 +337,7 @@ def _notes(
 ) -> frozenset[str]:
     found = {
         FRAMES: isinstance(item, bytes) and bool(getattr(picture, "is_animated", False)),
-        TRANSPARENT: picture.has_transparency_data and (deep is None or deep.ndim == 3),
+        TRANSPARENT: picture.has_transparency_data,
         COLOUR16: deep is None and has_sixteen_bits(picture, item),
     }
     if deep is not None and options.range is None:

@@ -15,14 +15,15 @@ import simplejpeg
 SOI, EOI = b"\xff\xd8", b"\xff\xd9"
 START_OF_SCAN, HUFFMAN, PROGRESSIVE = 0xDA, 0xC4, 0xC2
 ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
-# Quantisation, restarts, frames, Huffman and arithmetic tables, scans: what decides about pixels.
 FRAMES = {*range(0xC0, 0xD0)} - {HUFFMAN, 0xC8, 0xCC}
+# Quantisation, restarts, frames, Huffman and arithmetic tables, scans: what decides about pixels.
 TABLES = {0xDB, 0xDD, START_OF_SCAN, *range(0xC0, 0xD0)}
 NEXT_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 # Others may be about what this decoder cannot do; Pillow's can, it has decoded the picture.
 COMPLAINTS = (
-    "Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression", "Not a JPEG file",
-    "Unsupported marker type", "Quantization table", "Huffman table", "Invalid JPEG file structure",
+    "Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression",
+    "Unsupported marker type", "Quantization table", "Huffman table", "Not a JPEG file",
+    "Invalid JPEG file structure",
 )  # fmt: skip
 BEHIND_PIXELS = re.compile(r"(\d+) extraneous bytes before marker 0xd9")
 ZEROS, ONES = bytes(64), re.compile(rb"\xff{16,}\x00")

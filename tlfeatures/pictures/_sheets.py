@@ -20,7 +20,7 @@ INK, FRAME, PAPER, MISSING = "#333333", "#c0392b", "white", "#dddddd"
 
 
 def thumbnail(item: Any, size: int) -> Image.Image:
-    """The picture inside a white square of `size` pixels; a crossed grey one if it cannot be decoded."""
+    """The picture inside a white square of `size` pixels; a crossed grey one if it has none."""
     square = Image.new("RGB", (size, size), PAPER)
     try:
         picture = decode(item, check=False)

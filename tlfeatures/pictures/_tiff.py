@@ -21,9 +21,9 @@ NUMBERS = {
     5: "complex integer", 6: "complex float",
 }  # fmt: skip
 COLOURS = {
-    WHITE_IS_ZERO: "grey, white is zero", BLACK_IS_ZERO: "grey", RGB: "RGB", 3: "palette", 4: "mask",
-    5: "CMYK", YCBCR: "YCbCr", 8: "Lab", 9: "ICC Lab", 10: "ITU Lab", 32803: "raw of a camera",
-    34892: "linear raw", 32844: "LogL", 32845: "LogLuv",
+    WHITE_IS_ZERO: "grey, white is zero", BLACK_IS_ZERO: "grey", RGB: "RGB", 3: "palette",
+    4: "mask", 5: "CMYK", YCBCR: "YCbCr", 8: "Lab", 9: "ICC Lab", 10: "ITU Lab",
+    32803: "raw of a camera", 34892: "linear raw", 32844: "LogL", 32845: "LogLuv",
 }  # fmt: skip
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXPECTED = (
@@ -96,9 +96,10 @@ def why_unread(data: bytes) -> str:
         return "truncated or damaged: its TIFF directory is not where the header says"
     try:
         TiffImagePlugin.TiffImageFile(io.BytesIO(data)).close()
-    except KeyError:
-        return f"TIFF of compression {tags.get(COMPRESSION)} is not read; save it as Deflate or LZW"
     except SyntaxError as error:
+        if isinstance(error.__cause__, KeyError):
+            number = tags.get(COMPRESSION, PLAIN)
+            return f"TIFF of compression {number} is not read; save it as Deflate or LZW"
         is_index = isinstance(error.__cause__, IndexError)  # planes that Pillow cannot put together
         if is_index or "pixel mode" in str(error) or "data organization" in str(error):
             return f"{_name(tags)} is not read; {EXPECTED}"
