@@ -113,7 +113,8 @@ def _has_impossible_zeros(data: bytes) -> bool:
     """
     if ZEROS not in _scan(data):
         return False
-    tables, components = {}, b""
+    tables: dict[int, int] = {}
+    components = b""
     for marker, start, end in _segments(data):
         if marker == HUFFMAN:
             tables |= _first_symbols(data[start + 4 : end])

@@ -97,12 +97,13 @@ def why_unread(data: bytes) -> str:
     try:
         TiffImagePlugin.TiffImageFile(io.BytesIO(data)).close()
     except SyntaxError as error:
+        # Planes that Pillow cannot put together end in an IndexError.
+        is_kind = "pixel mode" in str(error) or "data organization" in str(error)
+        if is_kind or isinstance(error.__cause__, IndexError):
+            return f"{_name(tags)} is not read; {EXPECTED}"
         if isinstance(error.__cause__, KeyError):
             number = tags.get(COMPRESSION, PLAIN)
             return f"TIFF of compression {number} is not read; save it as Deflate or LZW"
-        is_index = isinstance(error.__cause__, IndexError)  # planes that Pillow cannot put together
-        if is_index or "pixel mode" in str(error) or "data organization" in str(error):
-            return f"{_name(tags)} is not read; {EXPECTED}"
         return f"damaged TIFF: {error}"
     except Exception as error:
         return f"damaged TIFF: {(str(error) or type(error).__name__).splitlines()[0]}"
