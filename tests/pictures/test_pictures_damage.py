@@ -15,7 +15,7 @@ from PIL import Image, ImageDraw
 
 from tlfeatures.errors import ImageReadError
 from tlfeatures.pictures import DecodeOptions, bad_key, decode, decode_with_notes, thumbnail
-from tlfeatures.pictures._decode import decoder_versions
+from tlfeatures.pictures._decode import checker_versions
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -322,8 +322,8 @@ def test_the_strict_decoder_is_part_of_what_a_bad_picture_is_remembered_by(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = bad_key(b"x" * 16, DecodeOptions())
-    versions = {**decoder_versions(), "simplejpeg": "0"}
-    monkeypatch.setattr("tlfeatures.pictures._digest.decoder_versions", lambda: versions)
+    versions = {**checker_versions(), "simplejpeg": "0"}
+    monkeypatch.setattr("tlfeatures.pictures._digest.checker_versions", lambda: versions)
     assert bad_key(b"x" * 16, DecodeOptions()) != before
 
 

@@ -1,13 +1,14 @@
 """Bytes -> right RGB, by stated rules; whatever cannot be decoded is a bad picture with a reason.
 
 Transparency is laid over white. Grey and colour of 16 bits are divided by 257, 32-bit integers are
-cut to 16 first. Float pixels: values within 0..1 are multiplied by 255, within 0..255 taken as they
-are, otherwise their range is stretched to 0..255; what is not finite is 0. A range LO,HI replaces
-these rules: LO becomes 0, HI 255, what is outside is cut. CMYK in a JPEG is taken as inverted, as
-Adobe writes it, with or without its marker (so do browsers); in a TIFF as it stands. Lab goes
-through its colour profile to sRGB; embedded profiles are not applied. Of several pages or frames
-the first. Grey with transparency of 16 bits is read in 8 (the high byte): Pillow has no more. The
-orientation of a TIFF belongs to its format: Pillow applies it whatever the options say.
+cut to 16 first, signed integers of 8 bits are raised by 128. Float pixels: values within 0..1 are
+multiplied by 255, within 0..255 taken as they are, otherwise their range is stretched to 0..255;
+what is not finite is 0. A range LO,HI replaces these rules: LO becomes 0, HI 255, what is outside is
+cut. CMYK in a JPEG is taken as inverted, as Adobe writes it, with or without its marker (so do
+browsers); in a TIFF as it stands. Lab goes through its colour profile to sRGB; embedded profiles
+are not applied. Of several pages or frames the first. Grey with transparency of 16 bits is read in
+8 (the high byte): Pillow has no more. The orientation of a TIFF belongs to its format: Pillow
+applies it whatever the options say. Files are also looked at for damage that Pillow passes over.
 """
 
 from __future__ import annotations
@@ -255,8 +256,12 @@ def decoder_versions() -> dict[str, str]:
         import pillow_heif
 
         heif = str(pillow_heif.__version__)
-    known_here = {"rules": str(RULES), "checks": str(CHECKS), "simplejpeg": simplejpeg.__version__}
-    return {**known_here, "Pillow": PIL.__version__, "pillow-heif": heif, **found}
+    return {"rules": str(RULES), "Pillow": PIL.__version__, "pillow-heif": heif, **found}
+
+
+def checker_versions() -> dict[str, str]:
+    """What looks for damage, and decides about no pixel."""
+    return {"checks": str(CHECKS), "simplejpeg": simplejpeg.__version__}
 
 
 def orientation_of(picture: Image.Image) -> int:
