@@ -386,7 +386,7 @@ class _Chunk:
         except ImageReadError as error:
             return _Prepared(str(error), is_lasting=error.is_lasting)
         except MemoryError:
-            return _Prepared("not enough memory to decode it; see max_pixels")
+            return _Prepared("not enough memory to decode it; see --max-pixels (max_pixels=)")
         return _Prepared(pixels, notes)
 
     def _unchanged(self, row: Row) -> Any:

@@ -5,6 +5,7 @@ Must not know: networks, codes, the cache; torch is never imported.
 """
 
 from tlfeatures.pictures._copies import Copies, find_exact_copies
+from tlfeatures.pictures._damage import find_damage
 from tlfeatures.pictures._decode import (
     Decoded,
     DecodeOptions,
@@ -37,6 +38,7 @@ __all__ = [
     "decoder_versions",
     "describe_kinds",
     "estimate_range",
+    "find_damage",
     "find_exact_copies",
     "labelled_pictures",
     "load_pictures",

@@ -18,6 +18,7 @@ from tlfeatures.errors import ImageReadError
 from tlfeatures.pictures._decode import (
     RULES,
     DecodeOptions,
+    checker_versions,
     decoder_versions,
     orientation_of,
     reasons,
@@ -100,5 +101,6 @@ def bad_key(key: bytes, options: DecodeOptions) -> bytes:
     Another version of a decoder, an extra installed meanwhile, or another limit of pixels makes
     another key, so that the picture is tried again.
     """
-    words = json.dumps({"max_pixels": options.max_pixels, **decoder_versions()}, sort_keys=True)
+    versions = {**decoder_versions(), **checker_versions()}
+    words = json.dumps({"max_pixels": options.max_pixels, **versions}, sort_keys=True)
     return hashlib.blake2b(key + words.encode(), digest_size=DIGEST_SIZE, person=b"bad").digest()

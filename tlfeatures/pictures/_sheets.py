@@ -20,10 +20,10 @@ INK, FRAME, PAPER, MISSING = "#333333", "#c0392b", "white", "#dddddd"
 
 
 def thumbnail(item: Any, size: int) -> Image.Image:
-    """The picture inside a white square of `size` pixels; a crossed grey one if it is bad."""
+    """The picture inside a white square of `size` pixels; a crossed grey one if it has none."""
     square = Image.new("RGB", (size, size), PAPER)
     try:
-        picture = decode(item)
+        picture = decode(item, check=False)
     except ImageReadError:
         pen = ImageDraw.Draw(square)
         pen.rectangle([0, 0, size - 1, size - 1], fill=MISSING)
