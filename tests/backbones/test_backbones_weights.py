@@ -236,10 +236,15 @@ def test_the_error_itself_says_that_a_file_is_a_training_checkpoint(
         load_network(BackboneRequest("resnet34", path))
 
 
-def test_a_classifier_of_other_inputs_is_refused_in_a_line(resnet18: State, tmp_path: Path) -> None:
-    state = {**resnet18, "fc.weight": torch.ones(10, 100), "fc.bias": torch.zeros(10)}
-    with pytest.raises(WeightsError, match=r"of another shape \(fc\.weight"):
-        load_network(BackboneRequest("resnet18", save(state, tmp_path / "w.pth")))
+def test_a_classifier_of_other_inputs_is_left_aside(
+    resnet18: State, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = {**resnet18, "fc.weight": torch.ones(10, 1024), "fc.bias": torch.zeros(10)}
+    path = save(state, tmp_path / "w.pth")
+    assert load_backbone(BackboneRequest("resnet18", path)).dims == (512,)
+    assert "its head is another than that of resnet18 (fc.weight" in caplog.text
+    with pytest.raises(WeightsError, match=r"layer fc lies in the head"):
+        load_backbone(BackboneRequest("resnet18", path, layer="logits"))
 
 
 def test_names_that_are_no_text_are_no_state_dict(tmp_path: Path) -> None:

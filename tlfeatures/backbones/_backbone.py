@@ -73,7 +73,7 @@ class Backbone(nn.Module):
             self.requires_grad_(False).eval()
             with torch.inference_mode():
                 codes = self(batch)
-            check_finite(self.network, codes, self.layers, network.place)
+            check_finite(self.network, codes, self.layers, network.place, network.aside)
             self.dims = tuple(each.shape[1] for each in codes)
         except TlfeaturesError:
             raise
