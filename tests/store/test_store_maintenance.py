@@ -110,6 +110,25 @@ def test_meta_json_of_another_spec_or_none_is_found_and_made_anew(filled, spec, 
     assert whole_rows(filled.root, spec, keys, rows) == 20
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_rows_without_numbers_are_found_and_computed_again(filled, tmp_path, keys, rows, value):
+    """No writer takes them; another program may have written them with a right checksum."""
+    codes = np.ones((3, filled.spec.dim), np.float32)
+    codes[1, 2] = value
+    path = filled.publish(np.frombuffer(key_of(90) + key_of(91) + key_of(92), "S16"), codes)
+    (problem,) = verify_cache(filled.root).problems
+    assert (problem.path, problem.reason[:16]) == (path, "1 of 3 rows fail")
+    taken = merge_caches(tmp_path / "other", filled.root)
+    assert [each.path for each in taken.refused] == [path]
+    done = repair_cache(filled.root)
+    assert (done.rescued, done.lost) == (2, 1)
+    assert CodeCache(filled.root, filled.spec).find([key_of(90), key_of(91)]).tolist() == [
+        True,
+        False,
+    ]
+    assert whole_rows(filled.root, filled.spec, keys, rows) == 20
+
+
 def test_damaged_probes_and_lists_of_bad_pictures_are_found(filled, rows):
     filled.write_probes(Probes(rows[:3], {"torch": "2"}))
     filled.remember_bad({key_of(7): "truncated"})

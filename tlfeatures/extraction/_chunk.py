@@ -43,7 +43,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 _log = logging.getLogger(__name__)
 REMEMBER_EVERY_S = 5.0  # bad pictures found so far
-NOT_FINITE = "the network gives NaN or infinity for it; try precision float32"
+NOT_FINITE = "the network gives NaN or infinity for it; "
 AHEAD = 4  # tasks a thread may be ahead of the network; bounds the memory
 
 
@@ -411,7 +411,8 @@ class _Chunk:
         """Append to each store the rows that it lacks; a picture without numbers is a bad one."""
         rows = computed.rows
         is_finite = np.all([np.isfinite(codes).all(axis=1) for codes in computed.codes], axis=0)
-        self.done.bad.update({rows[j].key: NOT_FINITE for j in np.flatnonzero(~is_finite)})
+        reason = not_finite(self._run.specs[0].precision)
+        self.done.bad.update({rows[j].key: reason for j in np.flatnonzero(~is_finite)})
         for i, (writer, values) in enumerate(zip(writers, computed.codes, strict=True)):
             lacking = [j for j, row in enumerate(rows) if i in row.lacks and is_finite[j]]
             if lacking:
@@ -438,6 +439,13 @@ class _Chunk:
         answer = call(*arguments)
         self.done.wait[what] += time.perf_counter() - started
         return answer
+
+
+def not_finite(precision: str) -> str:
+    """Why a picture without numbers is a bad one, and what to do."""
+    if precision == "float32":
+        return f"{NOT_FINITE}try another layer, or look at this picture"
+    return f"{NOT_FINITE}try precision float32"
 
 
 def iter_ahead(

@@ -15,6 +15,7 @@ from tlfeatures._parameters import check_whole
 from tlfeatures.backbones import BackboneRequest, weights_word
 from tlfeatures.errors import ImageReadError, UsageError, few
 from tlfeatures.extraction._batch import prepare_item, stack
+from tlfeatures.extraction._chunk import not_finite
 from tlfeatures.extraction._extract import Extraction, Progress
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions, decoding_of, settle
@@ -83,7 +84,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         On a CPU processes of one thread each, 1: this process, -1: one for every core, -2: for all
         but one; None: as it pays.
     store_dtype : {"float32", "float16"} or None
-        How new rows are stored; None: half precision as float16.
+        How new rows are stored; None: half precision as float16. What is too large or too
+        small for float16 is stored as float32 in any case.
     cache : path or None
         None: $TLFEATURES_CACHE, else the user's cache folder.
     on_bad : {"raise", "nan"}, default="raise"
@@ -304,10 +306,13 @@ class CNNCodes(TransformerMixin, BaseEstimator):
                 rows.append(row)
             except ImageReadError as error:
                 bad.append((pictures.paths[row], str(error)))
-        if bad and self.on_bad == "raise":
-            raise bad_pictures_error(bad)
         if rows:
             codes[rows] = engine.codes(stack(prepared))[0]
+            wrong = [row for row in rows if not np.isfinite(codes[row]).all()]
+            codes[wrong] = np.nan
+            bad += [(pictures.paths[row], not_finite(store.spec.precision)) for row in wrong]
+        if bad and self.on_bad == "raise":
+            raise bad_pictures_error(bad)
         return codes
 
     def request(self) -> BackboneRequest:

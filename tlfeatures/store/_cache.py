@@ -25,7 +25,14 @@ from tlfeatures.store._files import (
     write_error,
 )
 from tlfeatures.store._merge import merge_small
-from tlfeatures.store._probes import PROBES_NAME, Probes, read_probes, write_probes
+from tlfeatures.store._probes import (
+    PROBES_NAME,
+    NothingToCompareError,
+    Probes,
+    check_comparable,
+    read_probes,
+    write_probes,
+)
 from tlfeatures.store._rows import read_rows
 from tlfeatures.store._shard import (
     DTYPES,
@@ -76,8 +83,9 @@ class CodeCache:
         Which numbers these are.
     store_dtype : {"float32", "float16"}, optional
         How new rows are stored. Default: float16 for half-precision classes; codes of float32 are
-        always stored so, since rounding would exceed their tolerance. Rows beyond float16's range
-        are stored as float32 too; reading gives float32 always.
+        always stored so, since rounding would exceed their tolerance. Rows that float16 would
+        change by more than 2^-11 of their length, being too large or too small for it, are stored
+        as float32 too, with those of the same shard; reading gives float32 always.
 
     Attributes
     ----------
@@ -166,14 +174,16 @@ class CodeCache:
     def read_probes(self) -> Probes | None:
         """Return what the network said of the probe pictures, None if that is not stored.
 
+        What an earlier version stored of NaN or infinity counts as not stored.
+
         Raises
         ------
         StoreError
             If it cannot be read.
         """
         try:
-            self._probes = read_probes(self.folder / PROBES_NAME)
-        except FileNotFoundError:
+            self._probes = read_probes(self.folder / PROBES_NAME, self.spec.dim)
+        except (FileNotFoundError, NothingToCompareError):
             return None
         return self._probes
 
@@ -187,9 +197,12 @@ class CodeCache:
 
         Raises
         ------
+        ValueError
+            If they hold NaN or infinity, are none, or of another width.
         StoreError
             If that is not possible.
         """
+        check_comparable(probes.codes, self.spec.dim)
         self._probes = probes
         self._in_folder(PROBES_NAME, lambda path: write_probes(path, probes))
         return self.read_probes() or probes

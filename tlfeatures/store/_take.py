@@ -9,9 +9,9 @@ from pathlib import Path
 from tlfeatures.errors import StoreCorruptError, StoreError
 from tlfeatures.store._bad import BAD_GLOB
 from tlfeatures.store._cache import CodeCache
-from tlfeatures.store._files import publish_bytes, publish_new, write_error
+from tlfeatures.store._files import publish_bytes, write_error
 from tlfeatures.store._info import spec_folders
-from tlfeatures.store._probes import PROBES_NAME, relative_difference, tolerance
+from tlfeatures.store._probes import PROBES_NAME, read_probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._verify import NAMELESS, Problem, check_file, visit_all
 
@@ -87,7 +87,7 @@ def take_shards(root: str | os.PathLike[str], spec: CodeSpec, folder: Path) -> T
     def take(path: Path) -> None:
         nonlocal n_shards, n_rows, n_present
         target, is_shard = cache.folder / path.name, path.suffix == ".h5"
-        if target.exists():
+        if cache.read_probes() if path.name == PROBES_NAME else target.exists():
             n_present += is_shard
             return
         reason, rows = check_file(path, spec)
@@ -103,11 +103,13 @@ def take_shards(root: str | os.PathLike[str], spec: CodeSpec, folder: Path) -> T
 
 
 def _copy(path: Path, target: Path, cache: CodeCache) -> None:
+    if path.name == PROBES_NAME:
+        cache.write_probes(read_probes(path))
+        return
     data = path.read_bytes()
-    publish = publish_new if path.name == PROBES_NAME else publish_bytes
     try:
         cache.make_folder()
-        publish(data, target)
+        publish_bytes(data, target)
     except OSError as error:
         raise write_error(target, error) from error
 
