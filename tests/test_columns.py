@@ -136,7 +136,13 @@ def test_a_row_without_a_group_is_a_group_of_its_own(groups: Any) -> None:
     assert np.unique(found, return_inverse=True)[1].shape == (5,)  # it can be sorted
     assert found[0] == found[3]
     assert len(set(found.tolist())) == 4
-    assert [isinstance(group, Alone) for group in found.tolist()] == [False, True, False, False, True]
+    assert [isinstance(group, Alone) for group in found.tolist()] == [
+        False,
+        True,
+        False,
+        False,
+        True,
+    ]
     assert whole_groups(found).tolist() == found.tolist()
 
 

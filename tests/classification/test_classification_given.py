@@ -134,7 +134,9 @@ def test_what_folders_are_taken_as_reaches_the_results_notes(
     result = evaluate_baseline(load_pictures(tmp_path), codes, heads=["knn"])
     assert (result.n_train, result.n_test) == (24, 12)
     assert "taken as a split: seg_test as test, seg_train as train" in result.warnings
-    assert any("differ only in blanks and case: 'Checks ' and 'checks'" in w for w in result.warnings)
+    assert any(
+        "differ only in blanks and case: 'Checks ' and 'checks'" in w for w in result.warnings
+    )
 
 
 def test_evaluations_take_whatever_an_estimator_takes(

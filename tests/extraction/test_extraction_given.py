@@ -88,7 +88,9 @@ def test_many_missing_files_are_counted_in_the_message_and_all_listed_beside_it(
     codes: CNNCodes, tmp_path: Path
 ) -> None:
     missing = [str(tmp_path / f"{i:04}.png") for i in range(2000)]
-    with pytest.raises(ImageReadError, match=r"2,?000 bad pictures .*0004\.png.* and 1,995 more") as e:
+    with pytest.raises(
+        ImageReadError, match=r"2,?000 bad pictures .*0004\.png.* and 1,995 more"
+    ) as e:
         codes.transform(missing)
     assert len(str(e.value)) < 2000
     assert [path for path, _ in e.value.bad] == missing

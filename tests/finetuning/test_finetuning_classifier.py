@@ -622,7 +622,9 @@ def test_the_carved_split_keeps_groups_with_gaps_whole(
     units = [i // 4 if i % 2 else None for i in range(36)]
     model = tuner(cache)
     model._check()
-    given = (unit if unit is None else [int, float, str][i % 3](unit) for i, unit in enumerate(units))
+    given = (
+        unit if unit is None else [int, float, str][i % 3](unit) for i, unit in enumerate(units)
+    )
     _, (task,), _ = model._begin(iter(pictures.items), iter(pictures.labels), given, None)
     row_of = {path: i for i, path in enumerate(pictures.paths)}
     train, carved = ([units[row_of[p]] for p in side.paths] for side in (task.train, task.valid))

@@ -74,13 +74,17 @@ def test_what_pictures_hold_as_groups_is_kept_whole_by_a_split() -> None:
     assert n_apart > 40  # rows without a group are not kept together
 
 
-@pytest.mark.parametrize("labels", [["x", None, "y", "x"], [0.0, NAN, 1.0, 0.0]], ids=["text", "numbers"])
+@pytest.mark.parametrize(
+    "labels", [["x", None, "y", "x"], [0.0, NAN, 1.0, 0.0]], ids=["text", "numbers"]
+)
 def test_a_missing_label_is_refused_with_its_row_in_every_form(
     tmp_path: Path, labels: list[Any]
 ) -> None:
     frame = {"path": PATHS, "label": labels}
     takes = {
-        r"list\.csv, line 3: the label is empty": lambda: load_pictures(write(tmp_path / "list.csv", frame)),
+        r"list\.csv, line 3: the label is empty": lambda: load_pictures(
+            write(tmp_path / "list.csv", frame)
+        ),
         r"list\.parquet, row 1: the label is empty": lambda: load_pictures(
             write(tmp_path / "list.parquet", frame)
         ),

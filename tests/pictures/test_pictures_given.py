@@ -102,7 +102,11 @@ def test_labels_of_a_frame_keep_their_type() -> None:
 
 def test_pictures_in_a_frame_and_paths_of_every_kind_are_taken() -> None:
     items = [Path("a.jpg"), Image.new("L", (2, 2)), np.zeros((2, 2), np.uint8)]
-    assert Pictures.of(pd.DataFrame({"path": items})).paths == ["a.jpg", "<picture 1>", "<picture 2>"]
+    assert Pictures.of(pd.DataFrame({"path": items})).paths == [
+        "a.jpg",
+        "<picture 1>",
+        "<picture 2>",
+    ]
 
 
 @pytest.mark.parametrize("form", FRAMES)
@@ -149,7 +153,9 @@ def png() -> bytes:
     ids=lambda content: f"{type(content).__name__}",
 )
 def test_a_pictures_bytes_are_no_path(content: Any) -> None:
-    with pytest.raises(PicturesError, match=r"picture 1: .*no path; write the bytes to a file") as e:
+    with pytest.raises(
+        PicturesError, match=r"picture 1: .*no path; write the bytes to a file"
+    ) as e:
         Pictures(["a.jpg", content])
     assert len(str(e.value)) < 300
 
@@ -217,7 +223,9 @@ def test_paths_of_another_world_are_told_the_reason(tmp_path: Path, text: str, r
 
 
 @pytest.mark.skipif(os.sep != "/", reason="no names of files on this system")
-def test_files_that_are_called_so_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_that_are_called_so_are_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     names = [r"cat\1.jpg", "~x.jpg", "C:\\a.jpg"]
     for name in names:
@@ -260,7 +268,9 @@ def test_an_open_file_and_bytes_are_one_picture(tmp_path: Path) -> None:
 def test_y_and_groups_of_a_fit_replace_those_of_the_pictures() -> None:
     pictures = Pictures(PATHS, ["x", "y", "x"], groups=[1, 2, 1])
     assert labelled_pictures(pictures) is pictures
-    other = labelled_pictures(pictures, y=pd.Series([5, 6, 5]), groups=(g for g in [None, "a", "a"]))
+    other = labelled_pictures(
+        pictures, y=pd.Series([5, 6, 5]), groups=(g for g in [None, "a", "a"])
+    )
     assert other.labels is not None
     assert other.labels.tolist() == [5, 6, 5]
     assert other.groups is not None

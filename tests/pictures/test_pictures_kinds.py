@@ -76,7 +76,9 @@ def test_a_folder_without_pictures_says_what_it_holds(tmp_path: Path) -> None:
     for i in range(3):
         (tmp_path / f"{i}.dcm").write_bytes(b"\0" * 128 + b"DICM")
     (tmp_path / "a.jxl").touch()
-    with pytest.raises(PicturesError, match=r"\(4 other files: 3 \.dcm, 1 \.jxl\); give a folder of"):
+    with pytest.raises(
+        PicturesError, match=r"\(4 other files: 3 \.dcm, 1 \.jxl\); give a folder of"
+    ):
         load_pictures(tmp_path)
 
 

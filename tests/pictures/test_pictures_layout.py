@@ -26,7 +26,9 @@ def two_classes(*tops: str) -> list[str]:
 def sides_of(pictures: Pictures) -> dict[str, str]:
     """The side of each picture by its path, of pictures that have both columns."""
     assert pictures.split is not None
-    return {Path(p).as_posix(): side for p, side in zip(pictures.paths, pictures.split, strict=True)}
+    return {
+        Path(p).as_posix(): side for p, side in zip(pictures.paths, pictures.split, strict=True)
+    }
 
 
 @pytest.mark.parametrize(
@@ -76,7 +78,8 @@ def test_names_that_are_not_plain_are_said(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "word", ["trains", "contest", "protest", "value", "latest", "rain", "devil", "medieval", "tested"]
+    "word",
+    ["trains", "contest", "protest", "value", "latest", "rain", "devil", "medieval", "tested"],
 )
 def test_words_that_hold_a_sides_name_are_no_sides(word: str) -> None:
     assert side_of(word) is None
@@ -166,7 +169,9 @@ def test_a_folder_called_test_beside_classes_is_a_class_and_said(tmp_path: Path)
         two_classes("fold1", "fold2"),
     ],
 )
-def test_what_needs_no_labels_takes_a_folder_of_any_layout(tmp_path: Path, names: list[str]) -> None:
+def test_what_needs_no_labels_takes_a_folder_of_any_layout(
+    tmp_path: Path, names: list[str]
+) -> None:
     fill(tmp_path, *names)
     with pytest.raises(PicturesError):
         load_pictures(tmp_path)

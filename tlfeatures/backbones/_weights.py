@@ -16,7 +16,7 @@ from torch import nn
 from tlfeatures.backbones._checkpoint import StateDict, fit_names, likeliest_network, unwrap
 from tlfeatures.backbones._torchvision import weights_entry
 from tlfeatures.backbones._words import weights_file
-from tlfeatures.errors import WeightsError
+from tlfeatures.errors import WeightsError, few
 
 IGNORED = "num_batches_tracked"
 _log = logging.getLogger(__name__)
@@ -148,7 +148,7 @@ def check_finite(
     names = (n for n, t in network.state_dict().items() if _has_nan(t))
     if wrong and (name := next(names, None)) is not None:
         raise WeightsError(
-            f"layer {', '.join(wrong)} needs {name}, which holds values that are not finite "
+            f"layer {few(wrong)} needs {name}, which holds values that are not finite "
             f"numbers in {path}; choose an earlier layer, or other weights."
         )
 
@@ -193,9 +193,7 @@ def _replace_head(network: nn.Module, path: str, state: Mapping[str, torch.Tenso
 def _faults(missing: list[str], unexpected: list[str], misshapen: list[str]) -> str:
     kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
     return "; ".join(
-        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
-        for what, names in kinds
-        if names
+        f"{len(names)} {what} ({few(names, shown=3)})" for what, names in kinds if names
     )
 
 
