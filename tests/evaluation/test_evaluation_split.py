@@ -303,3 +303,13 @@ def test_many_unknown_sides_are_cut():
     """A message stays one line."""
     with pytest.raises(UsageError, match=r"s0, s1, s10, s11, s12 and 35 more; write"):
         make_split(["a", "b"] * 20, [f"s{i}" for i in range(40)])
+
+
+def test_notes_of_many_classes_are_cut():
+    """Five of each kind and a count, not one line for each of 200 classes."""
+    y = [f"c{i:03}" for i in range(200)] + ["z", "z", "z", "z"]
+    sides = ["test"] * 100 + ["train"] * 100 + ["train", "train", "test", "test"]
+    notes = make_split(y, sides).warnings
+    assert len(notes) == 12
+    assert notes[0].startswith("class c000 occurs in no training picture")
+    assert notes[5] == notes[11] == "95 more classes like these"

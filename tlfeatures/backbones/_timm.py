@@ -15,7 +15,7 @@ from tlfeatures.backbones._preprocessing import (
     Preprocessing,
 )
 from tlfeatures.backbones._request import TIMM
-from tlfeatures.errors import UnknownBackboneError, UsageError, WeightsError
+from tlfeatures.errors import UnknownBackboneError, UsageError, WeightsError, few
 
 
 def check_timm_name(backbone: str) -> str:
@@ -42,7 +42,7 @@ def check_timm_name(backbone: str) -> str:
     if tag and name not in known:
         raise UnknownBackboneError(
             f"timm has no weights {tag!r} of {architecture}; "
-            f"there are {', '.join(known) or 'none'}."
+            f"there are {few(known, shown=12) or 'none'}."
         )
     return name
 

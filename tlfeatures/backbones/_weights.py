@@ -214,11 +214,11 @@ def check_finite(
         return
     if name in aside:
         raise WeightsError(
-            f"layer {', '.join(wrong)} lies in the head and needs {name}, and {path} has another "
+            f"layer {few(wrong)} lies in the head and needs {name}, and {path} has another "
             "head or none, so that it was left aside; choose an earlier layer, or other weights."
         )
     raise WeightsError(
-        f"layer {', '.join(wrong)} needs {name}, which holds values that are not finite "
+        f"layer {few(wrong)} needs {name}, which holds values that are not finite "
         f"numbers in {path}; choose an earlier layer, or other weights."
     )
 

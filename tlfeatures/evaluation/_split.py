@@ -19,6 +19,7 @@ Labels = npt.NDArray[Any]
 HELD_OUT = 0.25  # where nothing else is said
 NEAR = 0.01  # of the share that was asked for
 SIDES = ("train", "val", "test")
+SHOWN = 5  # notes of one kind
 
 
 @dataclass(frozen=True)
@@ -305,13 +306,19 @@ def _check_sides(y: Labels, train: Ints, held_out: Ints) -> None:
 def _notes_on_classes(y: Labels, train: Ints, held_out: Ints) -> list[str]:
     trained, tested = set(y[train].tolist()), set(y[held_out].tolist())
     classes, counts = np.unique(y, return_counts=True)
-    notes = []
+    unknown, untested = [], []
     for label, count in zip(classes.tolist(), counts.tolist(), strict=True):
         pictures = "1 picture" if count == 1 else f"{count} pictures"
         if label not in trained:
-            notes.append(f"class {label} occurs in no training picture: it is always wrong")
+            unknown.append(f"class {label} occurs in no training picture: it is always wrong")
         elif label not in tested:
-            notes.append(
+            untested.append(
                 f"class {label} ({pictures}) has none to test on: its recall cannot be estimated"
             )
-    return notes
+    return [*_cut(unknown), *_cut(untested)]
+
+
+def _cut(notes: list[str]) -> list[str]:
+    """The first of notes that are alike, and how many more there are."""
+    more = len(notes) - SHOWN
+    return notes if more < 1 else [*notes[:SHOWN], f"{more} more classes like these"]

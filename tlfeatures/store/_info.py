@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError
+from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError, few
 from tlfeatures.store._cache import read_meta
 from tlfeatures.store._files import read_error
 from tlfeatures.store._shard import FORMAT, count_rows, read_spec
@@ -94,7 +94,7 @@ def find_folder(root: str | os.PathLike[str], words: str) -> tuple[Path, CodeSpe
     begun = [p for p in known if p[0].name.startswith(words) or p[1].key.startswith(words)]
     found = exact or (begun if words else [])
     if len(found) != 1:
-        names = ", ".join(folder.name for folder, _ in found or known) or "none"
+        names = few([folder.name for folder, _ in found or known]) or "none"
         what = "more than one folder of codes begins" if found else "no folder of codes begins"
         raise StoreError(f"{what} with {words!r} in {root}; there are {names}.")
     return found[0]
