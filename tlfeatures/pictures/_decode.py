@@ -3,8 +3,8 @@
 Transparency is laid over white. Grey and colour of 16 bits are divided by 257, 32-bit integers are
 cut to 16 first, signed integers of 8 bits are raised by 128. Float pixels: values within 0..1 are
 multiplied by 255, within 0..255 taken as they are, otherwise their range is stretched to 0..255;
-what is not finite is 0. A range LO,HI replaces these rules: LO becomes 0, HI 255, what is outside is
-cut. CMYK in a JPEG is taken as inverted, as Adobe writes it, with or without its marker (so do
+what is not finite is 0. A range LO,HI replaces these rules: LO becomes 0, HI 255, what is outside
+is cut. CMYK in a JPEG is taken as inverted, as Adobe writes it, with or without its marker (so do
 browsers); in a TIFF as it stands. Lab goes through its colour profile to sRGB; embedded profiles
 are not applied. Of several pages or frames the first. Grey with transparency of 16 bits is read in
 8 (the high byte): Pillow has no more. The orientation of a TIFF belongs to its format: Pillow
