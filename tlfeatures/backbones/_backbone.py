@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
+from tlfeatures.backbones._layers import Layers
 from tlfeatures.backbones._network import Network, load_network, network_input
+from tlfeatures.backbones._pooling import PoolingError
 from tlfeatures.backbones._request import BackboneRequest
 from tlfeatures.backbones._torchvision import (
     make_network,
@@ -24,6 +26,9 @@ from tlfeatures.errors import TlfeaturesError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+BEFORE_HEADS = ("avgpool", "pool5", "block-1")
 
 
 class Backbone(nn.Module):
@@ -73,8 +78,13 @@ class Backbone(nn.Module):
             self.requires_grad_(False).eval()
             with torch.inference_mode():
                 codes = self(batch)
-            check_finite(self.network, codes, self.layers, network.place, network.aside)
+            known = {*network.layers.aliases, *network.layers.names}
+            earlier = next((name for name in BEFORE_HEADS if name in known), None)
+            where = network.place, network.aside, earlier
+            check_finite(self.network, codes, self.layers, *where)
             self.dims = tuple(each.shape[1] for each in codes)
+        except PoolingError as error:
+            raise self._without_effect(network, error) from error
         except TlfeaturesError:
             raise
         except Exception as error:  # an own network may raise anything
@@ -84,6 +94,15 @@ class Backbone(nn.Module):
                 f"{network.name} cannot be run on pictures of shape {size}: {line}; "
                 "check input_size and preprocess."
             ) from error
+
+    def _without_effect(self, network: Network, error: PoolingError) -> UsageError:
+        """That the pooling asked for is not for the layer asked for, and for which it is."""
+        layers, batch = network.layers, network.example()
+        layer, error = next(_refusals(layers, self.layers, self.pooling, batch), ("", error))
+        other = layers.last_places(layer, batch)
+        is_for = other is not None and not any(_refusals(layers, [other], self.pooling, batch))
+        way = f"choose --layer {other}, or " if is_for else ""
+        return UsageError(f"layer {layer} of {self.name} {error}; {way}leave --pooling out.")
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """Codes (n, d) of each layer, of a normalised batch, or what `network_input` gives."""
@@ -107,6 +126,18 @@ class Backbone(nn.Module):
         given = torch.as_tensor(pictures).to(device, non_blocking=True)
         batch = network_input(given, self.preprocessing, self.cut)
         return [codes.float().cpu().numpy() for codes in self(batch)]
+
+
+def _refusals(
+    layers: Layers, names: Sequence[str], pooling: str, batch: torch.Tensor
+) -> Iterator[tuple[str, PoolingError]]:
+    """Which of some layers a pooling is not for."""
+    for name in names:
+        try:
+            with torch.inference_mode():
+                layers.cut([name], pooling)(batch)
+        except PoolingError as error:
+            yield name, error
 
 
 def load_backbone(

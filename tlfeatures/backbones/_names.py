@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 from tlfeatures.backbones._torchvision import stem_version
+from tlfeatures.errors import few
 
 StateDict = dict[str, torch.Tensor]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -60,23 +61,22 @@ def fit_names(state: State, network: nn.Module) -> State:
         MNASNets whose weights are of the first version.
     """
     own = shapes_of(network.state_dict())
-    state = replace(state, tensors=_renamed(state.tensors, own, modern))
-    unwrapped = _without_wrappers(state, own)
-    numbered = _by_name(state, network, own)
     # The first of the best: names as they are, if they fit as well.
-    state = max(
-        (_without_prefix(each, own) for each in (state, unwrapped, numbered)),
-        key=lambda each: _n_fitting(each.tensors, own),
-    )
+    state = max(_ways(state, network, own), key=lambda each: _n_fitting(each.tensors, own))
     return _as_loaded(state, network)
 
 
 def n_fitting(state: State, network: nn.Module) -> int:
-    """How many tensors of the network the state has, under some prefix."""
+    """How many tensors of the network the state has, under names that can be made its own."""
     own = shapes_of(network.state_dict())
-    renamed = replace(state, tensors=_renamed(state.tensors, own, modern))
-    tries = (renamed, _without_wrappers(renamed, own), _by_name(renamed, network, own))
-    return max(_best_prefixes(shapes_of(each.tensors), own)[1] for each in tries)
+    return max(_n_fitting(each.tensors, own) for each in _ways(state, network, own))
+
+
+def _ways(state: State, network: nn.Module, own: Shapes) -> list[State]:
+    """The state under names that may be the network's."""
+    state = _modernised(state, own)
+    ways = (state, _without_wrappers(state), _by_name(state, network))
+    return [_without_prefix(each, own) for each in ways]
 
 
 def shapes_of(state: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
@@ -124,25 +124,29 @@ def _n_fitting(state: StateDict, own: Shapes) -> int:
     return sum(own.get(name) == shape for name, shape in shapes_of(state).items())
 
 
-def _renamed(state: StateDict, own: Shapes, rename: Callable[[str], str]) -> StateDict:
-    """The state with names replaced that are not the network's; the same if two became one."""
-    names = {name: name if _is_own(name, own) else rename(name) for name in state}
+def _modernised(state: State, own: Shapes) -> State:
+    """The state with today's names, where they are not the network's as they are."""
+    names = {
+        name: name if any(rest in own for _, rest in _splits(name)) else modern(name)
+        for name in state.tensors
+    }
+    return replace(state, tensors=_under(state.tensors, names))
+
+
+def _under(tensors: StateDict, names: Mapping[str, str]) -> StateDict:
+    """Tensors under other names; the same if two became one."""
     if len(set(names.values())) < len(names):
-        return state
-    return {names[name]: tensor for name, tensor in state.items()}
+        return tensors
+    return {names[name]: tensor for name, tensor in tensors.items()}
 
 
-def _is_own(name: str, own: Shapes) -> bool:
-    return any(rest in own for _, rest in _splits(name))
-
-
-def _without_wrappers(state: State, own: Shapes) -> State:
-    """The state without the attributes of wrappers between names, unless they are the network's."""
-    tensors = _renamed(state.tensors, own, lambda name: WRAPPERS.sub("", name))
+def _without_wrappers(state: State) -> State:
+    """The state without the attributes of wrappers between the names."""
+    tensors = _under(state.tensors, {name: WRAPPERS.sub("", name) for name in state.tensors})
     return state.and_said("'module.' and the like removed from the names", tensors)
 
 
-def _by_name(state: State, network: nn.Module, own: Shapes) -> State:
+def _by_name(state: State, network: nn.Module) -> State:
     """The state with the names of children that go by number in it.
 
     Of each name it is the first number that counts, as in "encoder.4.0.conv1.weight".
@@ -157,7 +161,8 @@ def _by_name(state: State, network: nn.Module, own: Shapes) -> State:
             return name
         return f"{name[: number.start(1)]}{children[int(number[1])]}{name[number.end(1) :]}"
 
-    return state.and_said("parts by number named", _renamed(state.tensors, own, rename))
+    names = {name: rename(name) for name in state.tensors}
+    return state.and_said("parts that went by number named", _under(state.tensors, names))
 
 
 def _without_prefix(state: State, own: Shapes) -> State:
@@ -165,9 +170,9 @@ def _without_prefix(state: State, own: Shapes) -> State:
     if not prefix:
         return state
     kept = {n.removeprefix(prefix): t for n, t in state.tensors.items() if n.startswith(prefix)}
-    left = len(state.tensors) - len(kept)
+    left = [name for name in state.tensors if not name.startswith(prefix)]
     words = f"prefix {prefix!r} removed from the names"
-    words += f", {left} tensors without it left out" if left else ""
+    words += f", {len(left)} tensors without it left out ({few(left, shown=3)})" if left else ""
     words += f" (as well there: {others[0]!r})" if others else ""
     start = prefix.removesuffix(".")
     versions = {

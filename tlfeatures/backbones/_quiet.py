@@ -8,6 +8,8 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
+from typing import Any
 
 _log = logging.getLogger(__name__)
 HUB = "huggingface_hub"
@@ -50,14 +52,13 @@ def _without_bars() -> Iterator[None]:
     if HUB not in sys.modules:
         yield
         return
-    from huggingface_hub import utils
-
-    shown = not utils.are_progress_bars_disabled()
+    bars: Any = import_module(f"{HUB}.utils")
+    shown = not bars.are_progress_bars_disabled()
     with warnings.catch_warnings():  # where the environment says otherwise
         warnings.simplefilter("ignore", UserWarning)
-        utils.disable_progress_bars()
+        bars.disable_progress_bars()
     try:
         yield
     finally:
         if shown:
-            utils.enable_progress_bars()
+            bars.enable_progress_bars()

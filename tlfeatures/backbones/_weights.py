@@ -112,7 +112,7 @@ def assign(network: nn.Module, states: Sequence[State], path: object, name: str)
         inside = f" (it is {'; '.join(state.said)})" if state.said else ""
         raise WeightsError(
             f"{path}{inside} is not for {name}: parameters {faults}. "
-            f"{_likeliest_words(given.tensors, name)}"
+            f"{_what_to_do(faults, given.tensors, name)}"
         )
     for words in (*state.said, *_head_words(faults, aside, name)):
         _log.warning("%s: %s", path, words)
@@ -190,6 +190,7 @@ def check_finite(
     layers: Sequence[str],
     path: object,
     aside: Sequence[str] = (),
+    earlier: str | None = None,
 ) -> None:
     """Refuse layers whose computation needs weights that are no numbers.
 
@@ -203,6 +204,8 @@ def check_finite(
         Where the weights are from.
     aside : sequence of str
         Parameters of the head that was left aside.
+    earlier : str, optional
+        A layer before the head.
 
     Raises
     ------
@@ -215,7 +218,8 @@ def check_finite(
     if name in aside:
         raise WeightsError(
             f"layer {few(wrong)} lies in the head and needs {name}, and {path} has another "
-            "head or none, so that it was left aside; choose an earlier layer, or other weights."
+            "head or none, so that it was left aside; choose an earlier layer"
+            f"{f', such as {earlier}' if earlier else ''}, or other weights."
         )
     raise WeightsError(
         f"layer {few(wrong)} needs {name}, which holds values that are not finite "
@@ -243,7 +247,9 @@ def make_weights_id(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _likeliest_words(state: Mapping[str, torch.Tensor], name: str) -> str:
+def _what_to_do(faults: Faults, state: Mapping[str, torch.Tensor], name: str) -> str:
+    if faults.integers and len(faults.integers) == len(faults.unfilled):
+        return "They were made whole numbers (quantised): give the weights from before."
     found = likeliest_network(state)
     if found is None:
         return "No known network has such parameters; name its own network with --backbone."
