@@ -122,7 +122,7 @@ class HookedLayers(Layers):
         return [*self._own_parameters(batch), *steps]
 
     def last_places(self, layer: str, batch: torch.Tensor) -> str | None:
-        """The last module before this one that gives a map or tokens; timm's features themselves."""
+        """The last module before this one that gives a map or tokens; of timm its features."""
         heard: list[tuple[str, Any]] = []
         hooks = [
             module.register_forward_hook(lambda *call, path=path: heard.append((path, call[-1])))
