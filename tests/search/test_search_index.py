@@ -79,5 +79,5 @@ def test_the_sheet_is_written_whole_or_not_at_all(index: ImageIndex, tmp_path: P
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 400
     with pytest.raises(OutputError, match="cannot be written"):
-        save_sheet(tmp_path / "no folder" / "sheet.png", queries, index.search(queries))
+        save_sheet(tmp_path / "sheet.png" / "below.png", queries, index.search(queries))
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
