@@ -25,14 +25,14 @@ def expand(path: Typed) -> Path:
 
     In `--out=~/x`, and in Python, no shell has seen it. A user nobody knows stays as typed.
     """
-    return Path(os.path.expanduser(os.fsdecode(path)))  # noqa: PTH111  Path's raises for such a user
+    return Path(os.path.expanduser(os.fsdecode(path)))
 
 
 def expand_given(path: str) -> str:
     """The same for something that is read: a file of just that name goes first."""
     if not path.startswith("~") or os.path.lexists(path):
         return path
-    return os.path.expanduser(path)  # noqa: PTH111
+    return os.path.expanduser(path)
 
 
 def check_target(path: Typed, what: str, endings: Sequence[str] = ()) -> Path:

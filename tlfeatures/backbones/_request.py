@@ -6,6 +6,7 @@ import os
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tlfeatures._targets import expand_given
 from tlfeatures.backbones._preprocessing import POOLINGS, Preprocessing
 from tlfeatures.errors import UsageError
 
@@ -64,6 +65,8 @@ class BackboneRequest:
             raise UsageError(
                 f"weights is {self.weights!r}; give an entry's name, a file, 'random'."
             )
+        if self.weights is not None:
+            object.__setattr__(self, "weights", expand_given(self.weights))
 
     @property
     def needs_probes(self) -> bool:

@@ -12,11 +12,11 @@ import click
 from tlfeatures.cli._options import parse_range
 from tlfeatures.cli._output import as_bad, print_json
 from tlfeatures.errors import UsageError
+from tlfeatures.extraction import RunOptions
 from tlfeatures.store import (
     cache_info,
     cache_totals,
     compiled_totals,
-    default_cache_dir,
     export_folder,
     find_folder,
     gc_cache,
@@ -243,7 +243,7 @@ def parse_size(text: str) -> int:
 
 
 def _root(cache: str | None) -> Path:
-    return Path(cache) if cache else default_cache_dir()
+    return RunOptions(cache=cache).cache_dir
 
 
 def _folder_line(entry: CacheFolder) -> str:

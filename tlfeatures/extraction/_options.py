@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tlfeatures._targets import expand
 from tlfeatures.backbones import BackboneRequest, stands_bf16
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._machine import (
@@ -86,6 +87,8 @@ class RunOptions:
             value = getattr(self, name)
             if value not in known:
                 raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}.")
+        if self.cache is not None and not os.fsdecode(self.cache).strip():
+            raise UsageError("cache is empty; name a folder, or leave it out.")
         if self.batch_size is not None and self.batch_size < 1:
             raise UsageError(f"batch_size is {self.batch_size}; it must be at least 1.")
         if self.n_jobs == 0:
@@ -94,7 +97,7 @@ class RunOptions:
     @property
     def cache_dir(self) -> Path:
         """The cache folder."""
-        return default_cache_dir() if self.cache is None else Path(self.cache)
+        return default_cache_dir() if self.cache is None else expand(self.cache)
 
     def settled(self, devices: Sequence[str] | None = None) -> RunOptions:
         """The same with device, precision and cache folder as they are here.

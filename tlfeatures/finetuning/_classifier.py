@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from tlfeatures._targets import expand
 from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import ExtractionError, LabelsError, UsageError
@@ -262,7 +263,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         saved = self.model_.save(path, with_weights=True)
         if self.checkpoint is not None:
             with contextlib.suppress(OSError):
-                Path(self.checkpoint).unlink(missing_ok=True)
+                expand(self.checkpoint).unlink(missing_ok=True)
         return saved
 
     def _begin(
@@ -467,7 +468,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             **{name: _plain(value) for name, value in words.items() if name not in hidden},
             "lr": lr,
         }
-        return Checkpoint(Path(self.checkpoint), identity)
+        return Checkpoint(expand(self.checkpoint), identity)
 
     def _augmentation(self) -> Augmentation:
         given = self.augment

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from tlfeatures._targets import expand_given
 from tlfeatures.errors import PicturesError
 from tlfeatures.pictures._manifest import MANIFESTS, load_manifest
 from tlfeatures.pictures._pictures import Pictures
@@ -65,12 +66,16 @@ def load_pictures(
     >>> load_pictures(["a.jpg", "b.jpg"], labels=["cat", "dog"])
     <Pictures: 2, 2 classes>
     """
-    if not isinstance(source, (str, os.PathLike)):
+    if isinstance(source, (str, os.PathLike)):
+        source = expand_given(os.fsdecode(source))
+        if not source.strip():  # else it would be the folder that one is in
+            raise PicturesError(f"{source!r} names no folder; write . for the one you are in.")
+    if not isinstance(source, str):
         pictures = Pictures.of(source)
     elif Path(source).is_dir():
         pictures = _load_folder(Path(source))
     else:
-        pictures = load_manifest(_check_manifest(os.fspath(source)))
+        pictures = load_manifest(_check_manifest(source))
     if labels is None and split is None and groups is None:
         return pictures
     return Pictures(

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from tlfeatures._targets import expand_given
 from tlfeatures.errors import PicturesError
 
 
@@ -175,7 +176,7 @@ def check_item(item: Any) -> Any:
         If it is neither.
     """
     if isinstance(item, (str, os.PathLike)):
-        return str(os.fspath(item))  # numpy's strings become plain ones
+        return expand_given(str(os.fspath(item)))  # numpy's strings become plain ones
     if isinstance(item, bytes):
         return os.fsdecode(item)
     if isinstance(item, Image.Image):

@@ -10,6 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError
 from tlfeatures.store._cache import META_NAME
 from tlfeatures.store._compiled import CompiledFile, list_compiled, sweep_compiled
@@ -84,13 +85,13 @@ def gc_cache(
         is_too_much = max_bytes is not None and size > max_bytes
         if not _may_go(entry) or not (is_old or is_too_much or _is_useless(entry)):
             continue
-        if age < IN_USE_S or not (dry_run or _take(entry, Path(root))):
+        if age < IN_USE_S or not (dry_run or _take(entry, expand(root))):
             in_use.append(entry)
             continue
         removed.append(entry)
         size -= entry.bytes
     if not dry_run:
-        _sweep(Path(root))
+        _sweep(expand(root))
         sweep_compiled(root)
     kept = [entry for entry in entries if entry not in removed]
     return Collection(

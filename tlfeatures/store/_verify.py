@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError, StoreFormatError
 from tlfeatures.store._bad import BAD_GLOB, read_bad_file
 from tlfeatures.store._cache import META_NAME, CodeCache, read_meta
@@ -128,12 +129,12 @@ def repair_cache(root: str | os.PathLike[str]) -> Repair:
                 if not reason or _is_of_another_version(path, spec):
                     continue
                 if path.suffix == ".h5":
-                    kept, gone = _rescue(path, CodeCache(Path(root), spec))
+                    kept, gone = _rescue(path, CodeCache(expand(root), spec))
                     rescued, lost = rescued + kept, lost + gone
                 _move_aside(path)
                 moved.append(Problem(path, reason))
         if moved:
-            CodeCache(Path(root), spec).make_folder()
+            CodeCache(expand(root), spec).make_folder()
     return Repair(moved, rescued, lost)
 
 
