@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         Control,
         HeadResult,
         ModelScore,
+        check_labels,
         evaluate_baseline,
         evaluate_model,
     )
@@ -37,6 +38,7 @@ else:
             "HeadResult": "_baseline",
             "ModelScore": "_baseline",
             "TransferClassifier": "_classifier",
+            "check_labels": "_baseline",
             "evaluate_baseline": "_baseline",
             "evaluate_model": "_baseline",
         },
@@ -52,6 +54,7 @@ __all__ = [
     "Predictions",
     "SavedModel",
     "TransferClassifier",
+    "check_labels",
     "evaluate_baseline",
     "evaluate_model",
     "predict_pictures",

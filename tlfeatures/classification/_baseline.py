@@ -126,6 +126,7 @@ def evaluate_baseline(
     train_per_class: int | None = None,
     random_state: int = 0,
     say: Callable[[str], None] = lambda words: None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
 ) -> Baseline:
     """Score every head on held-out pictures, beside what trivial methods reach on the same split.
 
@@ -146,6 +147,9 @@ def evaluate_baseline(
     random_state : int, default=0
     say : callable
         Told in words what is done next.
+    begin : callable
+        Given all pictures, once labels, split and words are found possible, and before a network is
+        opened or downloaded.
 
     Returns
     -------
@@ -162,14 +166,14 @@ def evaluate_baseline(
     """
     unfitted = {name: make_head(name) for name in heads}
     pictures = _with_test(pictures, test) if not isinstance(test, float) else pictures
-    if pictures.labels is None:
-        raise LabelsError(
-            "the pictures have no labels; use a folder of class folders or a manifest."
-        )
+    check_labels(pictures)
     share = test if isinstance(test, float) else None
     seconds: dict[str, float] = {}
     notes: list[str] = []
     codes_of = as_codes(backbone)
+    how = (share, train_per_class, random_state)
+    split = make_split(np.asarray(pictures.labels), pictures.split, pictures.groups, *how)
+    begin(pictures)
     if codes_of.range == "auto":  # once for all pictures: labels play no part
         codes_of.set_params(range=estimate_range(pictures) or "full")
     with _timed(seconds, "extract"):
@@ -180,7 +184,8 @@ def evaluate_baseline(
     with _timed(seconds, "doctor"):
         warning = check_preprocessing(extraction, codes_of.request(), codes_of.run_options(), say)
         notes += [warning] if warning else []
-    split = make_split(labels, kept.split, kept.groups, share, train_per_class, random_state)
+    if len(kept) < len(pictures):
+        split = make_split(labels, kept.split, kept.groups, *how)
     notes += [*split.warnings, *_alike(kept, split), *_copies(kept, extraction.codes.keys, split)]
     X, groups = np.asarray(extraction.codes), kept.groups
     train, held_out = split.train, split.test
@@ -225,10 +230,7 @@ def evaluate_model(model: TransferClassifier, pictures: Pictures) -> ModelScore:
     LabelsError
         If the pictures have no labels.
     """
-    if pictures.labels is None:
-        raise LabelsError(
-            "the pictures have no labels; use a folder of class folders or a manifest."
-        )
+    check_labels(pictures)
     extraction = model.codes_.extract(pictures)
     labels: Any = extraction.pictures.labels
     check_readable(pictures, extraction.pictures, extraction.bad, sides=False)
@@ -239,6 +241,20 @@ def evaluate_model(model: TransferClassifier, pictures: Pictures) -> ModelScore:
     return ModelScore(
         **asdict(head), n_test=len(labels), bad=extraction.bad, warnings=notes if unknown else []
     )
+
+
+def check_labels(pictures: Pictures) -> Pictures:
+    """The pictures, which must have labels.
+
+    Raises
+    ------
+    LabelsError
+    """
+    if pictures.labels is None:
+        raise LabelsError(
+            "the pictures have no labels; use a folder of class folders or a manifest."
+        )
+    return pictures
 
 
 def _with_test(pictures: Pictures, test: str | os.PathLike[str] | Pictures | None) -> Pictures:

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     LAYER_OPTION,
     LIMIT_OPTION,
@@ -25,7 +26,6 @@ from tlfeatures.cli._output import (
     say_cache,
     say_plan,
 )
-from tlfeatures.cli._progress import printable
 
 
 @click.command("search")
@@ -61,9 +61,9 @@ def command(
         print_json({"queries": found_of, "bad": as_bad(index.bad_)})
     else:
         for query, hits in zip(queries, found, strict=True):
-            click.echo(printable(query))
+            echo(query)
             for hit in hits:
-                click.echo(printable(f"  {hit.distance:.4f}  {hit.label or ''}\t{hit.path}"))
+                echo(f"  {hit.distance:.4f}  {hit.label or ''}\t{hit.path}")
     say_bad(index.bad_, words.progress)
     say_cache(words.run.cache_dir, words.progress)
     return exit_code(index.bad_, given["strict"])

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures._targets import expand
+from tlfeatures._targets import check_target, expand
 from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import ExtractionError, LabelsError, UsageError
@@ -270,20 +270,45 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self, X: Any, y: Any, groups: Any, shared_with: Any
     ) -> tuple[Recipe, list[_Task], Pictures]:
         """Check the options, carve, fit the baselines."""
-        recipe = self._check()
-        if recipe.is_shared != (shared_with is not None):
-            raise UsageError(
-                "recipe 'hard-sharing' needs shared_with, a second task's pictures, and no other "
-                f"recipe takes it; the recipe is {self.recipe!r}."
-            )
+        recipe = self._check(is_shared=shared_with is not None)
         pictures = _labelled(X, y, groups)
         self.codes_ = as_codes_of(self, pictures)
         others = [] if shared_with is None else [_labelled(shared_with)]
         return recipe, [self._carve(each) for each in (pictures, *others)], pictures
 
-    def _check(self) -> Recipe:
+    def check(
+        self, pictures: Pictures, *, test: float | None = None, shared_with: Pictures | None = None
+    ) -> None:
+        """Look at options and pictures as `evaluate_finetuning` does, without any network.
+
+        Raises
+        ------
+        LabelsError
+            If there are no labels, one class only, or too few pictures to hold out and to carve.
+        UsageError
+            If an option is impossible.
+        OutputError
+            If the checkpoint cannot be written.
+        """
+        self._check(is_shared=shared_with is not None)
+        given, seed = _labelled(pictures), self.random_state
+        split = make_split(labels_of(given), pictures.split, given.groups, test, None, seed)
+        for task in (
+            given[split.train],
+            *([] if shared_with is None else [_labelled(shared_with)]),
+        ):
+            make_split(labels_of(task), None, task.groups, self.valid, None, seed)
+
+    def _check(self, *, is_shared: bool) -> Recipe:
         """The recipe, after a look at the options that are wrong whatever the pictures are."""
         recipe = make_recipe(self.recipe)
+        if recipe.is_shared != is_shared:
+            raise UsageError(
+                "recipe 'hard-sharing' needs a second task's pictures, `shared_with`, and no other "
+                f"recipe takes it; the recipe is {self.recipe!r}."
+            )
+        if self.checkpoint is not None:
+            check_target(self.checkpoint, "the checkpoint")
         choices = {
             "head": LINEAR,
             "batch_norms": ("recipe", "moving", "frozen"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ def evaluate_finetuning(
     *,
     test: float | None = None,
     shared_with: Pictures | None = None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
 ) -> FineTuning:
     """Fine-tune on the training side, score once on the other one, beside the baseline.
 
@@ -40,6 +42,9 @@ def evaluate_finetuning(
         The share to hold out.
     shared_with : Pictures, optional
         See `FineTunedClassifier.fit`.
+    begin : callable
+        Given the pictures, once labels, split and the classifier's options are found possible, and
+        before a network is opened or downloaded.
 
     Raises
     ------
@@ -50,6 +55,8 @@ def evaluate_finetuning(
         raise LabelsError(
             "the pictures have no labels; use a folder of class folders or a manifest."
         )
+    classifier.check(pictures, test=test, shared_with=shared_with)
+    begin(pictures)
     began = time.perf_counter()
     codes_of = as_codes_of(classifier, pictures)
     extraction, bad = codes_of.extract(pictures), []

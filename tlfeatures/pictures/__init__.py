@@ -14,7 +14,7 @@ from tlfeatures.pictures._decode import (
     decoder_versions,
     orientation_of,
 )
-from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row_key
+from tlfeatures.pictures._digest import all_unreadable, bad_key, content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
 from tlfeatures.pictures._pictures import Pictures, check_readable
 from tlfeatures.pictures._range import estimate_range
@@ -25,6 +25,7 @@ __all__ = [
     "DecodeOptions",
     "Decoded",
     "Pictures",
+    "all_unreadable",
     "as_bytes",
     "bad_key",
     "check_readable",
