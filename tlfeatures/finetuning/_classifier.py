@@ -293,10 +293,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self._check(is_shared=shared_with is not None)
         given, seed = _labelled(pictures), self.random_state
         split = make_split(labels_of(given), pictures.split, given.groups, test, None, seed)
-        for task in (
-            given[split.train],
-            *([] if shared_with is None else [_labelled(shared_with)]),
-        ):
+        others = [] if shared_with is None else [_labelled(shared_with)]
+        for task in (given[split.train], *others):
             make_split(labels_of(task), None, task.groups, self.valid, None, seed)
 
     def _check(self, *, is_shared: bool) -> Recipe:
