@@ -82,7 +82,7 @@ class Backbone(nn.Module):
             size = tuple(batch.shape[1:])
             raise UsageError(
                 f"{network.name} cannot be run on pictures of shape {size}: {line}; "
-                "check input_size and preprocess."
+                "check `input_size` and `preprocess`."
             ) from error
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
@@ -161,6 +161,6 @@ def check_layers_of_entry(request: BackboneRequest, layers: Sequence[str | None]
         if any(isinstance(module, nn.Linear) for module in cut.modules()):
             raise UsageError(
                 f"{entry.name} of {name} has no usable classifier, so "
-                f"{layer or 'the default layer'} cannot be had; ask for --layer pool5 or an "
+                f"{layer or 'the default layer'} cannot be had; ask for `layer='pool5'` or an "
                 "earlier one, or for other weights."
             )

@@ -58,8 +58,7 @@ class BackboneRequest:
             raise UsageError(f"pooling {self.pooling!r} is unknown; choose one of {known}.")
         if self.layer is not None and not isinstance(self.layer, str):
             raise UsageError(
-                f"layer is {self.layer!r}; give one name. Several: CNNCodes.transform_layers, or "
-                "--layer repeated."
+                f"layer is {self.layer!r}; give one name. Several: CNNCodes.transform_layers."
             )
         if self.weights is not None and not isinstance(self.weights, str):
             raise UsageError(

@@ -63,8 +63,8 @@ def make_timm(name: str, *, pretrained: bool, n_classes: int | None = None) -> n
             raise
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(
-            f"the weights of timm:{name} could not be had ({line}); use --weights FILE, "
-            "--weights random, or --backbone embedded."
+            f"the weights of timm:{name} could not be had ({line}); use `weights=FILE`, "
+            "`weights='random'`, or `backbone='embedded'`."
         ) from error
     return network.eval()
 

@@ -36,8 +36,8 @@ def download(backbone: str, weights: str | None) -> StateDict:
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"the weights {entry.name} of {backbone} could not be had ({_first_line(error)}); put "
-            f"{Path(str(target)).name} into {Path(str(target)).parent}, or use --weights FILE, "
-            f"or --backbone embedded."
+            f"{Path(str(target)).name} into {Path(str(target)).parent}, or use `weights=FILE`, "
+            f"or `backbone='embedded'`."
         ) from error
 
 
@@ -50,7 +50,7 @@ def read_file(path: Path) -> tuple[StateDict, list[str]]:
         If the file is missing, unreadable, corrupt or holds no state dict.
     """
     if not path.is_file():
-        raise WeightsError(f"weights file {path} is not there; check the path after --weights.")
+        raise WeightsError(f"weights file {path} is not there; check the path in `weights`.")
     try:
         if path.suffix.lower() == ".safetensors":
             loaded = load_file(path)
@@ -202,9 +202,9 @@ def _faults(missing: list[str], unexpected: list[str], misshapen: list[str]) -> 
 def _likeliest_words(state: Mapping[str, torch.Tensor]) -> str:
     found = likeliest_network(state)
     if found is None:
-        return "No known network has such parameters; name its own network with --backbone."
+        return "No known network has such parameters; name its own network in `backbone`."
     name, share = found
-    return f"They look like {name} ({share:.0%} agree): use --backbone {name}."
+    return f"They look like {name} ({share:.0%} agree): use `backbone='{name}'`."
 
 
 def _first_line(error: BaseException) -> str:

@@ -86,7 +86,7 @@ class SavedModel:
             )
         except (KeyError, TypeError) as error:
             raise ModelFileError(
-                f"{path} is no classifier of pictures; fit one with 'fit --out'."
+                f"{path} is no classifier of pictures; 'tlfeatures fit IMAGES --out MODEL' makes one."
             ) from error
         if weights is None:
             return model
@@ -155,7 +155,7 @@ class SavedModel:
     def no_network(self, error: WeightsError) -> WeightsError:
         """What to say if the network's weights are not there."""
         return WeightsError(
-            f"{self.path} needs its network: {error} A model saved with --with-weights needs none."
+            f"{self.path} needs its network: {error} A model saved with `with_weights=True` needs none."
         )
 
 

@@ -18,6 +18,7 @@ from tlfeatures.cli._options import (
     take_both,
 )
 from tlfeatures.cli._output import counted, doctor_table, exit_code, print_json, say_bad
+from tlfeatures.cli._wording import with_typed
 
 if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneFacts, Description, WeightsFacts
@@ -99,7 +100,7 @@ def doctor(images: str, **given: Any) -> int:
 
     words, pictures = take_both(given, images)
     words.progress.say(f"{counted(len(pictures), 'picture')}; looking at some of them")
-    made = diagnose(pictures, words.request, words.run)
+    made = with_typed(diagnose(pictures, words.request, words.run))
     if given["as_json"]:
         print_json(made.to_json())
     else:

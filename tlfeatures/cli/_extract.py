@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Repeatable: several layers in one pass. See 'backbones describe'.",
 )
-@click.option("--retry-bad", is_flag=True, help="Try pictures again that are known to be bad.")
 @click.option(
     "--new-contract",
     is_flag=True,
@@ -88,7 +87,7 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
 def _with_contract(words: Words, layers: Sequence[str | None], given: dict[str, Any]) -> Words:
     from tlfeatures.extraction import next_contract
 
-    run = replace(words.run, retry_bad=given["retry_bad"])
+    run = words.run
     if given["new_contract"]:
         run = replace(run, contract=next_contract(words.request, layers, run))
         words.progress.say(f"contract {run.contract}: a folder of its own, used from now on")
@@ -121,7 +120,7 @@ def _as_json(done: Sequence[Extraction]) -> dict[str, Any]:
         "images_per_s": first.images_per_s,
         "seconds": first.seconds,
         "wait": first.wait,
-        "chosen": list(first.chosen),
+        "chosen": [as_typed(each) for each in first.chosen],
     }
 
 

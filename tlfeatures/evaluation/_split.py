@@ -145,9 +145,9 @@ def _check_options(
     if groups is not None and len(groups) != len(y):
         raise UsageError(f"{len(groups)} groups for {len(y)} labels; give one a picture.")
     if test is not None and not 0 < test < 1:
-        raise UsageError(f"test={test:g} is no share to hold out; give one between 0 and 1.")
+        raise UsageError(f"`test={test:g}` is no share to hold out; give one between 0 and 1.")
     if train_per_class is not None and train_per_class < 1:
-        raise UsageError(f"train_per_class={train_per_class} leaves nothing; give 1 or more.")
+        raise UsageError(f"`train_per_class={train_per_class}` leaves nothing; give 1 or more.")
 
 
 def _sides(split: Sequence[str | None] | Labels | None, n: int) -> Labels:
@@ -193,7 +193,7 @@ def _notes_on_fixed(
 ) -> list[str]:
     notes = []
     if test is not None:
-        notes.append(f"test={test:g} was not used: the pictures come with a split of their own")
+        notes.append(f"`test={test:g}` was not used: the pictures come with a split of their own")
     shared = np.intersect1d(groups[train], groups[held_out]) if groups is not None else train[:0]
     if len(shared):
         notes.append(

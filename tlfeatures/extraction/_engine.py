@@ -246,8 +246,8 @@ class TorchEngine:
                 raise ExtractionError(self._too_short()) from error
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"{self.backbone.name} does not run in {self.precision}: {line}; use precision "
-                "float32."
+                f"{self.backbone.name} does not run in {self.precision}: {line}; use "
+                "`precision='float32'`."
             ) from error
 
     def _fitting_batch(self) -> int:

@@ -82,6 +82,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         but one; None: as it pays.
     store_dtype : {"float32", "float16"} or None
         How new rows are stored; None: half precision as float16.
+    retry_bad : bool, default=False
+        Decode pictures again that the cache remembers as bad.
     cache : path or None
         None: $TLFEATURES_CACHE, else the user's cache folder.
     on_bad : {"raise", "nan"}, default="raise"
@@ -125,6 +127,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         batch_size: int | None = None,
         n_jobs: int | None = None,
         store_dtype: str | None = None,
+        retry_bad: bool = False,
         cache: str | os.PathLike[str] | None = None,
         on_bad: str = "raise",
         progress: Callable[[Progress], None] | None = None,
@@ -149,6 +152,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.store_dtype = store_dtype
+        self.retry_bad = retry_bad
         self.cache = cache
         self.on_bad = on_bad
         self.progress = progress
@@ -336,6 +340,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             decode_options=self.decode_options(),
             store_dtype=self.store_dtype,
+            retry_bad=self.retry_bad,
         )
 
     def decode_options(self) -> DecodeOptions:
@@ -431,5 +436,5 @@ def bad_pictures_error(bad: list[tuple[str, str]]) -> ImageReadError:
     """The error for bad pictures: all are in `.bad`, all are named in the message."""
     listed = "; ".join(f"{path}: {reason}" for path, reason in bad)
     return ImageReadError(
-        f"{len(bad)} bad pictures ({listed}); remove them or use on_bad='nan'.", bad
+        f"{len(bad)} bad pictures ({listed}); remove them, or use `on_bad='nan'`.", bad
     )

@@ -90,9 +90,11 @@ class RunOptions:
         if self.cache is not None and not os.fsdecode(self.cache).strip():
             raise UsageError("cache is empty; name a folder, or leave it out.")
         if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"batch_size is {self.batch_size}; it must be at least 1.")
+            raise UsageError(f"`batch_size` is {self.batch_size}; it must be at least 1.")
         if self.n_jobs == 0:
-            raise UsageError("n_jobs is 0; give a number of processes, -1 for all cores, or None.")
+            raise UsageError(
+                "`n_jobs` is 0; give a number of processes, -1 for all cores, or None."
+            )
 
     @property
     def cache_dir(self) -> Path:
@@ -118,7 +120,7 @@ class RunOptions:
             raise UsageError(f"decode gpu needs a CUDA GPU, the device is {device}; try fast.")
         if precision == "float32" and self.store_dtype == "float16":
             raise UsageError(
-                "store_dtype float16 is for codes of half precision; those of float32 would lose "
+                "`store_dtype` float16 is for codes of half precision; those of float32 would lose "
                 "more than their tolerance."
             )
         cache = self.cache_dir.absolute()  # a worker may stand in another folder

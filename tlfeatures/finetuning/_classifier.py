@@ -64,7 +64,7 @@ NEVER_RISES = (
     "on few pictures; the recipe's rates are used"
 )
 DIVERGED = (
-    "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower lr"
+    "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower `lr`"
 )
 Watch = Callable[[RateSearch | TrainingPlan | EpochRow | Progress], None]
 
@@ -318,9 +318,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                     f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}."
                 )
         if isinstance(self.lr, str) and self.lr != FIND:
-            raise UsageError(f"lr {self.lr!r} is unknown; give a number, 'find', or None.")
+            raise UsageError(f"`lr` {self.lr!r} is unknown; give a number, 'find', or None.")
         if not 0 < self.valid < 1:
-            raise UsageError(f"valid is {self.valid}; give a share between 0 and 1.")
+            raise UsageError(f"`valid` is {self.valid}; give a share between 0 and 1.")
         for name, least in (("batch_size", 2), ("n_blocks", 1), ("epochs", 1)):
             value = getattr(self, name)
             if value is not None and value < least:
@@ -362,7 +362,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(NEVER_RISES, UserWarning, stacklevel=4)
             return None
         raise UsageError(
-            "no learning rate can be found: the loss is no number even at the lowest one; give lr "
+            "no learning rate can be found: the loss is no number even at the lowest one; give `lr` "
             "a number, or use another recipe."
         )
 

@@ -55,7 +55,9 @@ DARKEST = 65536 / 8  # a picture of 16 bits that uses less comes out nearly blac
 
 TRANSPARENT = "transparency laid over white"
 FRAMES = "several pages or frames, the first taken"
-DARK = "deeper than 8 bits but nearly black: under an eighth of the range is used; see --range auto"
+DARK = (
+    "deeper than 8 bits but nearly black: under an eighth of the range is used; see `range='auto'`"
+)
 STRETCHED = "float values outside 0..255, stretched to it"
 COLOUR16 = "16 bits a channel read in 8"
 
@@ -178,7 +180,7 @@ def open_picture(
         if max_pixels is not None and picture.width * picture.height > max_pixels:
             raise ImageReadError(
                 f"too large: {picture.width} x {picture.height}, the limit is {max_pixels} pixels; "
-                "see max_pixels"
+                "see `max_pixels`"
             )
         can_shrink = picture.format in JPEGS and picture.mode in ("RGB", "L")
         if least_side is not None and can_shrink:

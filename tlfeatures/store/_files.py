@@ -16,7 +16,7 @@ from pathlib import Path
 from tlfeatures.errors import StoreError
 
 OTHER_CACHE = (
-    "or choose another folder with --cache or $TLFEATURES_CACHE, and run again: what was stored "
+    "or choose another folder in `cache` or $TLFEATURES_CACHE, and run again: what was stored "
     "before is kept."
 )
 TEMPORARY_PREFIX = ".tmp-"
@@ -201,7 +201,7 @@ def read_error(path: Path, error: OSError) -> StoreError:
     """Return the error of a failed read, with what to do."""
     made = StoreError(
         f"cannot read {path} ({error.strerror or error}); allow reading there, or choose "
-        "another folder with --cache or $TLFEATURES_CACHE."
+        "another folder in `cache` or $TLFEATURES_CACHE."
     )
     made.errno = error.errno
     return made

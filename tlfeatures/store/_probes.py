@@ -57,7 +57,9 @@ def read_probes(path: Path) -> Probes:
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreCorruptError(f"{path} is damaged ({error}); run 'cache repair'.") from error
+        raise StoreCorruptError(
+            f"{path} is damaged ({error}); run 'tlfeatures cache repair'."
+        ) from error
     except OSError as error:
         raise read_error(path, error) from error
 

@@ -196,7 +196,9 @@ def _check_shard(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
 def _check_meta(path: Path, spec: CodeSpec | None) -> None:
     meta = read_meta(path.parent)
     if spec is None or meta.get("spec") != spec.to_json() or meta.get("key") != spec.key:
-        raise StoreError(f"{path} does not say which codes these are; run 'cache repair'.")
+        raise StoreError(
+            f"{path} does not say which codes these are; run 'tlfeatures cache repair'."
+        )
 
 
 def _rescue(path: Path, cache: CodeCache) -> tuple[int, int]:
