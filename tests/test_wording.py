@@ -41,7 +41,7 @@ from tlfeatures.search import ImageIndex
 ROOT = Path(tlfeatures.__file__).parent
 LONG = re.compile(r"(?<![\w/-])--[a-z][a-z-]*\b")
 QUOTED = re.compile(r"'(tlfeatures [^']*)'")
-NAMED = re.compile(r"'((?:%s)(?: [a-z-]+)*)'" % "|".join(VERBS))
+NAMED = re.compile(rf"'((?:{'|'.join(VERBS)})(?: [a-z-]+)*)'")
 PUBLIC = (
     CNNCodes, TransferClassifier, TransferClassifier.save, TransferClassifier.load,
     FineTunedClassifier, FineTunedClassifier.fit, ImageIndex, ImageIndex.search, RunOptions,
@@ -65,9 +65,8 @@ def strings(path: Path) -> Iterator[tuple[int, str]]:
                     for part in node.values
                 ),
             )
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if id(node) not in silent:
-                yield node.lineno, node.value
+        elif isinstance(getattr(node, "value", None), str) and id(node) not in silent:
+            yield node.lineno, node.value  # type: ignore[attr-defined]
 
 
 @cache

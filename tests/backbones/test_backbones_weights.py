@@ -71,7 +71,7 @@ def test_weights_of_another_network_are_told_whose_they_are(
     path = save({"state_dict": resnet18}, tmp_path / "w.pth")
     with pytest.raises(WeightsError) as caught:
         load_network(BackboneRequest(name, path))
-    assert "use --backbone resnet18" in str(caught.value)
+    assert "use `backbone='resnet18'`" in str(caught.value)
     assert f"not for {name}: parameters" in str(caught.value)
     assert "missing (" in str(caught.value)
 

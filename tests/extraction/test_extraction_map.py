@@ -122,7 +122,7 @@ def test_workers_killed_again_and_again_end_the_run_and_keep_its_rows(
 ) -> None:
     (tmp_path / "marks").mkdir()
     maker = Maker(marks=tmp_path / "marks", deadly=38, times=9)
-    with pytest.raises(ExtractionError, match=r"were killed.*--jobs 1"):
+    with pytest.raises(ExtractionError, match=r"were killed.*`n_jobs=1`"):
         extract_codes(greys, [SPEC], maker, cache=tmp_path / "c", plan_for=two_workers)
     done = extract_codes(greys, [SPEC], Maker(), cache=tmp_path / "c")[0]
     assert done.cached >= 24

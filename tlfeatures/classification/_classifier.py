@@ -145,8 +145,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             Where the network's weights are now, if they have moved.
         **options
             `cache`, `device`, `precision`, `compile`, `batch_size`, `n_jobs`, `store_dtype`,
-            `retry_bad`, `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit, whatever
-            `decode` says, but exactly for a model of decode "gpu" where there is no CUDA GPU.
+            `retry_bad`, `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit,
+            whatever `decode` says, but exactly for a model of decode "gpu" where there is no CUDA
+            GPU.
 
         Raises
         ------

@@ -86,7 +86,8 @@ class SavedModel:
             )
         except (KeyError, TypeError) as error:
             raise ModelFileError(
-                f"{path} is no classifier of pictures; 'tlfeatures fit IMAGES --out MODEL' makes one."
+                f"{path} is no classifier of pictures; 'tlfeatures fit IMAGES --out MODEL' makes "
+                "one."
             ) from error
         if weights is None:
             return model
@@ -155,7 +156,8 @@ class SavedModel:
     def no_network(self, error: WeightsError) -> WeightsError:
         """What to say if the network's weights are not there."""
         return WeightsError(
-            f"{self.path} needs its network: {error} A model saved with `with_weights=True` needs none."
+            f"{self.path} needs its network: {error} A model saved with `with_weights=True` needs "
+            "none."
         )
 
 

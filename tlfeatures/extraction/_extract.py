@@ -337,7 +337,8 @@ def _say(total: _Total, remembered: Mapping[int, str]) -> None:
         _log.info("%s: %s, %s the first", note.words, count, note.first)
     if remembered:
         _log.info(
-            "%d bad pictures are known from earlier runs, not tried again; `retry_bad=True` tries them",
+            "%d bad pictures are known from earlier runs, not tried again; `retry_bad=True` tries "
+            "them",
             len(remembered),
         )
 

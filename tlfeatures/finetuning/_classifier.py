@@ -362,8 +362,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(NEVER_RISES, UserWarning, stacklevel=4)
             return None
         raise UsageError(
-            "no learning rate can be found: the loss is no number even at the lowest one; give `lr` "
-            "a number, or use another recipe."
+            "no learning rate can be found: the loss is no number even at the lowest one; give "
+            "`lr` a number, or use another recipe."
         )
 
     def _tell(self, what: RateSearch | TrainingPlan | EpochRow | Progress) -> None:

@@ -216,7 +216,7 @@ class ImageIndex(BaseEstimator):
                 raise
             reasons |= {i: why[given.paths[i]] for i in bad}
             return self._codes_of(given, [i for i in rows if i not in reasons], reasons)
-        is_bad: NDArray[np.bool_] = np.isnan(codes).any(axis=1)  # what on_bad="nan" gives
+        is_bad = np.isnan(codes.sum(axis=1))  # what on_bad="nan" gives
         reasons |= {rows[i]: reason_of(given.items[rows[i]]) for i in np.flatnonzero(is_bad)}
         return {row: codes[i] for i, row in enumerate(rows) if not is_bad[i]}
 
