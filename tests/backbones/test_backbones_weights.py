@@ -224,7 +224,7 @@ def test_a_failed_download_names_three_ways_out(
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", fail)
     with pytest.raises(WeightsError) as caught:
         load_backbone(BackboneRequest("resnet18"))
-    for words in ("resnet18-f37072fd.pth", str(tmp_path), "--weights FILE", "--backbone embedded"):
+    for words in ("resnet18-f37072fd.pth", str(tmp_path), "`weights=FILE`", "`backbone='embedded'`"):
         assert words in str(caught.value)
 
 

@@ -458,5 +458,5 @@ def test_a_network_that_knows_only_float32_is_told_so_or_run_in_it(
     found = CNNCodes(**words, cache=tmp_path).extract(folder)
     assert found.codes.spec.precision == "float32"
     assert found.computed == 36
-    with pytest.raises(UsageError, match="use precision float32"):
+    with pytest.raises(UsageError, match="use `precision='float32'`"):
         CNNCodes(**words, precision="bf16", cache=tmp_path).extract(folder)
