@@ -13,10 +13,8 @@ from pathlib import Path
 
 from tlfeatures.errors import OutputError, UsageError
 
-WAY_OUT = (
-    "make room or allow writing there, or name a file in a folder that can be written (a folder "
-    "that is not there is made)"
-)
+ELSEWHERE = "name a file in a folder that can be written"
+WAY_OUT = f"make room or allow writing there, or {ELSEWHERE}"
 Typed = str | os.PathLike[str]
 
 
@@ -64,7 +62,7 @@ def check_target(path: Typed, what: str, endings: Sequence[str] = ()) -> Path:
         raise UsageError(f"{what}: {words!r} is no file name; name a file.")
     if endings and not words.lower().endswith(tuple(endings)):
         raise UsageError(
-            f"{what} {words!r} is written as {endings[0][1:].upper()}; end the name in "
+            f"{what}: {words!r} is no name of the format that is written; end it in "
             f"{' or '.join(endings)}."
         )
     try:
@@ -106,7 +104,8 @@ def place_of(path: Typed) -> Path:
 def cannot_write(what: str, path: Typed, error: OSError) -> OutputError:
     """The error of a file that cannot be written, with what to do."""
     reason = error.strerror or str(error)
-    return OutputError(f"{what} {os.fsdecode(path)} cannot be written ({reason}); {WAY_OUT}.")
+    way = ELSEWHERE if error.errno in (errno.EISDIR, errno.ENOTDIR, errno.EINVAL) else WAY_OUT
+    return OutputError(f"{what} {os.fsdecode(path)} cannot be written ({reason}); {way}.")
 
 
 @contextlib.contextmanager

@@ -69,6 +69,19 @@ def make_timm(name: str, *, pretrained: bool, n_classes: int | None = None) -> n
     return network.eval()
 
 
+def has_timm_weights(name: str) -> bool:
+    """Whether the hub's cache has them; True where that cannot be told."""
+    source = _import_timm().get_pretrained_cfg(name)
+    if source is None or not source.hf_hub_id:
+        return True
+    try:
+        find = import_module("huggingface_hub").try_to_load_from_cache
+    except (ImportError, AttributeError):
+        return True
+    names = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+    return any(isinstance(find(source.hf_hub_id, file), str) for file in names)
+
+
 def timm_preset(network: nn.Module) -> AnyPreprocessing:
     """The network's own data configuration; timm's own transform where ours cannot say the same."""
     data = import_module("timm.data")

@@ -14,6 +14,7 @@ from tlfeatures.backbones import (
     BackboneRequest,
     Network,
     Preprocessing,
+    check_before_weights,
     load_network,
     random_seed,
 )
@@ -122,6 +123,7 @@ def diagnose(
     check_request(request)
     check_count(min(len(pictures), limit))
     run = run or RunOptions()
+    check_before_weights(request, (None,))
     network = load_network(request)
     asked, published = undo_input_transform(network)
     if asked is None:

@@ -22,7 +22,7 @@ from tlfeatures.extraction._machine import (
     resolve_precision,
 )
 from tlfeatures.pictures import DecodeOptions
-from tlfeatures.store import CodeSpec, DeviceMemo, default_cache_dir
+from tlfeatures.store import CodeSpec, DeviceMemo, check_folder, default_cache_dir
 
 FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
 
@@ -113,6 +113,8 @@ class RunOptions:
         ------
         UsageError
             If the device is not there, or has no such precision.
+        StoreError
+            If a file is where the cache folder should be.
         """
         device = resolve_device(self.device, devices)
         precision = resolve_precision(self.precision, device)
@@ -124,6 +126,7 @@ class RunOptions:
                 "more than their tolerance."
             )
         cache = self.cache_dir.absolute()  # a worker may stand in another folder
+        check_folder(cache)
         return replace(self, device=device, precision=precision, cache=cache)
 
 

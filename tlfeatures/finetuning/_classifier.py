@@ -19,7 +19,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures._targets import check_target, expand
-from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
+from tlfeatures.backbones import Backbone, Preprocessing, check_before_weights, load_network
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import ExtractionError, LabelsError, UsageError
 from tlfeatures.evaluation import make_split, paired_difference
@@ -296,6 +296,23 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         others = [] if shared_with is None else [_labelled(shared_with)]
         for task in (given[split.train], *others):
             make_split(labels_of(task), None, task.groups, self.valid, None, seed)
+        self._check_recipe(len(given.classes) + sum(len(each.classes) for each in others))
+
+    def _check_recipe(self, n_classes: int) -> None:
+        """Whether the recipe suits the network, seen on one without its weights.
+
+        Raises
+        ------
+        UsageError
+        """
+        request = as_codes_of(self, None).request()
+        if request.is_own:  # to draw its weights would be to lose them
+            return
+        network = load_network(replace(request, weights="random"))
+        structure = find_structure(Backbone(network, (request.layer,), request.pooling), n_classes)
+        lr = None if isinstance(self.lr, str) else self.lr
+        recipe = make_recipe(self.recipe)
+        recipe.phases(structure, n_blocks=self.n_blocks, epochs=self.epochs, lr=lr)
 
     def _check(self, *, is_shared: bool) -> Recipe:
         """The recipe, after a look at the options that are wrong whatever the pictures are."""
@@ -418,7 +435,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             request = replace(request, weights=f"random:{self.random_state}")
         tensors = None if recipe.is_scratch else self.codes_._tensors()
         as_torch = tensors and {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
-        check_layers_of_entry(request, (request.layer,))
+        check_before_weights(request, (request.layer,))
         network = load_network(request, as_torch)
         network.module.to(resolve_device(self.codes_.device)).to(memory_format=torch.channels_last)
         return Backbone(network, (request.layer,), request.pooling)
@@ -569,16 +586,16 @@ def as_head(
     return {"coef": weights, "intercept": biases}
 
 
-def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures) -> CNNCodes:
+def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures | None) -> CNNCodes:
     """The extractor that its `backbone` parameter means; a given one is copied.
 
-    The range "auto" becomes that of the pictures; labels play no part.
+    The range "auto" becomes that of the pictures, if there are any; labels play no part.
     """
     backbone = classifier.backbone
     if isinstance(backbone, str):
         return CNNCodes(backbone)
     codes: CNNCodes = clone(backbone)
-    if codes.range == "auto":
+    if codes.range == "auto" and pictures is not None:
         codes.set_params(range=estimate_range(pictures) or "full")
     return codes
 

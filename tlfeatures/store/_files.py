@@ -48,6 +48,22 @@ def read_whole(path: Path) -> bytes:
         raise read_error(path, error) from error
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that can never be made, as a file is in its way.
+
+    One that cannot be written to may still be read.
+
+    Raises
+    ------
+    StoreError
+    """
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if os.path.lexists(place):
+            raise write_error(folder, NotADirectoryError(errno.ENOTDIR, f"{place} is no folder"))
+
+
 def publish_bytes(data: bytes, path: Path) -> None:
     """Write a whole file under its final name, or nothing.
 
