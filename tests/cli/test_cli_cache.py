@@ -200,4 +200,4 @@ def test_export_finds_what_other_decode_options_stored_and_names_bad_pictures(
     assert [Path(bad["path"]).name for bad in data["bad"]] == ["zz.png"]
     assert "left out, a bad picture" in said
     assert run(["cache", "export", "embedded", "/proc/x/o.h5", "--cache", str(cache)]) == 1
-    assert "choose another file" in capsys.readouterr().err
+    assert "name a file in a folder that can be written" in capsys.readouterr().err

@@ -248,7 +248,7 @@ def test_search_lists_neighbours_and_draws_them(
     )
     (answer,) = as_json(capsys, *words)["queries"]
     assert answer["path"] == str(query)
-    assert [set(n) for n in answer["neighbours"]] == [{"path", "label", "distance"}] * 2
+    assert [set(n) for n in answer["neighbours"]] == [{"path", "label", "distance", "copy"}] * 2
     assert str(query) not in [n["path"] for n in answer["neighbours"]]
     assert sheet.is_file()
 

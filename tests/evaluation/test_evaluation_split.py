@@ -89,7 +89,9 @@ def test_train_alone_is_no_split(sides):
 def test_a_share_beside_a_fixed_split_is_named_as_not_used():
     """The fixed split wins, and says so."""
     found = make_split(["a", "b"] * 2, ["train", "train", "val", "val"], test=0.3)
-    assert found.warnings == ("test=0.3 was not used: the pictures come with a split of their own",)
+    assert found.warnings == (
+        "`test=0.3` was not used: the pictures come with a split of their own",
+    )
 
 
 def test_groups_stay_whole_and_classes_keep_their_shares():

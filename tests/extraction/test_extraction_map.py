@@ -121,7 +121,7 @@ def test_workers_killed_again_and_again_end_the_run_and_keep_its_rows(
 ) -> None:
     (tmp_path / "marks").mkdir()
     maker = Maker(marks=tmp_path / "marks", deadly=38, times=9)
-    with pytest.raises(ExtractionError, match=r"were killed.*--jobs 1"):
+    with pytest.raises(ExtractionError, match=r"were killed.*`n_jobs=1`"):
         extract_codes(greys, [SPEC], maker, cache=tmp_path / "c", plan_for=two_workers)
     done = extract_codes(greys, [SPEC], Maker(), cache=tmp_path / "c")[0]
     assert done.cached >= 24
@@ -476,5 +476,5 @@ def test_a_network_that_knows_only_float32_is_told_so_or_run_in_it(
     found = CNNCodes(**words, cache=tmp_path).extract(folder)
     assert found.codes.spec.precision == "float32"
     assert found.computed == 36
-    with pytest.raises(UsageError, match="use precision float32"):
+    with pytest.raises(UsageError, match="use `precision='float32'`"):
         CNNCodes(**words, precision="bf16", cache=tmp_path).extract(folder)

@@ -135,7 +135,7 @@ def test_the_command_line_says_what_it_remembers(
         data = json.loads(answer.out)
         assert data["remembered"] == n_remembered
         assert data["bad"][0]["reason"] == "not a picture in a known format"
-        assert ("--retry-bad" in answer.err) == bool(n_remembered)
+        assert ("--retry-bad tries them" in answer.err) == bool(n_remembered)
 
 
 def test_a_second_run_over_unchanged_files_reads_none_of_them(

@@ -123,6 +123,7 @@ def advise(
     *,
     random_state: int | np.random.RandomState | None = 0,
     say: Callable[[str], None] = lambda words: None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
 ) -> Advice:
     """Measure how many and how similar the pictures are, and say which strategy suits them.
 
@@ -141,6 +142,9 @@ def advise(
         Of folds and draws.
     say : callable
         Told in words what is done next.
+    begin : callable
+        Given the pictures, once labels and split are found possible, and before a network is opened
+        or downloaded.
 
     Returns
     -------
@@ -154,6 +158,8 @@ def advise(
         If no picture can be read.
     """
     given, random_state = labelled_pictures(pictures), seed_of(random_state)
+    check_sides(given, None, random_state)
+    begin(given)
     codes = extractor(backbone, given)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, None, random_state)
@@ -250,6 +256,19 @@ def take_sides(pictures: Pictures, codes: CNNCodes, test: float | None, random_s
     )
     seconds = time.perf_counter() - started
     return Sides(training, held_out, split.protocol, extraction.bad, seconds)
+
+
+def check_sides(pictures: Pictures, test: float | None, random_state: int) -> None:
+    """Split the pictures as they are given, for what cannot be advised on to be said at once.
+
+    Raises
+    ------
+    LabelsError
+        As `advise`.
+    """
+    labels, groups = labels_of(pictures), pictures.groups
+    split = make_split(labels, pictures.split, groups, test, None, random_state)
+    _usable(pictures[split.train])
 
 
 def extractor(backbone: str | CNNCodes, pictures: Pictures) -> CNNCodes:

@@ -110,7 +110,7 @@ def _as_places(output: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
         return output
     if output.ndim != 4:
         shape = tuple(output.shape[1:])
-        raise UsageError(f"this layer gives {shape} a picture, no map; use pooling 'flatten'.")
+        raise UsageError(f"this layer gives {shape} a picture, no map; use `pooling='flatten'`.")
     _, a, b, c = output.shape
     height, width = batch.shape[2:]
     first, last = (abs(math.log(sides * width / height)) for sides in (a / b, b / c))

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from tlfeatures._parameters import check_whole
+from tlfeatures._targets import expand_given
 from tlfeatures.backbones._preprocessing import POOLINGS, Preprocessing
 from tlfeatures.errors import ModelFileError, UsageError
 
@@ -60,13 +61,14 @@ class BackboneRequest:
             raise UsageError(f"pooling {self.pooling!r} is unknown; choose one of {known}.")
         if self.layer is not None and not isinstance(self.layer, str):
             raise UsageError(
-                f"layer is {self.layer!r}; give one name. Several: CNNCodes.transform_layers, or "
-                "--layer repeated."
+                f"layer is {self.layer!r}; give one name. Several: CNNCodes.transform_layers."
             )
         if self.weights is not None and not isinstance(self.weights, str):
             raise UsageError(
                 f"weights is {self.weights!r}; give an entry's name, a file, 'random'."
             )
+        if self.weights is not None:
+            object.__setattr__(self, "weights", expand_given(self.weights))
 
     def _take_numpys(self) -> None:
         """Numpy's text and numbers as Python's: they are written down as JSON and as code."""

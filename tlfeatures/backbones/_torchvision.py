@@ -57,7 +57,7 @@ def make_network(name: str, *, image_size: int | None = None, n_classes: int = 1
     except AssertionError as error:  # a size that its patches do not divide
         patch = name.rpartition("_")[2]
         raise UsageError(
-            f"{name} takes no pictures of {image_size} pixels; give an input_size that is a "
+            f"{name} takes no pictures of {image_size} pixels; give an `input_size` that is a "
             f"multiple of its patches' side, {patch}."
         ) from error
     return network.eval()

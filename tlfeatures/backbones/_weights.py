@@ -52,8 +52,8 @@ def download(backbone: str, weights: str | None) -> State:
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
             f"the weights {entry.name} of {backbone} could not be had ({first_line(error)}); put "
-            f"{Path(str(target)).name} into {Path(str(target)).parent}, or use --weights FILE, "
-            f"or --backbone embedded."
+            f"{Path(str(target)).name} into {Path(str(target)).parent}, or use `weights=FILE`, "
+            f"or `backbone='embedded'`."
         ) from error
     except Exception as error:  # UnpicklingError, ValueError: a hostile file or archive
         raise WeightsError(
@@ -252,11 +252,11 @@ def _what_to_do(faults: Faults, state: Mapping[str, torch.Tensor], name: str) ->
         return "They were made whole numbers (quantised): give the weights from before."
     found = likeliest_network(state)
     if found is None:
-        return "No known network has such parameters; name its own network with --backbone."
+        return "No known network has such parameters; name its own network in `backbone`."
     likely, share = found
     if likely == name:
         return (
             f"It was changed before training ({share:.0%} of them agree): give the changed network "
-            "itself, --backbone package.module:function, and this file as its --weights."
+            "itself, `backbone=package.module:function`, and this file as its `weights`."
         )
-    return f"They look like {likely} ({share:.0%} agree): use --backbone {likely}."
+    return f"They look like {likely} ({share:.0%} agree): use `backbone='{likely}'`."

@@ -122,6 +122,7 @@ def evaluate_baseline(
     random_state: int | np.random.RandomState | None = 0,
     refit: bool = True,
     say: Callable[[str], None] = lambda words: None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
 ) -> Baseline:
     """Score every head on held-out pictures, beside what trivial methods reach on the same split.
 
@@ -147,6 +148,9 @@ def evaluate_baseline(
         scored, fitted on the training side.
     say : callable
         Told in words what is done next.
+    begin : callable
+        Given all pictures, once labels, split and words are found possible, and before a network is
+        opened or downloaded.
 
     Returns
     -------
@@ -171,6 +175,9 @@ def evaluate_baseline(
         pictures = _with_test(pictures, Pictures.of(test, "classes"), notes)
     seconds: dict[str, float] = {}
     codes_of = as_codes(backbone)
+    how = (share, train_per_class, random_state)
+    split = make_split(np.asarray(pictures.labels), pictures.split, pictures.groups, *how)
+    begin(pictures)
     if codes_of.estimates_range:  # once for all pictures: labels play no part
         codes_of.set_params(range=estimate_range(pictures) or "full")
     with _timed(seconds, "extract"):
@@ -181,7 +188,8 @@ def evaluate_baseline(
     with _timed(seconds, "doctor"):
         warning = check_preprocessing(extraction, codes_of.request(), codes_of.run_options(), say)
         notes += [warning] if warning else []
-    split = make_split(labels, kept.split, kept.groups, share, train_per_class, random_state)
+    if len(kept) < len(pictures):
+        split = make_split(labels, kept.split, kept.groups, *how)
     notes += [
         *kept.notes,
         *split.warnings,

@@ -217,8 +217,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             names one: that runs code which the file chooses.
         **options
             `cache`, `device`, `precision`, `kernels`, `batch_size`, `n_jobs`, `store_dtype`,
-            `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit, whatever
-            `decode` says, but exactly for a model of decode "gpu" where there is no CUDA GPU.
+            `retry_bad`, `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit,
+            whatever `decode` says, but exactly for a model of decode "gpu" where there is no CUDA
+            GPU.
 
         Raises
         ------

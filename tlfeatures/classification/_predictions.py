@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlfeatures._targets import write_whole
 from tlfeatures.classification._saved import SavedModel
-from tlfeatures.errors import OutputError
 from tlfeatures.extraction import Extraction, Progress, RunOptions, extract
 from tlfeatures.heads import scorer_from_arrays
 from tlfeatures.pictures import Pictures
@@ -55,18 +55,12 @@ class Predictions:
         OutputError
             If it cannot be written.
         """
-        text, target = io.StringIO(newline=""), Path(path)
+        text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(["path", "label", "probability"])
         writer.writerows([p.path, p.label, f"{p.probability:.6f}"] for p in self.predictions)
-        part = target.with_name(f".{target.name}.part")
-        try:
-            part.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
-            part.replace(target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise OutputError(f"the table {target} cannot be written: {error.strerror}.") from error
-        return target
+        data = text.getvalue().encode("utf-8", "surrogateescape")
+        return write_whole(path, data, "the table")
 
 
 def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int = 3) -> Predictions:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import OUTPUT_OPTIONS, RUN_OPTIONS, SEED_OPTION, options, take_words
 from tlfeatures.cli._output import baseline_table, model_line, print_json, say_baseline, say_cache
 
@@ -22,14 +23,14 @@ def command(out: str, **given: Any) -> int:
     if given["as_json"]:
         print_json(result.to_json())
         return 0
-    click.echo(baseline_table(result.baseline))
-    click.echo(model_line(result.baseline))
+    echo(baseline_table(result.baseline))
+    echo(model_line(result.baseline))
     say_baseline(result.baseline, words.progress)
-    click.echo("")
+    echo("")
     for name, path in result.places.items():
-        click.echo(f"{name:<14}{path}")
+        echo(f"{name:<14}{path}")
     say_cache(words.run.cache_dir, words.progress)
-    click.echo("\nNext, on a folder of your own with one folder a class:")
+    echo("\nNext, on a folder of your own with one folder a class:")
     for line in result.next_steps:
-        click.echo(f"  {line}")
+        echo(f"  {line}")
     return 0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     MAX_PIXELS_OPTION,
     OUTPUT_OPTIONS,
@@ -23,6 +25,8 @@ from tlfeatures.cli._output import (
     print_json,
     say_bad,
 )
+from tlfeatures.cli._targets import PAGE, check_targets, then_write, to
+from tlfeatures.cli._wording import with_typed
 
 if TYPE_CHECKING:
     from tlfeatures.classification import ModelScore
@@ -37,24 +41,26 @@ if TYPE_CHECKING:
 def command(model: str, images: str, report: str | None, **given: Any) -> int:
     """Score a saved MODEL on labelled IMAGES; those that it was trained on are left out."""
     from tlfeatures.classification import evaluate_model, load_model
-    from tlfeatures.pictures import load_pictures
+    from tlfeatures.pictures import labelled_pictures, load_pictures
     from tlfeatures.report import make_model_page, save_page
 
     weights = given.pop("weights")
+    check_targets({"--report": (report, PAGE)}, [model, weights, images])
     words = take_words(given)
+    pictures = labelled_pictures(load_pictures(images))
     classifier = load_model(
         model, weights=weights, trust_code=given["trust_code"], **words.code_options()
     )
-    result = evaluate_model(classifier, load_pictures(images))
-    if report:
-        save_page(make_model_page(result, classifier, model), report)
-    if given["as_json"]:
-        print_json(result.to_json())
-    else:
-        click.echo(score_lines(result))
-    for warning in result.warnings:
-        words.progress.say(f"note: {warning}")
-    say_bad(result.bad, words.progress)
+    result = with_typed(evaluate_model(classifier, pictures))
+    page = make_model_page(result, classifier, model)
+    with then_write(to(report, partial(save_page, page))):
+        if given["as_json"]:
+            print_json(result.to_json())
+        else:
+            echo(score_lines(result))
+        for warning in result.warnings:
+            words.progress.say(f"note: {warning}")
+        say_bad(result.bad, words.progress)
     return exit_code(result.bad, given["strict"])
 
 

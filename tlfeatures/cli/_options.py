@@ -132,6 +132,7 @@ RUN_OPTIONS = [
         type=click.Choice(["float32", "float16"]),
         help="How new rows are stored; default: half precision as float16.",
     ),
+    click.option("--retry-bad", is_flag=True, help="Try pictures again that are known to be bad."),
     click.option(
         "--cache", metavar="DIR", help="Default: $TLFEATURES_CACHE, else the user's cache folder."
     ),
@@ -206,6 +207,7 @@ class Words:
             "batch_size": run.batch_size,
             "n_jobs": run.n_jobs,
             "store_dtype": run.store_dtype,
+            "retry_bad": run.retry_bad,
             "max_pixels": run.decode_options.max_pixels,
             "progress": self.progress,
         }
@@ -228,6 +230,7 @@ def take_words(given: dict[str, Any]) -> Words:
         batch_size=_number("--batch-size", given.get("batch_size", "auto")),
         n_jobs=_number("--jobs", given.get("jobs", "auto")),
         store_dtype=given.get("store_dtype"),
+        retry_bad=bool(given.get("retry_bad")),
         decode_options=DecodeOptions(
             exif=given.get("exif", "on") == "on",
             range=parse_range(given.get("range_", "full")),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tlfeatures._targets import expand
 from tlfeatures.demo._digits import WHAT_WAS_DONE, write_digits
 from tlfeatures.pictures import contact_sheet, load_pictures, png_bytes
 
@@ -75,7 +76,7 @@ def run_demo(
     from tlfeatures.report import Sheet, make_baseline_page, save_page
     from tlfeatures.search import ImageIndex
 
-    folder = Path(out)
+    folder = expand(out)
     say(f"drawing the pictures. {WHAT_WAS_DONE}")
     pictures = load_pictures(write_digits(folder / "pictures", seed))
     say(f"extracting the codes of {len(pictures)} pictures with the network {codes.backbone!r}")

@@ -202,7 +202,7 @@ def _notes_on_fixed(
 ) -> list[str]:
     notes = []
     if test is not None:
-        notes.append(f"test={test:g} was not used: the pictures come with a split of their own")
+        notes.append(f"`test={test:g}` was not used: the pictures come with a split of their own")
     shared = np.intersect1d(groups[train], groups[held_out]) if groups is not None else train[:0]
     if len(shared):
         notes.append(

@@ -43,7 +43,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 _log = logging.getLogger(__name__)
 REMEMBER_EVERY_S = 5.0  # bad pictures found so far
-NOT_FINITE = "the network gives NaN or infinity for it; "
+NOT_FINITE = "the network gives NaN or infinity for it; try `precision='float32'`"
 AHEAD = 4  # tasks a thread may be ahead of the network; bounds the memory
 
 
@@ -386,7 +386,7 @@ class _Chunk:
         except ImageReadError as error:
             return _Prepared(str(error), is_lasting=error.is_lasting)
         except MemoryError:
-            return _Prepared("not enough memory to decode it; see --max-pixels (max_pixels=)")
+            return _Prepared("not enough memory to decode it; see `max_pixels`")
         return _Prepared(pixels, notes)
 
     def _unchanged(self, row: Row) -> Any:

@@ -20,7 +20,7 @@ from tlfeatures.backbones import (
     Backbone,
     BackboneRequest,
     Preprocessing,
-    check_layers_of_entry,
+    check_before_weights,
     load_network,
     network_input,
     normalise,
@@ -231,8 +231,8 @@ class TorchEngine:
                 raise ExtractionError(self._too_short()) from error
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"{self.backbone.name} does not run in {self.precision}: {line}; use precision "
-                "float32."
+                f"{self.backbone.name} does not run in {self.precision}: {line}; use "
+                "`precision='float32'`."
             ) from error
 
     def _fitting_batch(self) -> int:
@@ -445,7 +445,7 @@ def open_torch_engine(
     means = replace(means or Means(), is_alone=torch.get_num_threads() == 1)
     if not means.is_alone:  # torch's pooling takes all threads
         means = replace(means, same_bytes=None)
-    check_layers_of_entry(request, layers)
+    check_before_weights(request, layers)
     with _opening:
         return _take_or_load(request, layers, means, tensors)
 

@@ -86,6 +86,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     store_dtype : {"float32", "float16"} or None
         How new rows are stored; None: half precision as float16. What is too large or too
         small for float16 is stored as float32 in any case.
+    retry_bad : bool, default=False
+        Decode pictures again that the cache remembers as bad.
     cache : path or None
         None: $TLFEATURES_CACHE, else the user's cache folder.
     on_bad : {"raise", "nan"}, default="raise"
@@ -132,6 +134,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         batch_size: int | None = None,
         n_jobs: int | None = None,
         store_dtype: str | None = None,
+        retry_bad: bool = False,
         cache: str | os.PathLike[str] | None = None,
         on_bad: str = "raise",
         progress: Callable[[Progress], None] | None = None,
@@ -156,6 +159,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.store_dtype = store_dtype
+        self.retry_bad = retry_bad
         self.cache = cache
         self.on_bad = on_bad
         self.progress = progress
@@ -360,6 +364,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             n_jobs=self.n_jobs,
             decode_options=self.decode_options(),
             store_dtype=self.store_dtype,
+            retry_bad=self.retry_bad,
         )
 
     def decode_options(self) -> DecodeOptions:
@@ -468,7 +473,7 @@ def bad_pictures_error(bad: list[tuple[str, str]]) -> ImageReadError:
     """The error for bad pictures: all are in `.bad`, the first are named in the message."""
     listed = few([f"{path}: {reason}" for path, reason in bad], "; ")
     return ImageReadError(
-        f"{len(bad)} bad pictures ({listed}); remove them, or use on_bad='nan': their codes are "
+        f"{len(bad)} bad pictures ({listed}); remove them, or use `on_bad='nan'`: their codes are "
         "nan then, and TransferClassifier leaves them out of its fit.",
         bad,
     )

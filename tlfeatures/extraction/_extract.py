@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import ImageReadError
 from tlfeatures.extraction._chunk import (
     Done,
@@ -202,7 +202,7 @@ def extract_codes(
             token=uuid.uuid4().hex,
             specs=wanted,
             make_engine=plan.make_engine or make_engine,
-            cache=Path(cache).absolute(),  # a worker may stand in another folder
+            cache=expand(cache).absolute(),  # a worker may stand in another folder
             options=options,
             store_dtype=store_dtype,
             n_threads=plan.n_threads,
@@ -342,7 +342,8 @@ def _say(total: _Total, remembered: Mapping[int, str]) -> None:
         _log.info("%s: %s, %s the first", note.words, count, note.first)
     if remembered:
         _log.info(
-            "%d bad pictures are known from earlier runs, not tried again; --retry-bad tries them",
+            "%d bad pictures are known from earlier runs, not tried again; `retry_bad=True` tries "
+            "them",
             len(remembered),
         )
 

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 TIMES = 3  # that workers may be killed with nothing done in between
 KILLED = (
     "worker processes were killed again and again, likely for lack of memory; what was computed is "
-    "kept: run again with fewer, such as --jobs 1."
+    "kept: run again with fewer, such as `n_jobs=1`."
 )
 KILLED_ON_CLUSTER = (
     "workers of the cluster were killed again and again, likely for lack of memory; what was "
@@ -33,7 +33,7 @@ KILLED_ON_CLUSTER = (
 )
 KILLED_AT_ONCE = (
     "a worker process was killed as it read the network, likely for lack of memory; run again with "
-    "fewer, such as --jobs 1."
+    "fewer, such as `n_jobs=1`."
 )
 SHARE = 3  # a chunk is at most this part of what a process has left to do
 LEAST = 8  # nor less than this part of the longest: each costs a file

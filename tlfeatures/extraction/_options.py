@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tlfeatures._parameters import check_jobs, check_whole
+from tlfeatures._targets import expand
 from tlfeatures.backbones import BackboneRequest, stands_bf16
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._machine import (
@@ -22,7 +23,7 @@ from tlfeatures.extraction._machine import (
     resolve_precision,
 )
 from tlfeatures.pictures import DecodeOptions
-from tlfeatures.store import CodeSpec, DeviceMemo, default_cache_dir
+from tlfeatures.store import CodeSpec, DeviceMemo, check_folder, default_cache_dir
 
 STORE_DTYPES = (None, "float32", "float16")
 FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
@@ -97,11 +98,13 @@ class RunOptions:
             )
         if not isinstance(self.cache, str | os.PathLike | None):
             raise UsageError(f"cache is {self.cache!r:.80}; give a folder, or None.")
+        if self.cache is not None and not os.fsdecode(self.cache).strip():
+            raise UsageError("cache is empty; name a folder, or leave it out.")
 
     @property
     def cache_dir(self) -> Path:
         """The cache folder."""
-        return default_cache_dir() if self.cache is None else Path(self.cache)
+        return default_cache_dir() if self.cache is None else expand(self.cache)
 
     def settled(self, devices: Sequence[str] | None = None) -> RunOptions:
         """The same with device, precision and cache folder as they are here.
@@ -115,6 +118,8 @@ class RunOptions:
         ------
         UsageError
             If the device is not there, or has no such precision.
+        StoreError
+            If a file is where the cache folder should be.
         """
         device = resolve_device(self.device, devices)
         precision = resolve_precision(self.precision, device)
@@ -122,10 +127,11 @@ class RunOptions:
             raise UsageError(f"decode gpu needs a CUDA GPU, the device is {device}; try fast.")
         if precision == "float32" and self.store_dtype == "float16":
             raise UsageError(
-                "store_dtype float16 is for codes of half precision; those of float32 would lose "
+                "`store_dtype` float16 is for codes of half precision; those of float32 would lose "
                 "more than their tolerance."
             )
         cache = self.cache_dir.absolute()  # a worker may stand in another folder
+        check_folder(cache)
         return replace(self, device=device, precision=precision, cache=cache)
 
 

@@ -191,7 +191,7 @@ def _share_out(
     if n_workers <= 1:
         return here(threads, "in this process")
     if wanted is None and not isinstance(backbone, str):
-        return here(threads, "in this process, for code of your own; n_jobs sends it to others")
+        return here(threads, "in this process, for code of your own; `n_jobs` sends it to others")
     if wanted is None and not pays_off(n * seconds, n_workers):
         return here(threads, "in this process: starting others would take longer than it saves")
     reason = f"{n_workers} processes of one thread each, one a core"

@@ -21,7 +21,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures._parameters import check_jobs, check_share, check_whole, seed_of
-from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
+from tlfeatures._targets import check_target, expand
+from tlfeatures.backbones import Backbone, Preprocessing, check_before_weights, load_network
 from tlfeatures.classification import TrainedOn, TransferClassifier, extract_good, load_model
 from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.evaluation import make_split, paired_difference
@@ -67,7 +68,7 @@ NEVER_RISES = (
     "on few pictures; the recipe's rates are used"
 )
 DIVERGED = (
-    "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower lr"
+    "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower `lr`"
 )
 Watch = Callable[[RateSearch | TrainingPlan | EpochRow | Progress], None]
 
@@ -299,28 +300,69 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         saved = self.model_.save(path, with_weights=True)
         if self.checkpoint is not None:
             with contextlib.suppress(OSError):
-                Path(self.checkpoint).unlink(missing_ok=True)
+                expand(self.checkpoint).unlink(missing_ok=True)
         return saved
 
     def _begin(
         self, X: Any, y: Any, groups: Any, shared_with: Any
     ) -> tuple[Recipe, list[_Task], Pictures]:
         """Check the options, leave bad pictures aside, carve, fit the baselines."""
-        recipe, self._seed = self._check(), seed_of(self.random_state)
-        if recipe.is_shared != (shared_with is not None):
-            raise UsageError(
-                "recipe 'hard-sharing' needs shared_with, a second task's pictures, and no other "
-                f"recipe takes it; the recipe is {recipe.name!r}."
-            )
+        recipe = self._check(is_shared=shared_with is not None)
+        self._seed = seed_of(self.random_state)
         pictures = labelled_pictures(X, y, groups)
         others = [] if shared_with is None else [labelled_pictures(shared_with)]
         self.codes_ = as_codes_of(self, pictures)
         every = [extract_good(self.codes_, each).pictures for each in (pictures, *others)]
         return recipe, [self._carve(each) for each in every], every[0]
 
-    def _check(self) -> Recipe:
+    def check(
+        self, pictures: Pictures, *, test: float | None = None, shared_with: Pictures | None = None
+    ) -> None:
+        """Look at options and pictures as `evaluate_finetuning` does, without any network.
+
+        Raises
+        ------
+        LabelsError
+            If there are no labels, one class only, or too few pictures to hold out and to carve.
+        UsageError
+            If an option is impossible.
+        OutputError
+            If the checkpoint cannot be written.
+        """
+        self._check(is_shared=shared_with is not None)
+        given, seed = labelled_pictures(pictures), seed_of(self.random_state)
+        split = make_split(labels_of(given), given.split, given.groups, test, None, seed)
+        others = [] if shared_with is None else [labelled_pictures(shared_with)]
+        for task in (given[split.train], *others):
+            make_split(labels_of(task), None, task.groups, self.valid, None, seed)
+        self._check_recipe(len(given.classes) + sum(len(each.classes) for each in others))
+
+    def _check_recipe(self, n_classes: int) -> None:
+        """Whether the recipe suits the network, seen on one without its weights.
+
+        Raises
+        ------
+        UsageError
+        """
+        request = as_codes_of(self, None).request()
+        if request.is_own:  # to draw its weights would be to lose them
+            return
+        network = load_network(replace(request, weights="random"))
+        structure = find_structure(Backbone(network, (request.layer,), request.pooling), n_classes)
+        lr = None if isinstance(self.lr, str) else self.lr
+        recipe = make_recipe(self.recipe)
+        recipe.phases(structure, n_blocks=self.n_blocks, epochs=self.epochs, lr=lr)
+
+    def _check(self, *, is_shared: bool) -> Recipe:
         """The recipe, after a look at the options that are wrong whatever the pictures are."""
         recipe = make_recipe(self.recipe)
+        if recipe.is_shared != is_shared:
+            raise UsageError(
+                "recipe 'hard-sharing' needs a second task's pictures, `shared_with`, and no other "
+                f"recipe takes it; the recipe is {recipe.name!r}."
+            )
+        if self.checkpoint is not None:
+            check_target(self.checkpoint, "the checkpoint")
         choices = {
             "batch_norms": ("recipe", "moving", "frozen"),
             "precision": ("auto", "float32", "bf16"),
@@ -335,9 +377,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                 f"head {self.head!r} is not a linear one; choose one of {', '.join(LINEAR)}."
             )
         if isinstance(self.lr, str) and self.lr != FIND:
-            raise UsageError(f"lr {self.lr!r} is unknown; give a number, 'find', or None.")
+            raise UsageError(f"`lr` {self.lr!r} is unknown; give a number, 'find', or None.")
         if self.lr is not None and not isinstance(self.lr, str | Real):
-            raise UsageError(f"lr is {self.lr!r}; give a number, 'find', or None.")
+            raise UsageError(f"`lr` is {self.lr!r}; give a number, 'find', or None.")
         check_share("valid", self.valid)
         check_whole("batch_size", self.batch_size, 2)
         check_whole("n_blocks", self.n_blocks)
@@ -387,8 +429,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(NEVER_RISES, UserWarning, stacklevel=4)
             return None
         raise UsageError(
-            "no learning rate can be found: the loss is no number even at the lowest one; give lr "
-            "a number, or use another recipe."
+            "no learning rate can be found: the loss is no number even at the lowest one; give "
+            "`lr` a number, or use another recipe."
         )
 
     def _tell(self, what: RateSearch | TrainingPlan | EpochRow | Progress) -> None:
@@ -445,7 +487,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             request = replace(request, weights=f"random:{self._seed}")
         tensors = None if recipe.is_scratch else self.codes_._tensors()
         as_torch = tensors and {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
-        check_layers_of_entry(request, (request.layer,))
+        check_before_weights(request, (request.layer,))
         network = load_network(request, as_torch)
         network.module.to(resolve_device(self.codes_.device)).to(memory_format=torch.channels_last)
         return Backbone(network, (request.layer,), request.pooling)
@@ -521,7 +563,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             "random_state": self._seed,
             "lr": lr,
         }
-        return Checkpoint(Path(self.checkpoint), identity)
+        return Checkpoint(expand(self.checkpoint), identity)
 
     def _augmentation(self) -> Augmentation:
         given = self.augment
@@ -607,13 +649,13 @@ def as_head(
     return {"coef": weights, "intercept": biases}
 
 
-def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures) -> CNNCodes:
+def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures | None) -> CNNCodes:
     """The extractor that its `backbone` parameter means; a given one is copied.
 
-    The range "auto" becomes that of the pictures; labels play no part.
+    The range "auto" becomes that of the pictures, if there are any; labels play no part.
     """
     codes = as_codes(classifier.backbone)
-    if codes.estimates_range:
+    if codes.estimates_range and pictures is not None:
         codes.set_params(range=estimate_range(pictures) or "full")
     return codes
 

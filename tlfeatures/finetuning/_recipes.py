@@ -182,7 +182,7 @@ def _share_epochs(phases: list[Phase], epochs: int) -> list[Phase]:
 
 def _scaled(phases: list[Phase], lr: float) -> list[Phase]:
     if not 0 < lr < np.inf:
-        raise UsageError(f"lr is {lr:g}; give a number above 0.")
+        raise UsageError(f"`lr` is {lr:g}; give a number above 0.")
     factor = lr / max(rate for phase in phases for rate in phase.rates.values())
     return [
         replace(phase, rates={name: rate * factor for name, rate in phase.rates.items()})

@@ -15,7 +15,7 @@ from tlfeatures.pictures._decode import (
     decoder_versions,
     orientation_of,
 )
-from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row_key
+from tlfeatures.pictures._digest import all_unreadable, bad_key, content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
 from tlfeatures.pictures._given import labelled_pictures
 from tlfeatures.pictures._pictures import Pictures, check_readable, describe_kinds
@@ -27,6 +27,7 @@ __all__ = [
     "DecodeOptions",
     "Decoded",
     "Pictures",
+    "all_unreadable",
     "as_bytes",
     "bad_key",
     "check_readable",

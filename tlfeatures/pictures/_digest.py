@@ -23,6 +23,7 @@ from tlfeatures.pictures._decode import (
     orientation_of,
     reasons,
 )
+from tlfeatures.pictures._pictures import Pictures
 
 DIGEST_SIZE = 16
 
@@ -83,6 +84,22 @@ def content_digest(item: Any) -> bytes:
     digest.update(f"{kind}{pixels.dtype}{pixels.shape}".encode())
     digest.update(np.ascontiguousarray(pixels).tobytes())
     return digest.digest()
+
+
+def all_unreadable(pictures: Pictures) -> list[tuple[str, str]]:
+    """Paths and reasons if not one picture's bytes can be had; else nothing, at once.
+
+    Whether they are a picture is not looked at.
+    """
+    bad = []
+    for path, item in zip(pictures.paths, pictures.items, strict=True):
+        try:
+            content_digest(item)
+        except ImageReadError as error:
+            bad.append((path, str(error)))
+        else:
+            return []
+    return bad
 
 
 def _of_bytes(data: bytes = b"") -> hashlib.blake2b:

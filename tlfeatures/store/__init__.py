@@ -8,7 +8,7 @@ from tlfeatures.store._cache import CodeCache, default_cache_dir, user_cache_dir
 from tlfeatures.store._codes import Codes
 from tlfeatures.store._export import export_codes, export_folder
 from tlfeatures.store._file_memo import FileMemo
-from tlfeatures.store._files import scratch_file
+from tlfeatures.store._files import check_folder, scratch_file
 from tlfeatures.store._gc import Collection, gc_cache
 from tlfeatures.store._info import (
     OWN_CONTRACTS,
@@ -49,6 +49,7 @@ __all__ = [
     "Verification",
     "cache_info",
     "cache_totals",
+    "check_folder",
     "compiled_totals",
     "default_cache_dir",
     "export_codes",

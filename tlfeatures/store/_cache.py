@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError
 from tlfeatures.store._bad import publish_bad, read_bad
 from tlfeatures.store._files import (
@@ -62,7 +63,7 @@ _PAUSE_S = 0.001  # longer each time: 0.8 s in all
 def default_cache_dir() -> Path:
     """Return $TLFEATURES_CACHE, or else the user's cache folder of this system."""
     chosen = os.environ.get("TLFEATURES_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache_dir()
+    return expand(chosen) if chosen else user_cache_dir()
 
 
 def user_cache_dir() -> Path:
@@ -107,7 +108,7 @@ class CodeCache:
                 f"store_dtype is {store_dtype!r}; for codes of {spec.precision} choose one of "
                 f"{', '.join(choices)}."
             )
-        self.root = Path(root)
+        self.root = expand(root)
         self.spec = spec
         self.folder = self.root / spec.folder_name
         self.store_dtype = store_dtype or choices[-1]

@@ -10,6 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError
 from tlfeatures.store._cache import META_NAME
 from tlfeatures.store._files import sweep_temporary, sync_folder, write_error
@@ -85,13 +86,13 @@ def gc_cache(
         if not _may_go(entry) or not (is_old or is_too_much or _is_useless(entry)):
             continue
         is_in_use = age < IN_USE_S and not _is_useless(entry)
-        if is_in_use or not (dry_run or _take(entry, Path(root))):
+        if is_in_use or not (dry_run or _take(entry, expand(root))):
             in_use.append(entry)
             continue
         removed.append(entry)
         size -= entry.bytes
     if not dry_run:
-        _sweep(Path(root))
+        _sweep(expand(root))
         sweep_compiled(root)
     kept = [entry for entry in entries if entry not in removed]
     return Collection(

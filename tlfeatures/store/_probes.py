@@ -69,7 +69,9 @@ def read_probes(path: Path, dim: int | None = None) -> Probes:
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreCorruptError(f"{path} is damaged ({error}); run 'cache repair'.") from error
+        raise StoreCorruptError(
+            f"{path} is damaged ({error}); run 'tlfeatures cache repair'."
+        ) from error
     except OSError as error:
         raise read_error(path, error) from error
     if flaw := _flaw(probes.codes, dim):

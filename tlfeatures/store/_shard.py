@@ -276,8 +276,8 @@ def check_version(version: Any, path: Path) -> None:
     if version not in READABLE:
         raise StoreFormatError(
             f"{path} has format version {version}, this tlfeatures knows "
-            f"{' and '.join(map(str, READABLE))}; update tlfeatures, or choose another folder with "
-            "--cache."
+            f"{' and '.join(map(str, READABLE))}; update tlfeatures, or choose another folder in "
+            "`cache`."
         )
 
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreCorruptError, StoreError
 from tlfeatures.store._bad import BAD_GLOB
 from tlfeatures.store._cache import CodeCache
@@ -49,7 +50,8 @@ def merge_caches(root: str | os.PathLike[str], other: str | os.PathLike[str]) ->
     StoreError
         If one of them cannot be read or written, or the other is no folder.
     """
-    if not Path(other).is_dir():
+    other = expand(other)
+    if not other.is_dir():
         raise StoreError(f"{other} is no folder; give another cache folder.")
     parts = []
     for folder, spec in spec_folders(other):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError, StoreFormatError
 from tlfeatures.store._bad import BAD_GLOB, read_bad_file
 from tlfeatures.store._cache import META_NAME, CodeCache, read_meta
@@ -130,12 +131,12 @@ def repair_cache(root: str | os.PathLike[str]) -> Repair:
                 if not reason or _is_of_another_version(path, spec):
                     continue
                 if path.suffix == ".h5":
-                    kept, gone = _rescue(path, CodeCache(Path(root), spec))
+                    kept, gone = _rescue(path, CodeCache(expand(root), spec))
                     rescued, lost = rescued + kept, lost + gone
                 _move_aside(path)
                 moved.append(Problem(path, reason))
         if moved:
-            CodeCache(Path(root), spec).make_folder()
+            CodeCache(expand(root), spec).make_folder()
     return Repair(moved, rescued, lost)
 
 
@@ -203,7 +204,9 @@ def _is_sound(table: ShardTable, rows: NDArray[np.intp], codes: NDArray[Any]) ->
 def _check_meta(path: Path, spec: CodeSpec | None) -> None:
     meta = read_meta(path.parent)
     if spec is None or meta.get("spec") != spec.to_json() or meta.get("key") != spec.key:
-        raise StoreError(f"{path} does not say which codes these are; run 'cache repair'.")
+        raise StoreError(
+            f"{path} does not say which codes these are; run 'tlfeatures cache repair'."
+        )
 
 
 def _rescue(path: Path, cache: CodeCache) -> tuple[int, int]:
