@@ -11,6 +11,7 @@ from tlfeatures.backbones._preprocessing import POOLINGS, Preprocessing
 from tlfeatures.errors import UsageError
 
 TIMM = "timm:"
+LARGEST_SIDE = 65_535  # pixels, of a JPEG file
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class BackboneRequest:
         for name in ("input_size", "resize"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, check_whole(name, value))
+                object.__setattr__(self, name, check_whole(name, value, most=LARGEST_SIDE))
 
     @property
     def needs_probes(self) -> bool:

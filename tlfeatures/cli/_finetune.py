@@ -94,6 +94,11 @@ def command(images: str, **given: Any) -> int:
         print_json({**result.to_json(), "model": model})
     else:
         click.echo(finetuning_table(result))
+        if model:
+            click.echo(
+                f"model: {result.kept}, of the {result.n_train + result.n_valid} pictures of the "
+                f"training side alone; the {result.n_test} held-out ones are new to it"
+            )
     for warning in result.warnings:
         words.progress.say(f"note: {warning}")
     say_bad(result.bad, words.progress)

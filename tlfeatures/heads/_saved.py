@@ -12,6 +12,7 @@ import numpy.typing as npt
 Tensors = Mapping[str, npt.NDArray[Any]]
 Facts = Mapping[str, Any]
 
+KINDS = ("svm", "logistic", "knn")
 CLASSES_KINDS = "OSUbiuf"  # of numpy's dtypes: objects, text, numbers
 
 
@@ -23,13 +24,15 @@ def check_saved_head(tensors: Tensors, facts: Facts) -> None:
     tensors : mapping of str to ndarray
         As given by a head's `to_arrays`.
     facts : mapping
-        Likewise; its `kind` is known.
+        Likewise.
 
     Raises
     ------
     KeyError, TypeError, ValueError
         If something is missing, or is not what a head of that kind has.
     """
+    if facts["kind"] not in KINDS:
+        raise ValueError(f"its head is of kind {str(facts['kind'])[:40]!r}, none of {KINDS}")
     n_classes = _n_classes(facts)
     width = _whole("n_features_in", facts["n_features_in"])
     if not isinstance(facts["params"], Mapping):
