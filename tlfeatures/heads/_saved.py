@@ -12,7 +12,8 @@ import numpy.typing as npt
 Tensors = Mapping[str, npt.NDArray[Any]]
 Facts = Mapping[str, Any]
 
-KINDS = ("svm", "logistic", "knn")
+LINEAR = ("C", "n_jobs", "random_state")
+PARAMS = {"svm": LINEAR, "logistic": LINEAR, "knn": ("n_neighbors",)}  # of each kind
 CLASSES_KINDS = "OSUbiuf"  # of numpy's dtypes: objects, text, numbers
 
 
@@ -31,13 +32,16 @@ def check_saved_head(tensors: Tensors, facts: Facts) -> None:
     KeyError, TypeError, ValueError
         If something is missing, or is not what a head of that kind has.
     """
-    if facts["kind"] not in KINDS:
-        raise ValueError(f"its head is of kind {str(facts['kind'])[:40]!r}, none of {KINDS}")
+    kind, params = facts["kind"], facts["params"]
+    if not isinstance(kind, str) or kind not in PARAMS:
+        raise ValueError(f"its head is of kind {str(kind)[:40]!r}, none of {', '.join(PARAMS)}")
+    if not isinstance(params, Mapping):
+        raise TypeError("its params are no JSON object")
+    if strange := sorted(set(params) - set(PARAMS[kind])):
+        raise ValueError(f"its head has the option {strange[0][:40]!r}, which is unknown")
     n_classes = _n_classes(facts)
     width = _whole("n_features_in", facts["n_features_in"])
-    if not isinstance(facts["params"], Mapping):
-        raise TypeError("its params are no JSON object")
-    if facts["kind"] == "knn":
+    if kind == "knn":
         _check_neighbours(tensors, facts, n_classes, width)
     else:
         _check_linear(tensors, facts, n_classes, width)
