@@ -1,5 +1,6 @@
 """Model files: one whole safetensors file, or the old one, or a line that says what to do."""
 
+import json
 import os
 from pathlib import Path
 
@@ -107,6 +108,58 @@ def test_a_model_without_facts_is_refused(tmp_path, tensors, more):
     save_file({"coef": tensors["coef"]}, tmp_path / "model", metadata)
     with pytest.raises(ModelFileError, match="is not a tlfeatures model"):
         read_model_file(tmp_path / "model")
+
+
+def raw(path, metadata, tensors=b"", data=b""):
+    """A file as no writer would make it."""
+    header = b'{"__metadata__":' + json.dumps(metadata).encode() + tensors + b"}"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+    return path
+
+
+GOOD = {"format": "tlfeatures-model", "format_version": "1", "facts": "{}", "checksums": "{}"}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    ["[" * 100_000, '{"a":' * 50_000, '{"a": NaN}', '{"a": Infinity}', '{"a": ' + "9" * 5000 + "}"],
+    ids=["lists in lists", "objects in objects", "nan", "infinity", "digits"],
+)
+def test_facts_that_no_one_can_have_meant_are_refused_in_a_short_line(tmp_path, facts):
+    path = raw(tmp_path / "model", {**GOOD, "facts": facts})
+    with pytest.raises(ModelFileError, match="is not a tlfeatures model") as caught:
+        read_model_file(path)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("kind", ["BF16", "F8_E4M3", "F8_E5M2", "Q" * 10_000])
+def test_numbers_that_numpy_has_not_are_refused_in_a_short_line(tmp_path, kind):
+    tensor = f',"t":{{"dtype":"{kind}","shape":[2],"data_offsets":[0,4]}}'.encode()
+    for size in (2, 4):
+        path = raw(
+            tmp_path / "model", GOOD, tensor.replace(b"[0,4]", b"[0,%d]" % size), bytes(size)
+        )
+        with pytest.raises(ModelFileError, match="is not a tlfeatures model") as caught:
+            read_model_file(path)
+        assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("length", [2**62, 99_000_000, 10_000])
+def test_a_header_longer_than_the_file_is_refused(tmp_path, length):
+    (tmp_path / "model").write_bytes(length.to_bytes(8, "little") + b"{}" * 50)
+    with pytest.raises(ModelFileError, match="is not a tlfeatures model"):
+        read_model_file(tmp_path / "model")
+
+
+def test_a_tensor_that_was_taken_out_is_missed(tmp_path, tensors):
+    """Its checksum still stands in the file."""
+    with safe_open(write_model_file(tmp_path / "m", tensors, FACTS), framework="numpy") as file:
+        metadata = file.metadata()
+    rest = {name: np.array(t, order="C") for name, t in tensors.items() if name != "coef"}
+    save_file(rest, tmp_path / "m", metadata)
+    with pytest.raises(ModelFileError, match="'coef', which is missing"):
+        read_model_file(tmp_path / "m")
+    assert read_model_file(tmp_path / "m", prefix="network.")[1] == FACTS
 
 
 def test_a_truncated_file_is_refused(model):

@@ -48,8 +48,8 @@ def seed_of(random_state: Any) -> int:
         ) from error
 
 
-def check_whole(name: str, value: Any, least: int = 1) -> int:
-    """A whole number of at least `least`, as Python's int.
+def check_whole(name: str, value: Any, least: int = 1, most: int | None = None) -> int:
+    """A whole number from `least` to `most`, as Python's int.
 
     Raises
     ------
@@ -58,7 +58,9 @@ def check_whole(name: str, value: Any, least: int = 1) -> int:
     if not isinstance(value, Integral):
         raise UsageError(f"{name} is {_shown(value)}; give a whole number of at least {least}.")
     if int(value) < least:
-        raise UsageError(f"{name} is {value}; it must be at least {least}.")
+        raise UsageError(f"{name} is {_shown(value)}; it must be at least {least}.")
+    if most is not None and int(value) > most:
+        raise UsageError(f"{name} is {_shown(value)}; it must be at most {most}.")
     return int(value)
 
 

@@ -13,6 +13,7 @@ from tlfeatures.backbones._preprocessing import POOLINGS, Preprocessing
 from tlfeatures.errors import ModelFileError, UsageError
 
 TIMM = "timm:"
+LARGEST_SIDE = 65_535  # pixels, of a JPEG file
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class BackboneRequest:
         for name in ("input_size", "resize"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, check_whole(name, value))
+                object.__setattr__(self, name, check_whole(name, value, most=LARGEST_SIDE))
 
     @property
     def needs_probes(self) -> bool:

@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted
 from tlfeatures._parameters import seed_of
 from tlfeatures.classification._saved import HEAD, NETWORK, TRAINED_ON, SavedModel
 from tlfeatures.classification._trained import TrainedOn
-from tlfeatures.errors import WeightsError, few
+from tlfeatures.errors import few
 from tlfeatures.extraction import CNNCodes, Extraction, as_codes, open_engine, raise_if_bad
 from tlfeatures.heads import HEADS, choose_head, head_from_arrays, head_name, make_head
 from tlfeatures.modelfile import write_model_file
@@ -241,10 +241,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         model.trained_on_ = saved.trained_on
         model.head_ = head_from_arrays(*saved.head)
         model.classes_ = model.head_.classes_
-        try:
-            saved.check(codes.fit([]).spec_)
-        except WeightsError as error:
-            raise saved.no_network(error) from error
+        saved.check(lambda: codes.fit([]).spec_, codes.run_options())
         return model
 
     def _network_tensors(self) -> dict[str, NDArray[Any]]:

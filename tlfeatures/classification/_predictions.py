@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlfeatures._parameters import check_whole
 from tlfeatures._targets import write_whole
 from tlfeatures.classification._saved import SavedModel
 from tlfeatures.extraction import Extraction, Progress, RunOptions, extract
@@ -72,8 +73,14 @@ def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int 
         Fitted.
     pictures : Pictures
     top : int, default=3
-        How many labels to list a picture.
+        How many labels to list a picture, at least 1.
+
+    Raises
+    ------
+    UsageError
+        If `top` is below 1.
     """
+    check_whole("top", top)
     return _label(model.codes_.extract(Pictures.of(pictures)), model.head_, model.classes_, top)
 
 
@@ -99,11 +106,14 @@ def predict_saved(
 
     Raises
     ------
+    UsageError
+        If `top` is below 1.
     ModelFileError, WeightsError
-        If the model's head is incomplete, or its network not there.
+        If the model's network is damaged or not there.
     CodesMismatchError
         If the network found now gives other codes than the model was fitted on.
     """
+    check_whole("top", top)
     scorer, run = scorer_from_arrays(*model.head), model.run_options(run)
     network = model.network
     pictures = Pictures.of(pictures)

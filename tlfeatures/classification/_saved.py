@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -18,9 +20,15 @@ from tlfeatures.classification._saved_facts import (
     read_text,
 )
 from tlfeatures.classification._trained import TrainedOn
-from tlfeatures.errors import CodesMismatchError, ModelFileError, StoreFormatError, WeightsError
+from tlfeatures.errors import (
+    CodesMismatchError,
+    ModelFileError,
+    StoreFormatError,
+    UsageError,
+    WeightsError,
+)
 from tlfeatures.extraction import RunOptions, resolve_device, spec_of
-from tlfeatures.heads import scorer_from_arrays
+from tlfeatures.heads import check_saved_head
 from tlfeatures.modelfile import read_model_file
 from tlfeatures.store import CodeSpec
 
@@ -141,21 +149,39 @@ class SavedModel:
             decode=self.decode_for(run.device, run.decode if asked else None),
             decode_options=replace(run.decode_options, exif=self.exif, range=self.range),
         )
-        try:
-            found = spec_of(self.request, run, tensors=self.network)
-        except WeightsError as error:
-            raise self.no_network(error) from error
-        self.check(found)
+        self.check(partial(spec_of, self.request, run, tensors=self.network), run)
         return run
 
-    def check(self, found: CodeSpec) -> None:
+    def check(self, find: Callable[[], CodeSpec], run: RunOptions) -> None:
         """Compare with the codes that the network gives now.
+
+        Parameters
+        ----------
+        find : callable
+            Gives their spec.
+        run : RunOptions
+            That they are found with.
 
         Raises
         ------
+        ModelFileError
+            If no network is what the file asks for, or the one inside is damaged.
+        WeightsError
+            If its network is not there.
         CodesMismatchError
             If they are other ones than the model was fitted on.
         """
+        try:
+            found = find()
+        except WeightsError as error:
+            if self.network is not None:
+                raise _unusable(self.path, str(error)) from error
+            raise self.no_network(error) from error
+        except UsageError as error:
+            run.settled()  # refuses what is wrong with the run
+            if self.request.weights != self.facts["request"].get("weights"):
+                raise  # these were named by a person
+            raise _unusable(self.path, str(error)) from error
         forgiven = {name: getattr(self.spec, name) for name in FORGIVEN}
         if replace(found, **forgiven) != self.spec:
             differences = "; ".join(self.spec.diff(found))
@@ -183,7 +209,7 @@ def _take(
     exif, range_ = read_decode(facts)
     spec, head_name = read_spec(facts), read_text("head_name", facts)
     head = _with_prefix(tensors, HEAD), read_table("head", facts)
-    _check_head(head)
+    check_saved_head(*head)
     kind, width = head[1]["kind"], head[1]["n_features_in"]
     if head_name != kind:
         raise ValueError(f"its head is called {head_name[:40]!r}, but is of kind {kind!r}")
@@ -201,13 +227,6 @@ def _take(
         trained_on=_trained_on(tensors, facts),
         facts=facts,
     )
-
-
-def _check_head(head: tuple[Tensors, dict[str, Any]]) -> None:
-    try:
-        scorer_from_arrays(*head)
-    except ModelFileError as error:  # which does not know the file
-        raise ValueError(str(error)) from error
 
 
 def _trained_on(tensors: Tensors, facts: dict[str, Any]) -> TrainedOn | None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from tlfeatures.backbones import CROPS, INTERPOLATIONS, PREPROCESS_NAMES
 from tlfeatures.extraction import DECODERS, PRECISIONS
 from tlfeatures.pictures import DecodeOptions
 from tlfeatures.store import CodeSpec
@@ -40,6 +42,14 @@ def read_request(facts: Facts) -> dict[str, Any]:
     if strange := sorted(set(words) - set(REQUEST)):
         raise ValueError(f"it asks for {strange[0][:40]!r}, which is unknown; {NEWER}")
     _check_kinds(words, REQUEST)
+    words["backbone"]  # the others have defaults
+    for word in filter(lambda word: isinstance(word, str), words.values()):
+        if "\0" in word:
+            raise ValueError(f"{word[:40]!r} is no name")
+        os.fsencode(word)  # or it cannot be looked for
+    for name, known in (("crop", CROPS), ("interpolation", INTERPOLATIONS)):
+        _check_known(name, words.get(name), (None, *known))
+    _check_known("preprocess", words.get("preprocess", PREPROCESS_NAMES[0]), PREPROCESS_NAMES)
     return words
 
 
@@ -75,10 +85,8 @@ def read_spec(facts: Facts) -> CodeSpec:
     words = read_table("spec", facts)
     _check_kinds(words, SPEC)
     spec = CodeSpec.from_json(words)
-    for name, known in (("precision", PRECISIONS), ("decode", DECODERS)):
-        if getattr(spec, name) not in known:
-            word = getattr(spec, name)[:40]
-            raise ValueError(f"its codes are of {name} {word!r}, which is unknown; {NEWER}")
+    _check_known("precision", spec.precision, PRECISIONS)
+    _check_known("decode", spec.decode, DECODERS)
     return spec
 
 
@@ -106,6 +114,11 @@ def read_table(name: str, facts: Facts) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError(f"{name} is {str(found)[:40]!r}, expected a JSON object")
     return found
+
+
+def _check_known(name: str, word: Any, known: Iterable[Any]) -> None:
+    if word not in tuple(known):
+        raise ValueError(f"its {name} {word[:40]!r} is unknown; {NEWER}")
 
 
 def _check_kinds(words: Facts, kinds: Mapping[str, tuple[type, ...]]) -> None:

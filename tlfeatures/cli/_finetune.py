@@ -116,6 +116,11 @@ def command(images: str, **given: Any) -> int:
             print_json({**result.to_json(), "model": model and expand(model)})
         else:
             echo(finetuning_table(result))
+            if model:
+                echo(
+                    f"model: {result.kept}, of the {result.n_train + result.n_valid} pictures of "
+                    f"the training side alone; the {result.n_test} held-out ones are new to it"
+                )
         for warning in result.warnings:
             words.progress.say(f"note: {warning}")
         say_bad(result.bad, words.progress)

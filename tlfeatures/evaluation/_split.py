@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tlfeatures._columns import cells_of, is_missing, whole_groups, whole_labels
-from tlfeatures._parameters import check_share, check_whole, seed_of
+from tlfeatures._parameters import seed_of
 from tlfeatures.errors import LabelsError, UsageError, few
 
 Ints = npt.NDArray[np.intp]
@@ -147,15 +148,14 @@ def make_split(
     return Split(train, held_out, protocol, (*notes, *_notes_on_classes(labels, train, held_out)))
 
 
-def _check_options(
-    y: Labels, groups: Labels | None, test: float | None, train_per_class: int | None
-) -> None:
+def _check_options(y: Labels, groups: Labels | None, test: Any, train_per_class: Any) -> None:
     if groups is not None and len(groups) != len(y):
         raise UsageError(f"{len(groups)} groups for {len(y)} labels; give one a picture.")
-    if test is not None:
-        check_share("test", test)
-    if train_per_class is not None:
-        check_whole("train_per_class", train_per_class)
+    if test is not None and not (isinstance(test, Real) and 0 < float(test) < 1):
+        raise UsageError(f"test={test} is no share to hold out; give one between 0 and 1.")
+    n = train_per_class
+    if n is not None and not (isinstance(n, Integral) and int(n) >= 1):
+        raise UsageError(f"train_per_class={n} trains on nothing; give 1 or more.")
 
 
 def _sides(split: Sequence[str | None] | Labels | None, n: int) -> Labels:

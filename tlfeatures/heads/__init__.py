@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
+from tlfeatures.heads._saved import check_saved_head
 from tlfeatures.heads._scoring import KNNScorer, LinearScorer, Scorer, scorer_from_arrays
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ __all__ = [
     "LogisticHead",
     "SVMHead",
     "Scorer",
+    "check_saved_head",
     "choose_head",
     "head_from_arrays",
     "head_name",

@@ -12,6 +12,8 @@ import numpy.typing as npt
 Tensors = Mapping[str, npt.NDArray[Any]]
 Facts = Mapping[str, Any]
 
+LINEAR = ("C", "n_jobs", "random_state")
+PARAMS = {"svm": LINEAR, "logistic": LINEAR, "knn": ("n_neighbors",)}  # of each kind
 CLASSES_KINDS = "OSUbiuf"  # of numpy's dtypes: objects, text, numbers
 
 
@@ -23,18 +25,23 @@ def check_saved_head(tensors: Tensors, facts: Facts) -> None:
     tensors : mapping of str to ndarray
         As given by a head's `to_arrays`.
     facts : mapping
-        Likewise; its `kind` is known.
+        Likewise.
 
     Raises
     ------
     KeyError, TypeError, ValueError
         If something is missing, or is not what a head of that kind has.
     """
+    kind, params = facts["kind"], facts["params"]
+    if not isinstance(kind, str) or kind not in PARAMS:
+        raise ValueError(f"its head is of kind {str(kind)[:40]!r}, none of {', '.join(PARAMS)}")
+    if not isinstance(params, Mapping):
+        raise TypeError("its params are no JSON object")
+    if strange := sorted(set(params) - set(PARAMS[kind])):
+        raise ValueError(f"its head has the option {strange[0][:40]!r}, which is unknown")
     n_classes = _n_classes(facts)
     width = _whole("n_features_in", facts["n_features_in"])
-    if not isinstance(facts["params"], Mapping):
-        raise TypeError("its params are no JSON object")
-    if facts["kind"] == "knn":
+    if kind == "knn":
         _check_neighbours(tensors, facts, n_classes, width)
     else:
         _check_linear(tensors, facts, n_classes, width)
