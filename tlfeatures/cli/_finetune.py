@@ -141,7 +141,7 @@ def _targets(given: dict[str, Any]) -> dict[str, tuple[str | Path | None, Kind]]
 
 def _checkpoint(given: dict[str, Any]) -> str | None:
     beside = None if given["out"] is None else f"{given['out']}.checkpoint"
-    return given["checkpoint"] or beside
+    return beside if given["checkpoint"] is None else given["checkpoint"]
 
 
 def _beside(report: str) -> Path:
