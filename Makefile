@@ -62,7 +62,7 @@ bench: $(READY)
 	$(BIN)/python benchmarks/resizing.py
 	$(BIN)/python benchmarks/pooling.py
 	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/extract.py --compilation --cached
+	$(BIN)/python benchmarks/extract.py --cached
 	$(BIN)/python benchmarks/gpu.py
 
 docs: $(READY)

@@ -24,7 +24,7 @@ leaves the cache whole; the same command goes on.
 
 | verb | main JSON keys |
 |---|---|
-| `extract` | `pictures, computed, cached, bad[], specs[{layer, dim, key}], device, precision, compiled, batch_size, jobs, images_per_s, seconds{total, start, extract, compile}, wait{decode, network, write}, chosen[], notes[{words, n_pictures, first}], remembered` (bad pictures known from earlier runs, not tried again); `pictures` = `computed` + `cached` + bad ones; a copy of a picture already coded counts as cached; `images_per_s` from the first chunk's beginning to the last one's end, `seconds.start` before that, `compile` in it; `wait` in seconds of all processes together; `jobs` processes |
+| `extract` | `pictures, computed, cached, bad[], specs[{layer, dim, key}], device, precision, kernels[], batch_size, jobs, images_per_s, seconds{total, start, extract, compile}, wait{decode, network, write}, chosen[], notes[{words, n_pictures, first}], remembered` (bad pictures known from earlier runs, not tried again); `pictures` = `computed` + `cached` + bad ones; a copy of a picture already coded counts as cached; `images_per_s` from the first chunk's beginning to the last one's end, `seconds.start` before that, `compile` (of our own operations) in it; `kernels` those that took part, of resizing, convolutions, pooling; `wait` in seconds of all processes together; `jobs` processes |
 | `fit` | `classes[], protocol, n_train, n_test, bad[], backbone, weights_id, layer, key, heads{NAME: {accuracy, ci95[2], mean_recall, mean_recall_ci95[2], C}}, chosen, controls{NAME: {accuracy, ci95}}, warnings[], confounds[], learning_curve[], seconds{}, model` |
 | `demo` | as `fit`, plus `report, sheet` |
 | `predict` | `predictions[{path, label, probability, top[{label, probability}]}], bad[]`; exit code 1 where nothing could be predicted |
@@ -38,7 +38,7 @@ leaves the cache whole; the same command goes on.
 | `backbones doctor` | `verdict` (right; BGR, 0-255, no mean/std, tf, caffe, imagenet, normalised twice, wrong input size, other; cannot tell), `words, applied{}, expected[], candidates[{name, input_size, batch_norm_distance, confidence, entropy, agreement, n_pictures, excluded}], n_pictures, bad[]`; null what was not measured |
 | `cache info` | `cache, rows, bytes, folders[{folder, rows, shards, bytes, key, spec}], compiled{files, bytes}`; `cache where`: `cache, exists` |
 | `cache verify` | `cache, folders, shards, rows, bytes, problems[{path, reason}]`; `cache repair`: `cache, moved[], rescued, lost` |
-| `cache gc` | `cache, dry_run, removed[], kept[], in_use[], compiled[{file, bytes}]` (compiled files that went); `cache merge`: `cache, shards, rows, present, refused[]` |
+| `cache gc` | `cache, dry_run, removed[], kept[], in_use[], compiled[{file, bytes}]` (operations of our own, and networks that earlier versions compiled, that went); `cache merge`: `cache, shards, rows, present, refused[]` |
 | `cache diff` | `a, b, differences[]`; `cache export`: `out, rows, dim, bad[]` |
 
 In this version `confounds` and `learning_curve` are not examined and always empty.

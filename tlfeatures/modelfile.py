@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from tlfeatures._targets import WAY_OUT, expand, expand_given, writing
 from tlfeatures.errors import ModelFileError
 
 __all__ = ["read_model_file", "write_model_file"]
@@ -53,7 +52,7 @@ def write_model_file(
     ModelFileError
         If it cannot be written, or holds what the file cannot: nothing is then left behind.
     """
-    target = Path(path)
+    target = expand(path)
     arrays = {name: _contiguous(name, tensor) for name, tensor in tensors.items()}
     text = _facts_text(facts)
     metadata = {
@@ -63,21 +62,14 @@ def write_model_file(
         "facts_checksum": _checksum_of(text),
         "checksums": json.dumps({name: _checksum(array) for name, array in arrays.items()}),
     }
-    temporary = target.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(8)}.safetensors")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, temporary, metadata)
-        _sync(temporary, os.O_RDWR)
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
-    except (OSError, SafetensorError) as error:
+        with writing(target) as beside:
+            save_file(arrays, beside, metadata)
+    except (OSError, SafetensorError, ValueError) as error:  # ValueError: a null byte in the name
         raise ModelFileError(
-            f"cannot write the model {target} ({error}); make room or allow writing there, "
-            "or name another file."
+            f"cannot write the model {target} ({getattr(error, 'strerror', None) or error}); "
+            f"{WAY_OUT}."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return target
 
 
@@ -107,7 +99,7 @@ def read_model_file(
     ModelFileError
         If the file is missing, damaged, from elsewhere or of an unknown version.
     """
-    source = Path(path)
+    source = Path(expand_given(os.fsdecode(path)))
     if not source.is_file():
         raise ModelFileError(
             f"there is no model file {source}; 'tlfeatures fit IMAGES --out {source}' makes one."
@@ -214,16 +206,3 @@ def _checksum(array: npt.NDArray[Any]) -> str:
     digest = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows opens no folders; the rename has happened
-        _sync(folder, os.O_RDONLY)

@@ -288,7 +288,7 @@ def test_groups_stay_known_when_another_folder_is_tested_on(
     monkeypatch.setattr(LogisticHead, "fit", note_fit)
     result = evaluate_baseline(grouped, codes, heads=["logistic"], test=pictures)
     assert seen == [[str(i // 2) for i in range(36)]]
-    assert sum(groups is None for groups in fits) == 1  # of shuffled labels, whose C is known
+    assert all(groups is not None for groups in fits)
     assert not any("intervals" in words for words in result.warnings)
     tested = Pictures(pictures.items, pictures.labels, groups=np.arange(36) // 4)
     result = evaluate_baseline(pictures, codes, heads=["logistic"], test=tested)
@@ -344,3 +344,20 @@ def test_labels_may_be_numbers_and_the_test_folder_a_path(
     found = evaluate_model(model, Pictures(pictures.paths[:3], [0, 1, 7]))
     assert "the model knows no class 7" in found.warnings[0]
     assert evaluate_baseline(pictures, codes, heads=["knn"], test=folder).n_test == 36
+
+
+def test_the_seed_reaches_heads_and_controls(
+    folder: Path, codes: CNNCodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, object]] = []
+    make = _baseline.make_head
+
+    def spy(name: str, **params: object) -> object:
+        seen.append((name, params.get("random_state")))
+        return make(name, **params)
+
+    monkeypatch.setattr(_baseline, "make_head", spy)
+    result = evaluate_baseline(load_pictures(folder), codes, random_state=7)
+    assert {name for name, seed in seen if seed == 7} == {"svm", "logistic"}
+    assert {name for name, seed in seen if seed is None} == {"knn"}
+    assert result.classifier.random_state == 7

@@ -65,7 +65,7 @@ def test_bad_pictures_are_listed_and_strict_makes_them_an_error(
     [
         (["--augment", "lihgt"], 2, "did you mean 'light'"),
         (["--out", "sheet.jpg"], 2, "end the name in .png"),
-        (["--out", "no folder here/sheet.png"], 1, "cannot be written"),
+        (["--out", "/proc/x/sheet.png"], 1, "cannot be written"),
         (["--backbone", "resnet5O"], 2, "did you mean 'resnet50'"),
         (["--rows", "0"], 2, "--rows"),
     ],

@@ -1,6 +1,7 @@
 """Splits: fixed, drawn, held out; whole groups; nothing lost silently."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -88,7 +89,9 @@ def test_train_alone_is_no_split(sides):
 def test_a_share_beside_a_fixed_split_is_named_as_not_used():
     """The fixed split wins, and says so."""
     found = make_split(["a", "b"] * 2, ["train", "train", "val", "val"], test=0.3)
-    assert found.warnings == ("test=0.3 was not used: the pictures come with a split of their own",)
+    assert found.warnings == (
+        "`test=0.3` was not used: the pictures come with a split of their own",
+    )
 
 
 def test_groups_stay_whole_and_classes_keep_their_shares():
@@ -217,3 +220,98 @@ def test_a_class_in_one_group_is_still_not_held_out():
 def test_draw_takes_all_of_a_small_class():
     """Fewer than asked for: all."""
     assert (Y[draw(Y, 10)] == "cat").sum() == 8
+
+
+@pytest.mark.parametrize(
+    ("share", "words", "n_small"),
+    [(0.98, "96.7 % held out (asked for: 98 %)", 101), (0.5, "50 % held out", 0),
+     (0.99, "96.7 % held out (asked for: 99 %)", 101),
+     (0.001, "3.3 % held out (asked for: 0.1 %)", 101)],
+)  # fmt: skip
+def test_the_share_is_the_one_that_was_made(share, words, n_small):
+    """101 classes of 30 pictures: 99 % cannot be held out of them."""
+    y = np.repeat([f"class {i:03}" for i in range(101)], 30)
+    found = make_split(y, test=share)
+    assert found.protocol.startswith(f"random stratified {words}, seed 0: trained on ")
+    assert f"{100 * len(found.test) / len(y):.1f}".removesuffix(".0") in found.protocol
+    assert len(found.warnings) == bool(n_small)
+    if n_small:
+        assert f"{n_small} classes are too small for that share (class 000, " in found.warnings[0]
+        assert len(found.warnings[0]) < 250
+
+
+def test_the_class_that_is_too_small_for_a_share_is_named():
+    """Two pictures beside a hundred."""
+    found = make_split(["few"] * 2 + ["many"] * 10 + ["more"] * 10, test=0.9)
+    assert found.protocol.startswith("random stratified 86.4 % held out (asked for: 90 %)")
+    assert found.warnings == (
+        "90 % were to be held out, 86.4 % are: 1 class is too small for that share (few)",
+    )
+
+
+def test_pictures_on_neither_side_are_counted():
+    """A share is held out, then three a class are drawn: the rest is left out."""
+    found = make_split(np.repeat(["a", "b"], 20), test=0.5, train_per_class=3)
+    assert found.protocol.endswith("trained on 6, tested on 20, 14 left out")
+
+
+def units_of(groups):
+    """What must stay together: one set of rows a group, and each row without one by itself."""
+    rows = {}
+    for row, group in enumerate(groups):
+        missing = group is None or group != group or group == ""
+        key = ("row", row) if missing else ("group", str(group).removesuffix(".0"))
+        rows.setdefault(key, set()).add(row)
+    return list(rows.values())
+
+
+GROUPS = st.sampled_from([None, float("nan"), "", 0, 1, 2, 0.0, 1.0, 2.0, "0", "1", "2", "p", "q"])
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.integers(0, 2), GROUPS), min_size=8, max_size=50),
+    share=st.floats(0.1, 0.9),
+    seed=st.integers(0, 9),
+)
+def test_groups_with_gaps_and_of_mixed_types_are_kept_whole(rows, share, seed):
+    """What the protocol says is so, whatever stands in the column."""
+    y, groups = map(list, zip(*rows, strict=True))
+    try:
+        found = make_split(y, groups=groups, test=share, random_state=seed)
+    except LabelsError:
+        return
+    assert "groups kept whole" in found.protocol
+    train, test = set(found.train.tolist()), set(found.test.tolist())
+    for unit in units_of(groups):
+        assert unit <= train or unit <= test
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), pd.NA, pd.NaT, ""], ids=repr)
+def test_rows_without_a_group_are_split_like_rows_of_no_groups(gap):
+    """They are no group together: held out are a quarter of them, not all or none."""
+    found = make_split(Y, groups=[gap] * len(Y))
+    assert np.unique(Y[found.test], return_counts=True)[1].tolist() == [10, 5, 2]
+
+
+@pytest.mark.parametrize("gap", [None, float("nan"), pd.NA, ""], ids=repr)
+def test_a_missing_label_is_refused_with_its_row(gap):
+    """Never a class of its own."""
+    with pytest.raises(LabelsError, match=r"labels\[3\] is .*: missing"):
+        make_split(["a", "b", "a", gap, "b", "a"])
+
+
+def test_many_unknown_sides_are_cut():
+    """A message stays one line."""
+    with pytest.raises(UsageError, match=r"s0, s1, s10, s11, s12 and 35 more; write"):
+        make_split(["a", "b"] * 20, [f"s{i}" for i in range(40)])
+
+
+def test_notes_of_many_classes_are_cut():
+    """Five of each kind and a count, not one line for each of 200 classes."""
+    y = [f"c{i:03}" for i in range(200)] + ["z", "z", "z", "z"]
+    sides = ["test"] * 100 + ["train"] * 100 + ["train", "train", "test", "test"]
+    notes = make_split(y, sides).warnings
+    assert len(notes) == 12
+    assert notes[0].startswith("class c000 occurs in no training picture")
+    assert notes[5] == notes[11] == "95 more classes like these"

@@ -179,7 +179,7 @@ def test_a_folder_that_is_missing_empty_or_no_folder_is_named_with_a_way_out(
     fill(tmp_path, "notes.txt")
     with pytest.raises(PicturesError, match="absent is not there; give a folder"):
         load_pictures(tmp_path / "absent")
-    with pytest.raises(PicturesError, match=r"holds no pictures \(1 other files\); give"):
+    with pytest.raises(PicturesError, match=r"holds no pictures \(1 other file: 1 \.txt\); give"):
         load_pictures(tmp_path)
     with pytest.raises(PicturesError, match=r"neither a folder nor a \.csv or \.parquet manifest"):
         load_pictures(tmp_path / "notes.txt")

@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score, train_test_split
 
 from tlfeatures.errors import PicturesError
-from tlfeatures.pictures import Pictures
+from tlfeatures.pictures import Pictures, find_exact_copies
 
 
 def ten() -> Pictures:
@@ -181,3 +181,12 @@ def test_cross_validation_and_grid_search_slice_pictures() -> None:
     assert scores.tolist() == [1.0] * 5
     search = GridSearchCV(NameReader(), {"shift": [1, 0]}, cv=2).fit(pictures, pictures.labels)
     assert search.best_params_ == {"shift": 0}
+
+
+def test_what_describes_copies_of_many_pictures_is_cut() -> None:
+    pictures = Pictures([f"{i}.jpg" for i in range(400)], [f"label {i}" for i in range(400)])
+    (copies,) = find_exact_copies(pictures, [b"x"] * 400)
+    line = copies.describe()
+    assert line.endswith("0.jpg, 1.jpg, 2.jpg, 3.jpg, 4.jpg and 395 more")
+    assert "label 4 and 395 more" in line
+    assert len(copies.paths) == 400

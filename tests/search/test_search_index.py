@@ -36,11 +36,11 @@ def test_neighbours_are_ascending_and_begin_with_the_query_itself(index: ImageIn
     assert (np.diff(distances[0]) >= 0).all()
 
 
-def test_search_leaves_out_the_querys_own_content(index: ImageIndex, tmp_path: Path) -> None:
+def test_copies_of_a_query_come_first_and_do_not_count(index: ImageIndex, tmp_path: Path) -> None:
     shutil.copy(index.pictures_.paths[7], tmp_path / "copy.png")
     (hits,) = index.search([str(tmp_path / "copy.png")], 3)
-    assert len(hits) == 3
-    assert 7 not in [hit.row for hit in hits]
+    assert [(hit.row, hit.copy) for hit in hits[:1]] == [(7, "file")]
+    assert [hit.copy for hit in hits[1:]] == [None] * 3
     assert {hit.label for hit in hits} == {index.pictures_.labels[7]}
 
 
@@ -79,5 +79,28 @@ def test_the_sheet_is_written_whole_or_not_at_all(index: ImageIndex, tmp_path: P
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 400
     with pytest.raises(OutputError, match="cannot be written"):
-        save_sheet(tmp_path / "no folder" / "sheet.png", queries, index.search(queries))
+        save_sheet(tmp_path / "sheet.png" / "below.png", queries, index.search(queries))
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
+
+
+def test_any_layout_and_any_list_can_be_searched(cache: Path, folder: Path, tmp_path: Path) -> None:
+    """Loose pictures beside folders, test beside others: what is looked for needs no classes."""
+    for name in ("loose.png", "disks/a.png", "test/b.png", "train/stripes/c.png"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        kind, number = ("disks", "00") if name == "loose.png" else ("checks", f"{len(name):02}")
+        shutil.copy(folder / kind / f"{min(int(number), 11):02}.png", tmp_path / name)
+    index = ImageIndex(CNNCodes("embedded", cache=cache)).fit(str(tmp_path))
+    assert len(index.pictures_) == 4
+    (hits,) = index.search(iter([folder / "stripes" / "00.png"]), 4)
+    assert {hit.label for hit in hits} == {None}
+    assert {Path(hit.path).name for hit in hits} == {"loose.png", "a.png", "b.png", "c.png"}
+
+
+def test_iterators_are_used_once(cache: Path, folder: Path, index: ImageIndex) -> None:
+    again = ImageIndex(CNNCodes("embedded", cache=cache)).fit(folder.rglob("*.png"))
+    assert len(again.pictures_) == 36
+    paths = index.pictures_.paths[:2]
+    distances, rows = index.kneighbors(iter(paths), 3)
+    wanted = index.kneighbors(paths, 3)
+    np.testing.assert_array_equal(rows, wanted[1])
+    np.testing.assert_array_equal(distances, wanted[0])

@@ -19,10 +19,10 @@ from tlfeatures.advice._rules import Recommendation, choose
 from tlfeatures.advice._sample import LEAST_A_CLASS, rows_to_probe, usable_rows
 from tlfeatures.advice._similarity import head_answers, probe_depths
 from tlfeatures.advice._size import measure_size
-from tlfeatures.errors import LabelsError
+from tlfeatures.errors import LabelsError, few
 from tlfeatures.evaluation import make_split
 from tlfeatures.extraction import CNNCodes, as_codes, extract_layers
-from tlfeatures.pictures import Pictures, check_readable, estimate_range
+from tlfeatures.pictures import Pictures, check_readable, estimate_range, labelled_pictures
 
 if TYPE_CHECKING:
     from tlfeatures.advice._network import Depths
@@ -123,6 +123,7 @@ def advise(
     *,
     random_state: int | np.random.RandomState | None = 0,
     say: Callable[[str], None] = lambda words: None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
 ) -> Advice:
     """Measure how many and how similar the pictures are, and say which strategy suits them.
 
@@ -141,6 +142,9 @@ def advise(
         Of folds and draws.
     say : callable
         Told in words what is done next.
+    begin : callable
+        Given the pictures, once labels and split are found possible, and before a network is opened
+        or downloaded.
 
     Returns
     -------
@@ -153,7 +157,9 @@ def advise(
     PicturesError
         If no picture can be read.
     """
-    given, random_state = with_labels(pictures), seed_of(random_state)
+    given, random_state = labelled_pictures(pictures), seed_of(random_state)
+    check_sides(given, None, random_state)
+    begin(given)
     codes = extractor(backbone, given)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, None, random_state)
@@ -201,7 +207,7 @@ def advise_on(
         key=spec.key,
         n=len(sides.training) + len(sides.held_out),
         bad=sides.bad,
-        warnings=notes,
+        warnings=[*sides.training.notes, *notes],
         seconds={name: round(value, 3) for name, value in seconds.items()},
     )
 
@@ -243,27 +249,26 @@ def take_sides(pictures: Pictures, codes: CNNCodes, test: float | None, random_s
     check_readable(pictures, kept, extraction.bad)
     split = make_split(labels_of(kept), kept.split, kept.groups, test, None, random_state)
     training, held_out = (
-        Pictures(side.items, side.labels, groups=side.groups, names=side.paths)
+        Pictures(
+            side.items, side.labels, groups=side.groups, names=side.paths, notes=side.read_notes
+        )
         for side in (kept[split.train], kept[split.test])
     )
     seconds = time.perf_counter() - started
     return Sides(training, held_out, split.protocol, extraction.bad, seconds)
 
 
-def with_labels(pictures: Any) -> Pictures:
-    """The pictures, which must have labels.
+def check_sides(pictures: Pictures, test: float | None, random_state: int) -> None:
+    """Split the pictures as they are given, for what cannot be advised on to be said at once.
 
     Raises
     ------
     LabelsError
+        As `advise`.
     """
-    given = Pictures.of(pictures)
-    if given.labels is None:
-        raise LabelsError(
-            "the pictures have no labels, so nothing can be learned from them; use a folder of "
-            "class folders or a manifest."
-        )
-    return given
+    labels, groups = labels_of(pictures), pictures.groups
+    split = make_split(labels, pictures.split, groups, test, None, random_state)
+    _usable(pictures[split.train])
 
 
 def extractor(backbone: str | CNNCodes, pictures: Pictures) -> CNNCodes:
@@ -343,8 +348,7 @@ def _usable(pictures: Pictures) -> tuple[Pictures, list[str]]:
         )
     if not small:
         return kept, []
-    named = f"{', '.join(small[:5])}{', ...' if len(small) > 5 else ''}"
-    return kept, [f"{len(small)} classes with fewer than {least} are left out: {named}"]
+    return kept, [f"{len(small)} classes with fewer than {least} are left out: {few(small)}"]
 
 
 def _similarity(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
@@ -108,7 +109,7 @@ def measure_curve(
     rounds, random_state = ROUNDS if len(y) <= FEW else 1, seed_of(random_state)
     splits = [split for r in range(rounds) for split in _folds(y, groups, random_state + r)]
     rows = [
-        _one_split(X, y, train, held_out, random_state + i)
+        _one_split(X, y, groups, train, held_out, random_state + i)
         for i, (train, held_out) in enumerate(splits)
     ]
     sizes, accuracies = np.array(rows).transpose(1, 0, 2)
@@ -116,12 +117,15 @@ def measure_curve(
 
 
 def _one_split(
-    X: Codes, y: Labels, train: Ints, held_out: Ints, random_state: int
+    X: Codes, y: Labels, groups: Labels | None, train: Ints, held_out: Ints, random_state: int
 ) -> tuple[list[float], list[float]]:
     """Training pictures and held-out accuracies along the curve."""
     share = min(1.0, CHOOSING / len(train))
     choosing = train[nested_parts(y[train], [share], 2, random_state)[0]]
-    C = LogisticHead().fit(X[choosing], y[choosing]).C_
+    of_groups = None if groups is None else groups[choosing]
+    with warnings.catch_warnings():  # a part may lack a second group that the whole has
+        warnings.simplefilter("ignore", UserWarning)
+        C = LogisticHead().fit(X[choosing], y[choosing], groups=of_groups).C_
     sizes, accuracies = [], []
     for part in nested_parts(y[train], SHARES, 1, random_state):
         head = LogisticHead(C=C).fit(X[train[part]], y[train[part]])

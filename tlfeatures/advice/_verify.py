@@ -13,14 +13,14 @@ import numpy.typing as npt
 from sklearn.base import clone
 
 from tlfeatures._parameters import seed_of
-from tlfeatures.advice._advise import Advice, advise_on, extractor, take_sides, with_labels
+from tlfeatures.advice._advise import Advice, advise_on, check_sides, extractor, take_sides
 from tlfeatures.advice._costs import pooling_of_earlier
 from tlfeatures.advice._rules import CODES, EARLIER, FULL, LAST_BLOCKS
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import TlfeaturesError
 from tlfeatures.evaluation import Score, mcnemar_p, score
 from tlfeatures.extraction import CNNCodes
-from tlfeatures.pictures import Pictures
+from tlfeatures.pictures import Pictures, labelled_pictures
 
 HEAD = "logistic"  # of every candidate
 TRIED_EPOCHS = 5
@@ -101,6 +101,7 @@ def verify(
     epochs: int = TRIED_EPOCHS,
     random_state: int | np.random.RandomState | None = 0,
     say: Callable[[str], None] = lambda words: None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
     train: Train | None = None,
 ) -> Advice:
     """Advise on the training side, try the candidates there, score all on the held-out side.
@@ -116,6 +117,8 @@ def verify(
         Of the candidates that train the network: a small budget.
     random_state : int, RandomState or None, default=0
     say : callable
+    begin : callable
+        As that of `advise`.
     train : callable, optional
         (strategy, pictures, codes, epochs, random_state) -> function from pictures to labels, and
         a note, for the strategies that train the network; default: `fine_tune`.
@@ -130,7 +133,9 @@ def verify(
     LabelsError, PicturesError
         As `advise`; if nothing can be held out.
     """
-    given, random_state = with_labels(pictures), seed_of(random_state)
+    given, random_state = labelled_pictures(pictures), seed_of(random_state)
+    check_sides(given, test, random_state)
+    begin(given)
     codes = extractor(backbone, given)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, test, random_state)

@@ -9,7 +9,13 @@ from tlfeatures.backbones._listing import EMBEDDED, list_backbones, weights_plac
 from tlfeatures.errors import UsageError
 
 LARGEST_SEED = 2**64 - 1  # of torch's
-FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
+FILE_SUFFIXES = (
+    ".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt", ".pkl", ".pickle", ".th",
+    # Of other kinds, so that they are told what they are.
+    ".pt2", ".torchscript", ".jit", ".ptl", ".onnx", ".h5", ".hdf5", ".keras", ".npz", ".npy",
+    ".pb", ".tflite", ".msgpack", ".caffemodel", ".pdparams", ".mlmodel", ".gguf", ".zip", ".gz",
+    ".xz", ".bz2", ".zst", ".7z", ".json", ".txt",
+)  # fmt: skip
 
 
 def is_file_name(weights: str | None) -> bool:

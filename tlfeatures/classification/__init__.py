@@ -30,7 +30,6 @@ if TYPE_CHECKING:
         TransferClassifier,
         extract_good,
         load_model,
-        with_labels,
     )
     from tlfeatures.classification._score import ModelScore, evaluate_model
 else:
@@ -46,7 +45,6 @@ else:
             "evaluate_model": "_score",
             "extract_good": "_classifier",
             "load_model": "_classifier",
-            "with_labels": "_classifier",
         },
     )
 
@@ -67,5 +65,4 @@ __all__ = [
     "load_model",
     "predict_pictures",
     "predict_saved",
-    "with_labels",
 ]

@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import column_or_1d
 from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures._parameters import seed_of
 from tlfeatures.classification._saved import HEAD, NETWORK, TRAINED_ON, SavedModel
 from tlfeatures.classification._trained import TrainedOn
-from tlfeatures.errors import LabelsError, few
+from tlfeatures.errors import few
 from tlfeatures.extraction import CNNCodes, Extraction, as_codes, open_engine, raise_if_bad
-from tlfeatures.heads import HEADS, choose_head, head_from_arrays, make_head
+from tlfeatures.heads import HEADS, choose_head, head_from_arrays, head_name, make_head
 from tlfeatures.modelfile import write_model_file
-from tlfeatures.pictures import Pictures, check_readable
+from tlfeatures.pictures import Pictures, check_readable, labelled_pictures
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):
@@ -71,16 +70,17 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : Pictures, folder, or list of pictures
+        X : Pictures, folder, manifest, data frame, or iterable of pictures
         y : array-like of shape (n_images,), optional
             Labels; default: those of the Pictures.
         groups : array-like of shape (n_images,), optional
-            Pictures that stay together in inner cross-validation; default: those of the Pictures.
+            Pictures that stay together in inner cross-validation; default: those of the Pictures. A
+            picture without one (None, NaN) is a group of its own.
 
         Raises
         ------
         LabelsError
-            If there are no labels, or one class only.
+            If there are no labels, one is missing, or there is one class only.
         PicturesError
             If y or groups have another length, or none of the pictures can be read.
         UsageError
@@ -94,7 +94,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             If pictures are bad, and `on_bad` is "nan": they are left out.
         """
         seed, heads = seed_of(self.random_state), _heads_called(self.head)
-        pictures = with_labels(X, y, groups)
+        pictures = labelled_pictures(X, y, groups)
         self.codes_ = as_codes(self.backbone)
         done = extract_good(self.codes_.fit(pictures), pictures)
         kept, self.spec_ = done.pictures, self.codes_.spec_
@@ -153,7 +153,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             Labels; default: those of the Pictures.
         sample_weight : array-like of shape (n_images,), optional
         """
-        pictures = with_labels(X, y)
+        pictures = labelled_pictures(X, y)
         right = self.predict(pictures) == np.asarray(pictures.labels)
         return float(np.average(right, weights=sample_weight))
 
@@ -202,6 +202,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         path: str | os.PathLike[str],
         *,
         weights: str | os.PathLike[str] | None = None,
+        trust_code: bool = False,
         **options: Any,
     ) -> TransferClassifier:
         """Load what `save` wrote.
@@ -211,19 +212,23 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         path : path
         weights : path, optional
             Where the network's weights are now, if they have moved.
+        trust_code : bool, default=False
+            Import and call a network of somebody's own, "package.module:attribute", if the file
+            names one: that runs code which the file chooses.
         **options
-            `cache`, `device`, `precision`, `compile`, `batch_size`, `n_jobs`, `store_dtype`,
-            `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit, whatever
-            `decode` says, but exactly for a model of decode "gpu" where there is no CUDA GPU.
+            `cache`, `device`, `precision`, `kernels`, `batch_size`, `n_jobs`, `store_dtype`,
+            `retry_bad`, `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit,
+            whatever `decode` says, but exactly for a model of decode "gpu" where there is no CUDA
+            GPU.
 
         Raises
         ------
         ModelFileError
-            If the file is missing, broken or from elsewhere.
+            If the file is missing, broken or from elsewhere, or names code that is not trusted.
         CodesMismatchError
             If the network found now gives other codes than the model was fitted on.
         """
-        saved = SavedModel.load(path, weights=weights)
+        saved = SavedModel.load(path, weights=weights, trust_code=trust_code)
         asked = (options.get("device", "auto"), options.get("decode"))
         options["precision"] = saved.precision_for(options.get("precision", "auto"))
         options["decode"] = saved.decode_for(*asked)
@@ -282,33 +287,7 @@ def load_model(
     >>> load_model("my.model").predict(["query.jpg"])  # doctest: +SKIP
     array(['bees'], dtype='<U4')
     """
-    if trust_code:
-        options["trust_code"] = True
-    return TransferClassifier.load(path, weights=weights, **options)
-
-
-def with_labels(X: Any, y: Any = None, groups: Any = None) -> Pictures:
-    """The pictures with the labels and groups they are fitted or scored with.
-
-    Raises
-    ------
-    LabelsError
-        If there are no labels.
-    PicturesError
-        If a column has another length.
-    """
-    pictures = Pictures.of(X)
-    labels = pictures.labels if y is None else _flat(y)
-    if labels is None:
-        raise LabelsError("the pictures have no labels; pass y, or use a folder of class folders.")
-    groups = pictures.groups if groups is None else groups
-    return Pictures(pictures.items, labels, groups=groups, names=pictures.paths)
-
-
-def _flat(y: Any) -> Any:
-    """A column of shape (n, 1) as labels of shape (n,), with scikit-learn's warning."""
-    shape = np.shape(y)
-    return column_or_1d(y, warn=True) if len(shape) == 2 and shape[1] == 1 else y
+    return TransferClassifier.load(path, weights=weights, trust_code=trust_code, **options)
 
 
 def extract_good(codes: CNNCodes, pictures: Pictures) -> Extraction:
@@ -344,7 +323,7 @@ def fit_head(
     heads: Sequence[str], X: NDArray[np.float32], y: Any, groups: Any, seed: int
 ) -> tuple[str, Any]:
     """The name of the best of the heads, and that head fitted on codes X (n, d)."""
-    made = {name: make_head(name, **_seeded(name, seed)) for name in heads}
+    made = {name: make_head(name, **seeded(name, seed)) for name in heads}
     if len(made) == 1:
         name, head = next(iter(made.items()))
         return name, head.fit(X, y, groups=groups)
@@ -363,8 +342,9 @@ def _heads_called(word: str) -> tuple[str, ...]:
     if word == "auto":
         return tuple(HEADS)
     make_head(word)
-    return (word,)
+    return (head_name(word),)
 
 
-def _seeded(name: str, seed: int) -> dict[str, Any]:
+def seeded(name: str, seed: int) -> dict[str, Any]:
+    """The seed as an option of the head of that name, where it has one."""
     return {} if name == "knn" else {"random_state": seed}

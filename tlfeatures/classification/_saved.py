@@ -79,7 +79,11 @@ class SavedModel:
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        trust_code: bool = False,
     ) -> SavedModel:
         """Read a file.
 
@@ -88,17 +92,20 @@ class SavedModel:
         path : path
         weights : path, optional
             Where the network's weights are now, if they have moved.
+        trust_code : bool, default=False
+            Import and call a network of somebody's own, "package.module:attribute", if the file
+            names one: that runs code which the file chooses.
 
         Raises
         ------
         ModelFileError
-            If the file is missing, broken or from elsewhere.
+            If the file is missing, broken or from elsewhere, or names code that is not trusted.
         """
         tensors, facts = read_model_file(path)
         if not {"request", "spec", "head"} <= set(facts):
             raise ModelFileError(f"{path} is no classifier of pictures; fit one with 'fit --out'.")
         try:
-            model = _take(path, tensors, facts)
+            model = _take(path, tensors, facts, trust_code)
         except KeyError as error:
             raise _unusable(path, f"{error} is missing") from error
         except (TypeError, ValueError, OverflowError, StoreFormatError) as error:
@@ -190,11 +197,14 @@ class SavedModel:
     def no_network(self, error: WeightsError) -> WeightsError:
         """What to say if the network's weights are not there."""
         return WeightsError(
-            f"{self.path} needs its network: {error} A model saved with --with-weights needs none."
+            f"{self.path} needs its network: {error} A model saved with `with_weights=True` needs "
+            "none."
         )
 
 
-def _take(path: str | os.PathLike[str], tensors: Tensors, facts: dict[str, Any]) -> SavedModel:
+def _take(
+    path: str | os.PathLike[str], tensors: Tensors, facts: dict[str, Any], trust_code: bool
+) -> SavedModel:
     """The model, each fact looked at, so that nothing is left to fail on `predict`."""
     exif, range_ = read_decode(facts)
     spec, head_name = read_spec(facts), read_text("head_name", facts)
@@ -207,7 +217,7 @@ def _take(path: str | os.PathLike[str], tensors: Tensors, facts: dict[str, Any])
         raise ValueError(f"its head takes {width} numbers, its codes have {spec.dim}")
     return SavedModel(
         path=path,
-        request=BackboneRequest(**read_request(facts)),
+        request=BackboneRequest.from_file(read_request(facts), path, trust_code=trust_code),
         spec=spec,
         exif=exif,
         range=range_,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlfeatures._targets import expand
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     LAYER_OPTION,
     LIMIT_OPTION,
@@ -27,6 +30,8 @@ from tlfeatures.cli._output import (
     say_cache,
     say_plan,
 )
+from tlfeatures.cli._targets import MODEL, PAGE, check_pictures, check_targets, then_write, to
+from tlfeatures.cli._wording import with_typed
 from tlfeatures.errors import UsageError
 
 if TYPE_CHECKING:
@@ -67,9 +72,12 @@ def command(images: str, **given: Any) -> int:
     from tlfeatures.classification import evaluate_baseline
     from tlfeatures.report import make_baseline_page, save_page
 
+    model, report = given["out"], given["report"]
+    reads = [images, given["weights"], given["test"]]
+    check_targets({"--out": (model, MODEL), "--report": (report, PAGE)}, reads)
     words, pictures = take_both(given, images)
     test = _test(given["test"], words.progress)
-    say_plan(pictures, words)
+    check_pictures([model], pictures)
     result = evaluate_baseline(
         pictures,
         words.make_codes(),
@@ -79,20 +87,21 @@ def command(images: str, **given: Any) -> int:
         random_state=given["seed"],
         refit=given["out"] is not None,
         say=words.progress.say,
+        begin=lambda pictures: say_plan(pictures, words),
     )
-    model = given["out"]
-    if model:
-        result.classifier.save(model, with_weights=given["with_weights"])
-    if given["report"]:
-        save_page(make_baseline_page(result), given["report"])
-    if given["as_json"]:
-        print_json({**result.to_json(), "model": model})
-    else:
-        click.echo(baseline_table(result))
-        if model:
-            click.echo(model_line(result))
-    say_baseline(result, words.progress)
-    say_cache(words.run.cache_dir, words.progress)
+    result = with_typed(result)
+    with then_write(
+        to(model, partial(result.classifier.save, with_weights=given["with_weights"])),
+        to(report, partial(save_page, make_baseline_page(result))),
+    ):
+        if given["as_json"]:
+            print_json({**result.to_json(), "model": model and expand(model)})
+        else:
+            echo(baseline_table(result))
+            if model:
+                echo(model_line(result))
+        say_baseline(result, words.progress)
+        say_cache(words.run.cache_dir, words.progress)
     return exit_code(result.bad, given["strict"])
 
 

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from tlfeatures.backbones import licence_note
-from tlfeatures.cli._progress import ProgressLine, printable
+from tlfeatures.cli._echo import echo, is_utf8
+from tlfeatures.cli._progress import ProgressLine
+from tlfeatures.cli._wording import as_typed
 from tlfeatures.extraction import specs_of
+from tlfeatures.pictures import describe_kinds
 from tlfeatures.store import folder_size
 
 if TYPE_CHECKING:
@@ -27,14 +28,20 @@ CONTROL_NAMES = {
     "histogram": "colour histogram",
     "random_weights": "same network, random weights",
     "majority": "majority class",
-    "shuffled_labels": "shuffled labels",
+    "shuffled_labels": "sanity check: shuffled labels",
 }
 BAD_SHOWN = 20
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """Exactly one JSON object on stdout; numbers that JSON has not become null."""
-    click.echo(printable(json.dumps(_plain(data), ensure_ascii=False, indent=1)))
+    """Exactly one JSON object on stdout; numbers that JSON has not become null.
+
+    Where stdout is not UTF-8, or a file name is not, characters are escaped, as JSON has it:
+    the same text is read again, whatever bytes were piped.
+    """
+    plain = _plain(data)
+    text = json.dumps(plain, ensure_ascii=False, indent=1)
+    echo(text if is_utf8(text) else json.dumps(plain, indent=1))
 
 
 def _plain(value: Any) -> Any:
@@ -56,7 +63,7 @@ def counted(n: int, noun: str) -> str:
 
 def as_bad(bad: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """Bad pictures as JSON has them."""
-    return [{"path": path, "reason": reason} for path, reason in bad]
+    return [{"path": path, "reason": as_typed(reason)} for path, reason in bad]
 
 
 def say_bad(bad: Sequence[tuple[str, str]], line: ProgressLine) -> None:
@@ -73,7 +80,7 @@ def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()
     if pictures.labels is not None:
         line += f" in {counted(len(pictures.classes), 'class')}"
     if pictures.left_out:
-        line += f"; {counted(pictures.left_out, 'other file')} left out"
+        line += f"; left out: {describe_kinds(pictures.left_out_kinds)}"
     words.progress.say(line)
     layers = layers or (words.request.layer,)
     for spec in specs_of(words.request, layers, words.run, n=len(pictures)):
@@ -82,6 +89,12 @@ def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()
         words.progress.say(f"{spec.backbone} {spec.layer}: {spec.dim} numbers each, {size:.1f} MB")
     if note := licence_note(words.request.backbone, words.request.weights):
         words.progress.say(f"note: {note}")
+
+
+def say_notes(pictures: Pictures, line: ProgressLine) -> None:
+    """What a person should know about how the pictures were read, on stderr."""
+    for note in pictures.notes:
+        line.say(f"note: {note}")
 
 
 def say_cache(root: Path, line: ProgressLine) -> None:

@@ -10,14 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tlfeatures._columns import cells_of, is_missing, whole_groups, whole_labels
 from tlfeatures._parameters import seed_of
-from tlfeatures.errors import LabelsError, UsageError
+from tlfeatures.errors import LabelsError, UsageError, few
 
 Ints = npt.NDArray[np.intp]
 Labels = npt.NDArray[Any]
 
 HELD_OUT = 0.25  # where nothing else is said
+NEAR = 0.01  # of the share that was asked for
 SIDES = ("train", "val", "test")
+SHOWN = 5  # notes of one kind
 
 
 @dataclass(frozen=True)
@@ -96,7 +99,8 @@ def make_split(
     split : sequence of {"train", "val", "test"} or None, optional
         Where each picture comes from.
     groups : array-like of shape (n_images,), optional
-        Pictures of one group stay on one side (as far as a fixed split allows).
+        Pictures of one group stay on one side (as far as a fixed split allows); a picture without
+        one (None, NaN) is a group of its own.
     test : float, optional
         Share to hold out, in (0, 1); a quarter without it.
     train_per_class : int, optional
@@ -112,12 +116,12 @@ def make_split(
     Raises
     ------
     LabelsError
-        If there is one class only, or a side would be empty.
+        If a label is missing, there is one class only, or a side would be empty.
     UsageError
         If an option is out of range, the lengths differ, or a split's name is unknown.
     """
-    labels, random_state = np.asarray(y), seed_of(random_state)
-    group_rows = None if groups is None else np.asarray(groups)
+    labels, random_state = whole_labels(y), seed_of(random_state)
+    group_rows = None if groups is None else whole_groups(groups)
     _check_options(labels, group_rows, test, train_per_class)
     sides = _sides(split, len(labels))
     _check_classes(labels)
@@ -132,12 +136,15 @@ def make_split(
         protocol = f"random {train_per_class} a class for training"
     else:
         train, held_out, protocol = _share(labels, group_rows, test, random_state)
+        notes = _notes_on_share(labels, held_out, test)
     if thinned is not None:
         train = train[draw(labels[train], thinned, random_state)]
         protocol += f", {thinned} a class drawn from the training side"
     _check_sides(labels, train, held_out)
     seed = "" if fixed and thinned is None else f", seed {random_state}"
     protocol += f"{seed}: trained on {len(train)}, tested on {len(held_out)}"
+    if n_unused := len(labels) - len(train) - len(held_out):
+        protocol += f", {n_unused} left out"
     return Split(train, held_out, protocol, (*notes, *_notes_on_classes(labels, train, held_out)))
 
 
@@ -153,14 +160,15 @@ def _check_options(y: Labels, groups: Labels | None, test: Any, train_per_class:
 
 def _sides(split: Sequence[str | None] | Labels | None, n: int) -> Labels:
     """The split column of shape (n,), all "train" where there is none."""
-    if split is None or all(side is None for side in split):
+    split = None if split is None else cells_of(split, "split")
+    if split is None or all(is_missing(side) for side in split):
         return np.full(n, "train")
     if len(split) != n:
         raise UsageError(f"{len(split)} split entries for {n} labels; give one a picture.")
     unknown = sorted({str(side) for side in split} - set(SIDES))
     if unknown:
         raise UsageError(
-            f"the split column holds {', '.join(unknown)}; write train, val or test in every row."
+            f"the split column holds {few(unknown)}; write train, val or test in every row."
         )
     return np.asarray(split, dtype=str)
 
@@ -194,7 +202,7 @@ def _notes_on_fixed(
 ) -> list[str]:
     notes = []
     if test is not None:
-        notes.append(f"test={test:g} was not used: the pictures come with a split of their own")
+        notes.append(f"`test={test:g}` was not used: the pictures come with a split of their own")
     shared = np.intersect1d(groups[train], groups[held_out]) if groups is not None else train[:0]
     if len(shared):
         notes.append(
@@ -211,7 +219,31 @@ def _share(
     held_out = _hold_out(y, groups, share, np.random.default_rng(random_state))
     train = np.setdiff1d(np.arange(len(y)), held_out)
     whole = "" if groups is None else ", groups kept whole"
-    return train, held_out, f"random stratified {100 * share:g} % held out{whole}"
+    made, asked = _percent(len(held_out) / len(y)), _percent(share)
+    meant = "" if made == asked else f" (asked for: {asked} %)"
+    return train, held_out, f"random stratified {made} % held out{meant}{whole}"
+
+
+def _percent(share: float) -> str:
+    """One decimal, and more where that would say nothing or all of a share that is neither."""
+    shown = f"{100 * share:.1f}".removesuffix(".0")
+    return f"{100 * share:.6g}" if shown in ("0", "100") else shown
+
+
+def _notes_on_share(y: Labels, held_out: Ints, test: float | None) -> list[str]:
+    """Which classes are too small for the share that was asked for, where that shows."""
+    if test is None or abs(len(held_out) / len(y) - test) <= NEAR:
+        return []
+    classes, counts = np.unique(y, return_counts=True)
+    nearest = np.clip(np.round(test * counts), 1, counts - 1) / counts
+    small = [str(each) for each in classes[abs(nearest - test) > NEAR]]
+    if not small:
+        return []
+    which = "1 class is" if len(small) == 1 else f"{len(small)} classes are"
+    return [
+        f"{_percent(test)} % were to be held out, {_percent(len(held_out) / len(y))} % are: "
+        f"{which} too small for that share ({few(small)})"
+    ]
 
 
 def _hold_out(y: Labels, groups: Labels | None, share: float, rng: np.random.Generator) -> Ints:
@@ -274,13 +306,19 @@ def _check_sides(y: Labels, train: Ints, held_out: Ints) -> None:
 def _notes_on_classes(y: Labels, train: Ints, held_out: Ints) -> list[str]:
     trained, tested = set(y[train].tolist()), set(y[held_out].tolist())
     classes, counts = np.unique(y, return_counts=True)
-    notes = []
+    unknown, untested = [], []
     for label, count in zip(classes.tolist(), counts.tolist(), strict=True):
         pictures = "1 picture" if count == 1 else f"{count} pictures"
         if label not in trained:
-            notes.append(f"class {label} occurs in no training picture: it is always wrong")
+            unknown.append(f"class {label} occurs in no training picture: it is always wrong")
         elif label not in tested:
-            notes.append(
+            untested.append(
                 f"class {label} ({pictures}) has none to test on: its recall cannot be estimated"
             )
-    return notes
+    return [*_cut(unknown), *_cut(untested)]
+
+
+def _cut(notes: list[str]) -> list[str]:
+    """The first of notes that are alike, and how many more there are."""
+    more = len(notes) - SHOWN
+    return notes if more < 1 else [*notes[:SHOWN], f"{more} more classes like these"]

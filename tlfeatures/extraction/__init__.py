@@ -15,9 +15,9 @@ from tlfeatures.extraction._doctor_check import check_preprocessing
 from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import Extraction, Note, Progress, extract_codes
 from tlfeatures.extraction._machine import (
-    COMPILES,
     DECODERS,
     DEVICES,
+    KERNELS,
     PRECISIONS,
     has_bf16,
     resolve_device,
@@ -50,9 +50,9 @@ else:
 
 
 __all__ = [
-    "COMPILES",
     "DECODERS",
     "DEVICES",
+    "KERNELS",
     "PRECISIONS",
     "CNNCodes",
     "Diagnosis",

@@ -14,6 +14,7 @@ from tlfeatures.backbones import (
     BackboneRequest,
     Network,
     Preprocessing,
+    check_before_weights,
     load_network,
     random_seed,
 )
@@ -122,6 +123,7 @@ def diagnose(
     check_request(request)
     check_count(min(len(pictures), limit))
     run = run or RunOptions()
+    check_before_weights(request, (None,))
     network = load_network(request)
     asked, published = undo_input_transform(network)
     if asked is None:
@@ -139,7 +141,7 @@ def diagnose(
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
             f"{network.name} cannot be examined with pictures of {asked.input_size} pixels: "
-            f"{line}; check input_size."
+            f"{line}; check `input_size`."
         ) from error
 
 
@@ -170,7 +172,7 @@ def check_request(request: BackboneRequest) -> None:
             "with, its training script says."
         )
     if random_seed(request.weights) is not None:
-        raise UsageError("random weights expect nothing; give --weights FILE or an entry's name.")
+        raise UsageError("random weights expect nothing; give `weights=FILE` or an entry's name.")
     if request.needs_probes:
         raise UsageError(
             "a preprocess function cannot be compared; give its numbers as a Preprocessing."
@@ -206,7 +208,7 @@ def _words(verdict: str, found: Examination) -> str:
     if verdict == SIZE:
         return (
             f"these weights do worse at {size} pixels than at the published {published}; "
-            f"use --input-size {published}."
+            f"use `input_size={published}`."
         )
     if verdict == CANNOT_TELL:
         why = "; ".join(dict.fromkeys(found.reasons)) or "these pictures tell too little"
@@ -219,9 +221,9 @@ def _words(verdict: str, found: Examination) -> str:
 def _cure(expected: Candidate, verb: str) -> str:
     """What to type."""
     if expected.name in PRESETS:
-        return f"{verb} --preprocess {expected.name}."
+        return f"{verb} `preprocess='{expected.name}'`."
     if expected.name == "published":
-        return "leave --preprocess out."
+        return "leave `preprocess` out."
     p = expected.preprocessing
     numbers = f"divide_by={p.divide_by:g}, mean={p.mean}, std={p.std}, order={p.order!r}"
     return f"from Python: Preprocessing({p.resize}, {p.input_size}, {numbers})."

@@ -13,8 +13,9 @@ from sklearn.exceptions import NotFittedError
 
 from tlfeatures._parameters import check_whole
 from tlfeatures.backbones import BackboneRequest, weights_word
-from tlfeatures.errors import ImageReadError, UsageError
+from tlfeatures.errors import ImageReadError, UsageError, few
 from tlfeatures.extraction._batch import prepare_item, stack
+from tlfeatures.extraction._chunk import not_finite
 from tlfeatures.extraction._extract import Extraction, Progress
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions, decoding_of, settle
@@ -75,14 +76,18 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     decode : {"exact", "fast", "gpu"}, default="exact"
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
-    compile : {"auto", "on", "off"}, default="auto"
-        "auto": if it saves more time than it takes, see `RunOptions`.
+    kernels : {"on", "off"}, default="on"
+        "off": without the operations of our own that the machine's compiler makes, for comparison;
+        see `RunOptions`.
     batch_size : int or None
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process, -1: one for every core, -2: for all
         but one; None: as it pays.
     store_dtype : {"float32", "float16"} or None
-        How new rows are stored; None: half precision as float16.
+        How new rows are stored; None: half precision as float16. What is too large or too
+        small for float16 is stored as float32 in any case.
+    retry_bad : bool, default=False
+        Decode pictures again that the cache remembers as bad.
     cache : path or None
         None: $TLFEATURES_CACHE, else the user's cache folder.
     on_bad : {"raise", "nan"}, default="raise"
@@ -125,10 +130,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         device: str = "auto",
         precision: str = "auto",
         decode: str = "exact",
-        compile: str = "auto",  # noqa: A002  the option's name
+        kernels: str = "on",
         batch_size: int | None = None,
         n_jobs: int | None = None,
         store_dtype: str | None = None,
+        retry_bad: bool = False,
         cache: str | os.PathLike[str] | None = None,
         on_bad: str = "raise",
         progress: Callable[[Progress], None] | None = None,
@@ -149,10 +155,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self.device = device
         self.precision = precision
         self.decode = decode
-        self.compile = compile
+        self.kernels = kernels
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.store_dtype = store_dtype
+        self.retry_bad = retry_bad
         self.cache = cache
         self.on_bad = on_bad
         self.progress = progress
@@ -170,12 +177,26 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self._resolve()
         return self
 
+    def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> NDArray[np.float32]:
+        """`fit`, then `transform`; X may be an iterator, which gives its pictures once only.
+
+        Returns
+        -------
+        ndarray of shape (n_images, n_features), float32
+
+        Raises
+        ------
+        UsageError, WeightsError, PicturesError, ImageReadError
+        """
+        pictures = Pictures.of(X)
+        return self.fit(pictures, y, **fit_params)._fill(self.extract(pictures))
+
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Codes of all pictures.
 
         Parameters
         ----------
-        X : Pictures, folder, or list of pictures
+        X : Pictures, folder, manifest, data frame, or iterable of pictures
 
         Returns
         -------
@@ -289,10 +310,13 @@ class CNNCodes(TransformerMixin, BaseEstimator):
                 rows.append(row)
             except ImageReadError as error:
                 bad.append((pictures.paths[row], str(error)))
-        if bad and self.on_bad == "raise":
-            raise bad_pictures_error(bad)
         if rows:
             codes[rows] = engine.codes(stack(prepared))[0]
+            wrong = [row for row in rows if not np.isfinite(codes[row]).all()]
+            codes[wrong] = np.nan
+            bad += [(pictures.paths[row], not_finite(store.spec.precision)) for row in wrong]
+        if bad and self.on_bad == "raise":
+            raise bad_pictures_error(bad)
         return codes
 
     def request(self) -> BackboneRequest:
@@ -335,11 +359,12 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             device=self.device,
             precision=self.precision,
             decode=self.decode,
-            compile=self.compile,
+            kernels=self.kernels,
             batch_size=self.batch_size,
             n_jobs=self.n_jobs,
             decode_options=self.decode_options(),
             store_dtype=self.store_dtype,
+            retry_bad=self.retry_bad,
         )
 
     def decode_options(self) -> DecodeOptions:
@@ -445,10 +470,10 @@ def raise_if_bad(extraction: Extraction) -> None:
 
 
 def bad_pictures_error(bad: list[tuple[str, str]]) -> ImageReadError:
-    """The error for bad pictures: all are in `.bad`, all are named in the message."""
-    listed = "; ".join(f"{path}: {reason}" for path, reason in bad)
+    """The error for bad pictures: all are in `.bad`, the first are named in the message."""
+    listed = few([f"{path}: {reason}" for path, reason in bad], "; ")
     return ImageReadError(
-        f"{len(bad)} bad pictures ({listed}); remove them, or use on_bad='nan': their codes are "
+        f"{len(bad)} bad pictures ({listed}); remove them, or use `on_bad='nan'`: their codes are "
         "nan then, and TransferClassifier leaves them out of its fit.",
         bad,
     )

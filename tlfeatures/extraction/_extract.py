@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import ImageReadError
 from tlfeatures.extraction._chunk import (
     Done,
@@ -104,8 +104,8 @@ class Extraction:
     wait : dict of str to float
         Seconds spent decoding, in the network and writing, or waiting for each of them, all
         processes together.
-    is_compiled : bool
-        To the end: where memory is short, the compiled network is let go of.
+    kernels : tuple of str
+        The operations of our own that took part, of "resizing", "convolutions", "pooling".
     chosen : tuple of str
         What was chosen for this machine and why, in sentences.
     digests : sequence of bytes
@@ -127,7 +127,7 @@ class Extraction:
     seconds: dict[str, float]
     images_per_s: float
     wait: dict[str, float] = field(default_factory=dict)
-    is_compiled: bool = False
+    kernels: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
     digests: Sequence[bytes] = ()
 
@@ -202,7 +202,7 @@ def extract_codes(
             token=uuid.uuid4().hex,
             specs=wanted,
             make_engine=plan.make_engine or make_engine,
-            cache=Path(cache).absolute(),  # a worker may stand in another folder
+            cache=expand(cache).absolute(),  # a worker may stand in another folder
             options=options,
             store_dtype=store_dtype,
             n_threads=plan.n_threads,
@@ -236,7 +236,7 @@ def extract_codes(
             seconds=seconds,
             images_per_s=total.n_rows / max(seconds["extract"], 1e-9) if total.n_rows else 0.0,
             wait=total.wait,
-            is_compiled=total.is_compiled,
+            kernels=total.kernels,
             chosen=plan.chosen if lacking else (),
             digests=[digests[i] for i in rows_kept],
         )
@@ -288,7 +288,7 @@ class _Total:
     def __init__(self, n_specs: int) -> None:
         self.computed = [0] * n_specs
         self.n_rows, self.batch_size, self.device = 0, 0, "cached"
-        self.is_compiled = False
+        self.kernels: tuple[str, ...] = ()
         self.bad: dict[bytes, str] = {}
         self.wait = {"decode": 0.0, "network": 0.0, "write": 0.0}
         self._notes: dict[str, tuple[int, str]] = {}
@@ -304,7 +304,7 @@ class _Total:
         for words, (count, first) in done.notes.items():
             before, earlier = self._notes.get(words, (0, first))
             self._notes[words] = (before + count, earlier)
-        self.is_compiled = done.is_compiled
+        self.kernels = done.kernels
         self._ended = time.perf_counter()  # by this machine's clock, wherever the chunk was done
         self._began = min(self._began, self._ended - done.seconds)
 
@@ -342,7 +342,8 @@ def _say(total: _Total, remembered: Mapping[int, str]) -> None:
         _log.info("%s: %s, %s the first", note.words, count, note.first)
     if remembered:
         _log.info(
-            "%d bad pictures are known from earlier runs, not tried again; --retry-bad tries them",
+            "%d bad pictures are known from earlier runs, not tried again; `retry_bad=True` tries "
+            "them",
             len(remembered),
         )
 

@@ -102,7 +102,7 @@ class Checkpoint:
         arrays, facts = read_model_file(self.path)
         if facts.get("kind") != KIND:
             raise ModelFileError(
-                f"{self.path} is no checkpoint of a fine-tuning; name another file with checkpoint."
+                f"{self.path} is no checkpoint of a fine-tuning; name another file in `checkpoint`."
             )
         found = facts["identity"]
         differing = [name for name in self._identity if self._identity[name] != found.get(name)]
@@ -111,7 +111,7 @@ class Checkpoint:
         if differing:
             raise ModelFileError(
                 f"the checkpoint {self.path} is of another training (other "
-                f"{', '.join(differing)}); remove it, or name another file with checkpoint."
+                f"{', '.join(differing)}); remove it, or name another file in `checkpoint`."
             )
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         optimizer: dict[int, dict[str, Any]] = {}

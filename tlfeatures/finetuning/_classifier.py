@@ -21,14 +21,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures._parameters import check_jobs, check_share, check_whole, seed_of
-from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
-from tlfeatures.classification import (
-    TrainedOn,
-    TransferClassifier,
-    extract_good,
-    load_model,
-    with_labels,
-)
+from tlfeatures._targets import check_target, expand
+from tlfeatures.backbones import Backbone, Preprocessing, check_before_weights, load_network
+from tlfeatures.classification import TrainedOn, TransferClassifier, extract_good, load_model
 from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.evaluation import make_split, paired_difference
 from tlfeatures.extraction import (
@@ -61,8 +56,8 @@ from tlfeatures.finetuning._result import (
 )
 from tlfeatures.finetuning._structure import find_structure
 from tlfeatures.finetuning._train import Training, estimate_seconds, train
-from tlfeatures.heads import head_from_arrays
-from tlfeatures.pictures import Pictures, content_digest, estimate_range
+from tlfeatures.heads import head_from_arrays, head_name
+from tlfeatures.pictures import Pictures, content_digest, estimate_range, labelled_pictures
 
 _log = logging.getLogger(__name__)
 LINEAR = ("logistic", "svm")
@@ -73,7 +68,7 @@ NEVER_RISES = (
     "on few pictures; the recipe's rates are used"
 )
 DIVERGED = (
-    "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower lr"
+    "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower `lr`"
 )
 Watch = Callable[[RateSearch | TrainingPlan | EpochRow | Progress], None]
 
@@ -108,8 +103,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     ----------
     backbone : str or CNNCodes, default="resnet50"
         A network's name, or a `CNNCodes` for any other setting; one layer is the new one's input.
-    recipe : str, default="full"
-        A name of `tlfeatures.finetuning.RECIPES`.
+    recipe : str or Recipe, default="full"
+        A name of `tlfeatures.finetuning.RECIPES`, or one of these.
     head : {"logistic", "svm"}, default="logistic"
         Of the baseline.
     n_blocks : int, default=1
@@ -171,7 +166,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         backbone: str | CNNCodes = "resnet50",
-        recipe: str = "full",
+        recipe: str | Recipe = "full",
         *,
         head: str = "logistic",
         n_blocks: int = 1,
@@ -212,18 +207,20 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
         Parameters
         ----------
-        X : Pictures, folder, or list of pictures
+        X : Pictures, folder, manifest, data frame, or iterable of pictures
         y : array-like of shape (n_images,), optional
             Labels; default: those of the Pictures.
         groups : array-like of shape (n_images,), optional
-            Pictures that stay on one side of the carved split; default: those of the Pictures.
+            Pictures that stay on one side of the carved split; default: those of the Pictures. A
+            picture without one (None, NaN) is a group of its own.
         shared_with : Pictures, optional
             A second task with labels of its own, for the recipe "hard-sharing".
 
         Raises
         ------
         LabelsError
-            If there are no labels, one class only, or too few pictures to carve out any.
+            If there are no labels, one is missing, there is one class only, or too few pictures to
+            carve out any.
         UsageError
             If an option is impossible, the recipe does not fit the network, or no rate is found.
         ImageReadError
@@ -303,30 +300,70 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         saved = self.model_.save(path, with_weights=True)
         if self.checkpoint is not None:
             with contextlib.suppress(OSError):
-                Path(self.checkpoint).unlink(missing_ok=True)
+                expand(self.checkpoint).unlink(missing_ok=True)
         return saved
 
     def _begin(
         self, X: Any, y: Any, groups: Any, shared_with: Any
     ) -> tuple[Recipe, list[_Task], Pictures]:
         """Check the options, leave bad pictures aside, carve, fit the baselines."""
-        recipe, self._seed = self._check(), seed_of(self.random_state)
-        if recipe.is_shared != (shared_with is not None):
-            raise UsageError(
-                "recipe 'hard-sharing' needs shared_with, a second task's pictures, and no other "
-                f"recipe takes it; the recipe is {self.recipe!r}."
-            )
-        pictures = with_labels(X, y, groups)
-        others = [] if shared_with is None else [with_labels(shared_with)]
+        recipe = self._check(is_shared=shared_with is not None)
+        self._seed = seed_of(self.random_state)
+        pictures = labelled_pictures(X, y, groups)
+        others = [] if shared_with is None else [labelled_pictures(shared_with)]
         self.codes_ = as_codes_of(self, pictures)
         every = [extract_good(self.codes_, each).pictures for each in (pictures, *others)]
         return recipe, [self._carve(each) for each in every], every[0]
 
-    def _check(self) -> Recipe:
+    def check(
+        self, pictures: Pictures, *, test: float | None = None, shared_with: Pictures | None = None
+    ) -> None:
+        """Look at options and pictures as `evaluate_finetuning` does, without any network.
+
+        Raises
+        ------
+        LabelsError
+            If there are no labels, one class only, or too few pictures to hold out and to carve.
+        UsageError
+            If an option is impossible.
+        OutputError
+            If the checkpoint cannot be written.
+        """
+        self._check(is_shared=shared_with is not None)
+        given, seed = labelled_pictures(pictures), seed_of(self.random_state)
+        split = make_split(labels_of(given), given.split, given.groups, test, None, seed)
+        others = [] if shared_with is None else [labelled_pictures(shared_with)]
+        for task in (given[split.train], *others):
+            make_split(labels_of(task), None, task.groups, self.valid, None, seed)
+        self._check_recipe(len(given.classes) + sum(len(each.classes) for each in others))
+
+    def _check_recipe(self, n_classes: int) -> None:
+        """Whether the recipe suits the network, seen on one without its weights.
+
+        Raises
+        ------
+        UsageError
+        """
+        request = as_codes_of(self, None).request()
+        if request.is_own:  # to draw its weights would be to lose them
+            return
+        network = load_network(replace(request, weights="random"))
+        structure = find_structure(Backbone(network, (request.layer,), request.pooling), n_classes)
+        lr = None if isinstance(self.lr, str) else self.lr
+        recipe = make_recipe(self.recipe)
+        recipe.phases(structure, n_blocks=self.n_blocks, epochs=self.epochs, lr=lr)
+
+    def _check(self, *, is_shared: bool) -> Recipe:
         """The recipe, after a look at the options that are wrong whatever the pictures are."""
         recipe = make_recipe(self.recipe)
+        if recipe.is_shared != is_shared:
+            raise UsageError(
+                "recipe 'hard-sharing' needs a second task's pictures, `shared_with`, and no other "
+                f"recipe takes it; the recipe is {recipe.name!r}."
+            )
+        if self.checkpoint is not None:
+            check_target(self.checkpoint, "the checkpoint")
         choices = {
-            "head": LINEAR,
             "batch_norms": ("recipe", "moving", "frozen"),
             "precision": ("auto", "float32", "bf16"),
         }
@@ -335,10 +372,14 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                 raise UsageError(
                     f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}."
                 )
+        if head_name(self.head) not in LINEAR:
+            raise UsageError(
+                f"head {self.head!r} is not a linear one; choose one of {', '.join(LINEAR)}."
+            )
         if isinstance(self.lr, str) and self.lr != FIND:
-            raise UsageError(f"lr {self.lr!r} is unknown; give a number, 'find', or None.")
+            raise UsageError(f"`lr` {self.lr!r} is unknown; give a number, 'find', or None.")
         if self.lr is not None and not isinstance(self.lr, str | Real):
-            raise UsageError(f"lr is {self.lr!r}; give a number, 'find', or None.")
+            raise UsageError(f"`lr` is {self.lr!r}; give a number, 'find', or None.")
         check_share("valid", self.valid)
         check_whole("batch_size", self.batch_size, 2)
         check_whole("n_blocks", self.n_blocks)
@@ -388,8 +429,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(NEVER_RISES, UserWarning, stacklevel=4)
             return None
         raise UsageError(
-            "no learning rate can be found: the loss is no number even at the lowest one; give lr "
-            "a number, or use another recipe."
+            "no learning rate can be found: the loss is no number even at the lowest one; give "
+            "`lr` a number, or use another recipe."
         )
 
     def _tell(self, what: RateSearch | TrainingPlan | EpochRow | Progress) -> None:
@@ -446,7 +487,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             request = replace(request, weights=f"random:{self._seed}")
         tensors = None if recipe.is_scratch else self.codes_._tensors()
         as_torch = tensors and {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
-        check_layers_of_entry(request, (request.layer,))
+        check_before_weights(request, (request.layer,))
         network = load_network(request, as_torch)
         network.module.to(resolve_device(self.codes_.device)).to(memory_format=torch.channels_last)
         return Backbone(network, (request.layer,), request.pooling)
@@ -515,12 +556,14 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             "pooling": spec.pooling,
             "decoding": self.codes_.decode_options().to_json(),
             "preprocessing": spec.to_json()["preprocessing"],
-            "pictures": _digest(tasks),
+            "pictures": _digest(tasks, self.codes_),
             **{name: _plain(value) for name, value in words.items() if name not in hidden},
+            "recipe": make_recipe(self.recipe).name,
+            "head": head_name(self.head),
             "random_state": self._seed,
             "lr": lr,
         }
-        return Checkpoint(Path(self.checkpoint), identity)
+        return Checkpoint(expand(self.checkpoint), identity)
 
     def _augmentation(self) -> Augmentation:
         given = self.augment
@@ -606,13 +649,13 @@ def as_head(
     return {"coef": weights, "intercept": biases}
 
 
-def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures) -> CNNCodes:
+def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures | None) -> CNNCodes:
     """The extractor that its `backbone` parameter means; a given one is copied.
 
-    The range "auto" becomes that of the pictures; labels play no part.
+    The range "auto" becomes that of the pictures, if there are any; labels play no part.
     """
     codes = as_codes(classifier.backbone)
-    if codes.estimates_range:
+    if codes.estimates_range and pictures is not None:
         codes.set_params(range=estimate_range(pictures) or "full")
     return codes
 
@@ -628,13 +671,13 @@ def _trained_on(tasks: list[_Task]) -> TrainedOn:
     return TrainedOn.of(content_digest(item) for part in parts for item in part.items)
 
 
-def _digest(tasks: list[_Task]) -> str:
-    """Of the pictures' names and labels, in order."""
+def _digest(tasks: list[_Task], codes: CNNCodes) -> str:
+    """Of the pictures' contents and labels, in order; what a file is called says nothing."""
     digest = hashlib.sha256()
     for task in tasks:
         for part in (task.train, task.valid):
-            for path, label in zip(part.paths, labels_of(part), strict=True):
-                digest.update(f"{path}\0{label}\0".encode("utf-8", "surrogateescape"))
+            for key, label in zip(codes.codes(part).keys, labels_of(part), strict=True):
+                digest.update(key + f"\0{label}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

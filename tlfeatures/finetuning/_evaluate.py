@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tlfeatures.classification import TransferClassifier
-from tlfeatures.errors import LabelsError
 from tlfeatures.evaluation import Score, make_split, mcnemar_p, score
 from tlfeatures.finetuning._classifier import FineTunedClassifier, as_codes_of
 from tlfeatures.finetuning._result import FINE_TUNED, FineTuning, HeldOut
-from tlfeatures.pictures import Pictures, check_readable
+from tlfeatures.pictures import Pictures, check_readable, labelled_pictures
 
 
 def evaluate_finetuning(
@@ -23,6 +23,7 @@ def evaluate_finetuning(
     *,
     test: float | None = None,
     shared_with: Pictures | None = None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
 ) -> FineTuning:
     """Fine-tune on the training side, score once on the other one, beside the baseline.
 
@@ -40,16 +41,19 @@ def evaluate_finetuning(
         The share to hold out.
     shared_with : Pictures, optional
         See `FineTunedClassifier.fit`.
+    begin : callable
+        Given the pictures, once labels, split and the classifier's options are found possible, and
+        before a network is opened or downloaded.
 
     Raises
     ------
     LabelsError, PicturesError, UsageError, ModelFileError, ExtractionError
         As `FineTunedClassifier.fit`.
     """
-    if pictures.labels is None:
-        raise LabelsError(
-            "the pictures have no labels; use a folder of class folders or a manifest."
-        )
+    pictures = labelled_pictures(pictures)
+    shared_with = None if shared_with is None else labelled_pictures(shared_with)
+    classifier.check(pictures, test=test, shared_with=shared_with)
+    begin(pictures)
     began = time.perf_counter()
     codes_of = as_codes_of(classifier, pictures)
     extraction, bad = codes_of.extract(pictures), []
@@ -90,7 +94,7 @@ def evaluate_finetuning(
         final=_held_out(score(truth, final)),
         p_value=mcnemar_p(baseline == truth, tuned == truth),
         kept=classifier.kept_,
-        warnings=list(dict.fromkeys([*split.warnings, *_words(caught)])),
+        warnings=list(dict.fromkeys([*kept.notes, *split.warnings, *_words(caught)])),
         seconds={
             "extract": round(extracted - began, 3),
             "fit": round(fitted - extracted, 3),

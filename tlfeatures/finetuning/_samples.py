@@ -93,7 +93,7 @@ def draw_augmentation(
     if not isinstance(preprocessing, Preprocessing):
         raise UsageError(
             "pictures are prepared by a function of your own, which gives the network's input at "
-            "once; augmentation needs a Preprocessing: give preprocess by name."
+            "once; augmentation needs a Preprocessing: give `preprocess` by name."
         )
     pictures, random_state = _for_training(Pictures.of(X)), seed_of(random_state)
     read, bad = _read_some(pictures, n_rows, random_state, decode_options)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tlfeatures.heads._choose import SIMPLEST_FIRST, HeadScore, choose_head
     from tlfeatures.heads._knn import KNNHead
     from tlfeatures.heads._linear import LogisticHead, SVMHead
-    from tlfeatures.heads._registry import HEADS, Head, head_from_arrays, make_head
+    from tlfeatures.heads._registry import HEADS, Head, head_from_arrays, head_name, make_head
 else:
     __getattr__, __dir__ = load_later(
         __name__,
@@ -31,6 +31,7 @@ else:
             "SVMHead": "_linear",
             "choose_head": "_choose",
             "head_from_arrays": "_registry",
+            "head_name": "_registry",
             "make_head": "_registry",
         },
     )
@@ -50,6 +51,7 @@ __all__ = [
     "check_saved_head",
     "choose_head",
     "head_from_arrays",
+    "head_name",
     "make_head",
     "scorer_from_arrays",
 ]

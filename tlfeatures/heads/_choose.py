@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
-from sklearn.utils import column_or_1d
 
+from tlfeatures._columns import whole_groups, whole_labels
 from tlfeatures._parameters import seed_of
 from tlfeatures.errors import UsageError
 from tlfeatures.heads._path import Fold, make_folds
@@ -71,7 +71,8 @@ def choose_head(
     y : array-like of shape (n_images,), str or int
         Their labels.
     groups : array-like of shape (n_images,), optional
-        Pictures of one group stay in one fold.
+        Pictures of one group stay in one fold; a picture without one (None, NaN) is a group of
+        its own.
     random_state : int, RandomState or None, default=0
         Of the folds of heads that have none of their own.
 
@@ -87,7 +88,7 @@ def choose_head(
     UsageError
         If there are no heads.
     LabelsError
-        If there is one class only.
+        If a label is missing, or there is one class only.
 
     Warns
     -----
@@ -97,9 +98,9 @@ def choose_head(
     """
     if not heads:
         raise UsageError("there is no head to choose from; give at least one.")
-    labels = np.asarray(y)
+    labels = whole_labels(y, "y")
     encoded = np.unique(labels, return_inverse=True)[1].ravel()
-    group_of = None if groups is None else np.asarray(column_or_1d(groups))
+    group_of = None if groups is None else whole_groups(groups)
     names = sorted(heads, key=_simplicity)
     fitted = {name: _fit(heads[name], X, labels, group_of) for name in names}
     folds = make_folds(encoded, group_of, seed_of(random_state))
@@ -114,7 +115,7 @@ def choose_head(
         return names[0], tuple(HeadScore(name, nan, nan, nan, fitted[name]) for name in names)
     codes = np.asarray(X)
     right = {
-        name: _out_of_fold(heads[name], fitted[name], codes, labels, folds) == labels
+        name: _out_of_fold(heads[name], fitted[name], codes, labels, folds, group_of) == labels
         for name in names
     }
     best = max(names, key=lambda name: right[name].mean())  # of equal ones the first, simplest
@@ -131,21 +132,29 @@ def _fit(head: Any, X: npt.ArrayLike, y: npt.NDArray[Any], groups: Any) -> Any:
 
 
 def _out_of_fold(
-    head: Any, fitted: Any, X: Floats, y: npt.NDArray[Any], folds: list[Fold]
+    head: Any,
+    fitted: Any,
+    X: Floats,
+    y: npt.NDArray[Any],
+    folds: list[Fold],
+    groups: npt.NDArray[Any] | None,
 ) -> npt.NDArray[Any]:
     own = getattr(fitted, "out_of_fold_", None)
     if own is not None:
         return np.asarray(own)
     predictions = np.empty_like(y)
     for train, held_out in folds:
-        predictions[held_out] = _predict_fold(head, X[train], y[train], X[held_out])
+        inner = None if groups is None else groups[train]
+        predictions[held_out] = _predict_fold(head, X[train], y[train], inner, X[held_out])
     return predictions
 
 
-def _predict_fold(head: Any, X: Floats, y: npt.NDArray[Any], held_out: Floats) -> npt.NDArray[Any]:
+def _predict_fold(
+    head: Any, X: Floats, y: npt.NDArray[Any], groups: Any, held_out: Floats
+) -> npt.NDArray[Any]:
     if len(np.unique(y)) == 1:  # groups may leave one class only
         return np.full(len(held_out), y[0])
-    return np.asarray(clone(head).fit(X, y).predict(held_out))
+    return np.asarray(_fit(head, X, y, groups).predict(held_out))
 
 
 def _score(name: str, right: Any, best: Any, groups: Any, fitted: Any) -> HeadScore:

@@ -9,7 +9,13 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tlfeatures.heads._linear import FLOATS, common_facts, encode_labels, restore_common
+from tlfeatures.heads._linear import (
+    FLOATS,
+    checked_labels,
+    common_facts,
+    encode_labels,
+    restore_common,
+)
 from tlfeatures.heads._saved import Facts, Tensors
 from tlfeatures.heads._scoring import Floats, KNNScorer
 from tlfeatures.neighbors import check_n_neighbors
@@ -68,14 +74,14 @@ class KNNHead(ClassifierMixin, BaseEstimator):
         Raises
         ------
         LabelsError
-            If there is one class only.
+            If a label is missing, or there is one class only.
         UsageError
             If n_neighbors is no whole number of at least 1.
         ValueError
             If X or y is malformed (scikit-learn's checks).
         """
         check_n_neighbors(self.n_neighbors)
-        codes, labels = validate_data(self, X, y, dtype=FLOATS)
+        codes, labels = validate_data(self, X, checked_labels(y), dtype=FLOATS)
         self.classes_, self._y = encode_labels(labels, type(self).__name__)
         self._X = np.array(codes)
         return self

@@ -14,11 +14,11 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
-from sklearn.utils import column_or_1d
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
+from tlfeatures._columns import whole_groups, whole_labels
 from tlfeatures._parameters import check_jobs, seed_of
 from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.heads._path import Fold, Path, make_folds, rotate, search
@@ -70,7 +70,8 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
         y : array-like of shape (n_images,), str or int
             Labels of at least two classes.
         groups : array-like of shape (n_images,), optional
-            Pictures of one group stay in one fold.
+            Pictures of one group stay in one fold; a picture without one (None, NaN) is a group
+            of its own.
 
         Returns
         -------
@@ -80,7 +81,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
         Raises
         ------
         LabelsError
-            If there is one class only.
+            If a label is missing, or there is one class only.
         UsageError
             If C is neither "auto" nor a number above 0, or random_state or n_jobs is impossible.
         ValueError
@@ -95,7 +96,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
         # once a fit: folds and solvers, in threads, must not draw one after the other
         self._seed, grid = seed_of(self.random_state), self._check_grid()
         check_jobs(self.n_jobs)
-        codes, labels = validate_data(self, X, y, dtype=FLOATS)
+        codes, labels = validate_data(self, X, checked_labels(y), dtype=FLOATS)
         self.classes_, encoded = encode_labels(labels, type(self).__name__)
         group_of = self._check_groups(groups, codes)
         Z, basis = rotate(unit_rows(codes))
@@ -108,7 +109,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
     def _check_groups(self, groups: npt.ArrayLike | None, X: Floats) -> npt.NDArray[Any] | None:
         if groups is None:
             return None
-        column = np.asarray(column_or_1d(groups))
+        column = whole_groups(groups)
         check_consistent_length(X, column)
         return column
 
@@ -410,6 +411,23 @@ class LogisticHead(_LinearHead):
             model.set_params(C=C).fit(centred, y)
             models.append((model.coef_.copy(), model.intercept_ - model.coef_ @ mean))
         return models
+
+
+def checked_labels(y: Any) -> Any:
+    """The labels, none of which is missing; other shapes are left to scikit-learn's checks.
+
+    Raises
+    ------
+    LabelsError
+    """
+    if not hasattr(type(y), "__iter__"):
+        return y
+    shape = getattr(y, "shape", (len(y),) if hasattr(y, "__len__") else (0,))
+    if len(shape) == 1:
+        return whole_labels(y, "y")
+    if shape[1:] == (1,):
+        whole_labels(y, "y")
+    return y
 
 
 def encode_labels(y: npt.ArrayLike, name: str) -> tuple[npt.NDArray[Any], Ints]:

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tlfeatures.errors import PicturesError
+from tlfeatures.errors import PicturesError, few
 from tlfeatures.pictures._pictures import Pictures
 
 
@@ -29,11 +29,11 @@ class Copies:
     def describe(self) -> str:
         """One line that names the files and says what is wrong with them."""
         where = {
-            "labels": f"under different labels ({', '.join(dict.fromkeys(self.labels))})",
+            "labels": f"under different labels ({few(list(dict.fromkeys(self.labels)))})",
             "split": f"on both sides of the split ({', '.join(dict.fromkeys(self.splits))})",
             "both": "under different labels and on both sides of the split",
         }[self.conflict]
-        return f"exact copies {where}: {', '.join(self.paths)}"
+        return f"exact copies {where}: {few(self.paths)}"
 
 
 def find_exact_copies(

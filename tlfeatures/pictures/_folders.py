@@ -4,52 +4,69 @@ from __future__ import annotations
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from pathlib import Path, PurePath, PurePosixPath
+from pathlib import Path, PurePath
 from typing import Any
 
-from tlfeatures.errors import PicturesError
+from tlfeatures._targets import expand_given
+from tlfeatures.errors import PicturesError, UsageError
+from tlfeatures.pictures._items import MAGIC, check_path
+from tlfeatures.pictures._layout import Layout, read_layout
 from tlfeatures.pictures._manifest import MANIFESTS, load_manifest
-from tlfeatures.pictures._pictures import Pictures
+from tlfeatures.pictures._pictures import Pictures, describe_kinds
 
 EXTENSIONS = frozenset({
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif",
     "ppm", "pgm", "pbm", "pnm", "mpo", "jp2", "j2k", "avif", "heic", "heif", "hif",
 })  # fmt: skip
-MAGIC = re.compile(
-    rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|RIFF....WEBP|II[*+]\0|MM\0[*+]|P[1-6][ \t\r\n]"
-    rb"|....ftyp(?:hei[cxms]|hev[cx]|mif1|avi[fs])|\0\0\0\x0cjP  "
-    rb"|BM....\0\0\0\0",  # two letters alone also begin words
-    re.DOTALL,
-)
-SPLIT_FOLDERS = {
-    "train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test",
-}  # fmt: skip
+NEVER_OPENED = frozenset({  # what lies beside pictures by the thousand; and raw pictures of
+    # cameras, whose bytes begin like a TIFF file that holds a thumbnail
+    "txt", "csv", "tsv", "json", "jsonl", "xml", "yaml", "yml", "md", "html", "htm", "log", "ini",
+    "py", "ipynb", "mat", "npy", "npz", "h5", "hdf5", "parquet", "feather", "pkl", "pt", "pth",
+    "safetensors", "db", "pdf", "doc", "docx", "xls", "xlsx", "zip", "tar", "gz", "tgz", "bz2",
+    "xz", "7z", "rar", "mp3", "wav", "mp4", "m4v", "avi", "mov", "mkv", "webm",
+    "cr2", "cr3", "crw", "nef", "nrw", "arw", "srf", "sr2", "dng", "orf", "pef", "raf", "rw2",
+    "srw", "3fr", "erf", "iiq", "kdc", "mef", "mos", "mrw", "x3f",
+})  # fmt: skip
+LAYOUTS = ("classes", "any")
+LONGEST_KIND = 12  # characters of an extension
 NEVER_CLASSES = frozenset({
     "__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found",
 })  # fmt: skip
 
 
 def load_pictures(
-    source: str | os.PathLike[str] | Sequence[Any],
+    source: str | os.PathLike[str] | Sequence[Any] | Any,
     *,
-    labels: Sequence[Any] | None = None,
-    split: Sequence[Any] | None = None,
-    groups: Sequence[Any] | None = None,
+    labels: Sequence[Any] | Any = None,
+    split: Sequence[Any] | Any = None,
+    groups: Sequence[Any] | Any = None,
+    layout: str = "classes",
 ) -> Pictures:
-    """Load a folder, a CSV or Parquet manifest, or a list.
+    """Load a folder, a CSV or Parquet manifest, a data frame, or a list.
 
-    A folder holds class folders, or train, val (valid, validation) and test folders of them, or
-    pictures alone. A class is the path of its folder, so that x/cat and y/cat stay two. Sorted by
-    relative POSIX path, bytewise. A file is a picture by its extension or, without one, by its
-    first bytes; hidden files and folders are passed over.
+    A folder holds class folders, or train, val and test folders of them, or pictures alone. Names
+    such as Training, seg_test, val_images, dev or train2017 are known as well; train and test
+    folders may lie in a folder that wraps them, or in each class folder. A class is the path of its
+    folder, so that x/cat and y/cat stay two; where top folders share several such names and may
+    be the sides of a split, it must be said what they are. Sorted by relative POSIX path, bytewise.
+
+    A file is a picture by its extension, else by its first bytes, unless its extension is that of
+    text, tables, archives, films or a camera's raw pictures; hidden files and folders are passed
+    over. A data frame (pandas, polars, pyarrow, or a dict of columns) with a column "path" is a
+    manifest; one of a single column is that column.
 
     Parameters
     ----------
-    source : path or sequence
+    source : path, data frame or sequence
         See above; the items of a list are paths, PIL pictures or uint8 arrays (H, W, 3).
     labels, split, groups : sequence, optional
-        Columns of shape (n,); they replace what the folder says.
+        Columns of shape (n,); they replace what the folder says. A picture without a group (None,
+        NaN) is a group of its own; labels and sides may not be missing.
+    layout : {"classes", "any"}, default="classes"
+        "any": for what needs no labels. Where a folder has pictures without class folders, or
+        folders of unclear meaning, it has no labels and no split, with a note, instead of an error.
 
     Returns
     -------
@@ -58,19 +75,30 @@ def load_pictures(
     Raises
     ------
     PicturesError
-        If there is no such folder, no picture in it, or a manifest's line is wrong.
+        If there is no such folder, no picture in it, a manifest's line is wrong, or it is not clear
+        what the folders mean.
+    LabelsError
+        If a label is missing.
 
     Examples
     --------
     >>> load_pictures(["a.jpg", "b.jpg"], labels=["cat", "dog"])
     <Pictures: 2, 2 classes>
     """
-    if not isinstance(source, (str, os.PathLike)):
+    if layout not in LAYOUTS:
+        raise UsageError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}.")
+    if isinstance(source, (str, os.PathLike)):
+        source = expand_given(os.fsdecode(source))
+        if not source.strip():  # else it would be the folder that one is in
+            raise PicturesError(f"{source!r} names no folder; write . for the one you are in.")
+    if not isinstance(source, str):
         pictures = Pictures.of(source)
-    elif Path(source).is_dir():
-        pictures = _load_folder(Path(source))
     else:
-        pictures = load_manifest(_check_manifest(os.fspath(source)))
+        path = Path(check_path(source))
+        if path.is_dir():
+            pictures = _load_folder(path, "any" if labels is not None else layout)
+        else:
+            pictures = load_manifest(_check_manifest(path))
     if labels is None and split is None and groups is None:
         return pictures
     return Pictures(
@@ -79,63 +107,46 @@ def load_pictures(
         pictures.split if split is None else split,
         pictures.groups if groups is None else groups,
         names=pictures.paths,
-        left_out=pictures.left_out,
+        left_out=pictures.left_out_kinds,
+        notes=pictures.read_notes if labels is None or pictures.labels is not None else (),
     )
 
 
-def _check_manifest(source: str) -> Path:
-    if _extension(source) in EXTENSIONS:
-        raise PicturesError(f"{source} is one picture; pass a list: [{source!r}].")
-    if not Path(source).exists():
-        raise PicturesError(f"{source} is not there; give a folder of pictures or a manifest.")
-    if _extension(source) not in MANIFESTS:
+def _check_manifest(path: Path) -> Path:
+    if _extension(path.name) in EXTENSIONS:
+        raise PicturesError(f"{path} is one picture; pass a list: [{str(path)!r}].")
+    if not path.exists():
+        raise PicturesError(f"{path} is not there; give a folder of pictures or a manifest.")
+    if _extension(path.name) not in MANIFESTS:
         raise PicturesError(
-            f"{source} is neither a folder nor a .csv or .parquet manifest; a single picture goes "
+            f"{path} is neither a folder nor a .csv or .parquet manifest; a single picture goes "
             "into a list."
         )
-    return Path(source)
+    return path
 
 
-def _load_folder(root: Path) -> Pictures:
-    found, left_out = [], 0
+def _load_folder(root: Path, layout: str) -> Pictures:
+    found: list[str] = []
+    left_out: Counter[str] = Counter()
     for relative, entry in _walk(str(root), "", frozenset()):
         if _is_picture(entry):
             found.append(relative)
         else:
-            left_out += 1
+            left_out[_kind(entry.name)] += 1
     if not found:
-        extra = f" ({left_out} other files)" if left_out else ""
+        extra = f" ({describe_kinds(left_out)})" if left_out else ""
         raise PicturesError(
             f"{root} holds no pictures{extra}; give a folder of JPEG, PNG, TIFF, ... files."
         )
     found.sort(key=os.fsencode)
-    folders = [PurePosixPath(relative).parent.parts for relative in found]
-    split: list[str] | None = None
-    if _has_split_folders(root, folders):
-        split = [SPLIT_FOLDERS[parts[0].lower()] for parts in folders]
-        folders = [parts[1:] for parts in folders]
+    try:
+        read = read_layout(str(root), found)
+    except PicturesError as error:
+        if layout != "any":
+            raise
+        read = Layout(None, None, (f"read without labels: {error}",))
     paths = [str(root / relative) for relative in found]
-    if not any(folders):
-        return Pictures(paths, split=split, left_out=left_out)
-    if not all(folders):
-        stray = found[folders.index(())]
-        raise PicturesError(
-            f"{root / stray} lies beside class folders; move it into one, or out of {root}."
-        )
-    return Pictures(paths, ["/".join(p) for p in folders], split, left_out=left_out)
-
-
-def _has_split_folders(root: Path, folders: list[tuple[str, ...]]) -> bool:
-    """Whether the top folders are the sides of a split; some of them alone are ambiguous."""
-    tops = {parts[0] if parts else "" for parts in folders}
-    others = sorted(top for top in tops if top.lower() not in SPLIT_FOLDERS)
-    nested = sorted({p[0] for p in folders if len(p) > 1 and p[0].lower() in SPLIT_FOLDERS})
-    if nested and any(others):
-        raise PicturesError(
-            f"{root / others[-1]} lies beside {nested[0]!r}, which holds class folders; "
-            "keep only train, val and test folders there, or only class folders."
-        )
-    return not others
+    return Pictures(paths, read.labels, read.split, left_out=left_out, notes=read.notes)
 
 
 def _walk(
@@ -181,7 +192,7 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
     except OSError:  # a link that leads nowhere is a bad picture, whose reason is told
         pass
     extension = _extension(entry.name)
-    if extension:
+    if extension in EXTENSIONS or extension in NEVER_OPENED:
         return extension in EXTENSIONS
     try:
         with path.open("rb") as file:
@@ -190,5 +201,14 @@ def _is_picture(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def _extension(path: str) -> str:
-    return PurePath(path).suffix[1:].lower()
+def _extension(name: str) -> str:
+    return PurePath(name).suffix[1:].lower()
+
+
+def _kind(name: str) -> str:
+    """What files of a kind are called together: .txt; of .jpg?width=640 only what says the kind."""
+    extension = re.split(r"[^\w]", _extension(name))[0][:LONGEST_KIND]
+    if not extension:
+        return "without extension"
+    whole = len(extension) == len(_extension(name))
+    return f".{extension}" if whole else f".{extension}..."

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from tlfeatures.errors import PicturesError
+from tlfeatures._columns import whole_groups, whole_labels
+from tlfeatures.errors import PicturesError, few
+from tlfeatures.pictures._alike import describe_alike
+from tlfeatures.pictures._items import check_item
 
 
 class Pictures:
@@ -18,16 +20,21 @@ class Pictures:
 
     Parameters
     ----------
-    items : sequence
-        Paths, PIL pictures, or uint8 arrays of shape (H, W, 3) or (H, W); they may be mixed.
-    labels : sequence of str, optional
-    split : sequence of {"train", "val", "test"}, optional
-    groups : sequence of str, optional
-        Pictures of one group must stay on one side of a split.
+    items : iterable
+        Paths, PIL pictures, or uint8 arrays of shape (H, W, 3) or (H, W); they may be mixed. `~`
+        stands for the home folder.
+    labels : column, optional
+        None may be missing.
+    split : column of {"train", "val", "test"}, optional
+    groups : column, optional
+        Pictures of one group must stay on one side of a split; a picture without one (None, NaN,
+        empty) gets a group of its own. Values of several types become text.
     names : sequence of str, optional
         What to call each picture; paths are their own names.
-    left_out : int, default=0
-        Files of the folder that are no pictures.
+    left_out : mapping of str to int, optional
+        Files of the folder that are no pictures: how many of each kind, such as ".txt".
+    notes : sequence of str
+        What a person should know about how the pictures were read.
 
     Attributes
     ----------
@@ -37,58 +44,68 @@ class Pictures:
     classes : tuple of str
         Sorted; empty without labels.
     shape : (n,)
+    left_out : int
+        How many files were left out; `left_out_kinds` says of which kinds.
+    notes : list of str
 
     Raises
     ------
     PicturesError
         If a column has another length than `items`, or an item is no picture.
+    LabelsError
+        If a label is missing.
     """
 
     def __init__(
         self,
-        items: Sequence[Any],
-        labels: Sequence[Any] | NDArray[Any] | None = None,
-        split: Sequence[Any] | NDArray[Any] | None = None,
-        groups: Sequence[Any] | NDArray[Any] | None = None,
+        items: Iterable[Any],
+        labels: Any = None,
+        split: Any = None,
+        groups: Any = None,
         *,
         names: Sequence[str] | None = None,
-        left_out: int = 0,
+        left_out: Mapping[str, int] | None = None,
+        notes: Sequence[str] = (),
     ) -> None:
         if isinstance(items, (str, bytes, os.PathLike)):
-            raise PicturesError(f"{os.fspath(items)!r} is one picture; pass a list.")
-        self.items = [check_item(item) for item in items]
+            raise PicturesError("items are one picture; pass a list.")
+        self.items = _check_items(items)
         self.paths = _names(self.items, names)
         self.labels = _column("labels", labels, len(self.items))
         self.split = _check_split(_column("split", split, len(self.items)))
         self.groups = _column("groups", groups, len(self.items))
-        self.left_out = left_out
+        self.left_out_kinds = dict(left_out or {})
+        self.read_notes = tuple(notes)
 
     @classmethod
-    def of(cls, X: Any) -> Pictures:
-        """Take whatever an estimator is given: Pictures, a folder, or a list of pictures.
+    def of(cls, X: Any, layout: str = "any") -> Pictures:
+        """Take whatever an estimator is given: the one conversion for all of them.
+
+        Parameters
+        ----------
+        X : Pictures, folder, manifest, data frame, or iterable of pictures
+            An iterator is used up, once.
+        layout : {"any", "classes"}, default="any"
+            Of a folder, see `load_pictures`: whether its folders must be classes.
 
         Raises
         ------
         PicturesError
             If it is none of these.
         """
-        if isinstance(X, Pictures):
-            return X
-        if isinstance(X, (str, os.PathLike)):
-            from tlfeatures.pictures._folders import load_pictures
+        from tlfeatures.pictures._given import as_pictures
 
-            return load_pictures(X)
-        if isinstance(X, Image.Image):
-            raise PicturesError("one picture was given; pass a list of pictures.")
-        if isinstance(X, (set, frozenset)):
-            raise PicturesError("a set has no order; pass a list of pictures.")
-        if isinstance(X, np.ndarray) and X.dtype == np.uint8 and X.ndim not in (1, 4):
-            raise PicturesError(f"an array of shape {X.shape} is no list of pictures (n, H, W, 3).")
-        try:
-            return cls(list(X))
-        except TypeError as error:
-            kind = type(X).__name__
-            raise PicturesError(f"{kind} is no list of paths, PIL pictures or arrays.") from error
+        return as_pictures(X, layout)
+
+    @property
+    def left_out(self) -> int:
+        """How many files of the folder are no pictures."""
+        return sum(self.left_out_kinds.values())
+
+    @property
+    def notes(self) -> list[str]:
+        """How folders were read, and class names that hardly differ."""
+        return [*self.read_notes, *describe_alike(self.classes)]
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -127,7 +144,8 @@ class Pictures:
             _take(self.split, rows),
             _take(self.groups, rows),
             names=[self.paths[i] for i in rows],
-            left_out=self.left_out,
+            left_out=self.left_out_kinds,
+            notes=self.read_notes,
         )
 
     def __repr__(self) -> str:
@@ -166,27 +184,22 @@ def check_readable(
             raise PicturesError(f"none of the {rows.sum()}{side} pictures can be read{first}")
 
 
-def check_item(item: Any) -> Any:
-    """A path as str, or the picture in memory.
+def describe_kinds(left_out: Mapping[str, int]) -> str:
+    """In words: "12 other files: 8 .txt, 4 .dcm"."""
+    total = sum(left_out.values())
+    kinds = sorted(left_out.items(), key=lambda kind: (-kind[1], kind[0]))
+    named = few([f"{n:,} {kind}" for kind, n in kinds])
+    return f"{total:,} other file{'s' if total != 1 else ''}: {named}"
 
-    Raises
-    ------
-    PicturesError
-        If it is neither.
-    """
-    if isinstance(item, (str, os.PathLike)):
-        return str(os.fspath(item))  # numpy's strings become plain ones
-    if isinstance(item, bytes):
-        return os.fsdecode(item)
-    if isinstance(item, Image.Image):
-        return item
-    if isinstance(item, np.ndarray) and item.dtype == np.uint8:
-        if item.ndim == 2 or (item.ndim == 3 and item.shape[2] == 3):
-            return item
-        raise PicturesError(f"an array of shape {item.shape} is no picture; expected (H, W, 3).")
-    raise PicturesError(
-        f"{type(item).__name__} is no picture; give paths, PIL pictures or uint8 arrays (H, W, 3)."
-    )
+
+def _check_items(items: Iterable[Any]) -> list[Any]:
+    checked = []
+    for row, item in enumerate(items):
+        try:
+            checked.append(check_item(item))
+        except PicturesError as error:
+            raise PicturesError(f"picture {row}: {error}") from error
+    return checked
 
 
 def _names(items: list[Any], names: Sequence[str] | None) -> list[str]:
@@ -207,15 +220,9 @@ def _only_axis(index: tuple[Any, ...]) -> Any:
 def _column(name: str, values: Any, n: int) -> NDArray[Any] | None:
     if values is None:
         return None
-    column = np.array(values, dtype=object if name == "groups" else None)  # a copy of our own
+    column = np.array(whole_groups(values) if name == "groups" else whole_labels(values, name))
     if column.shape != (n,):
         raise PicturesError(f"{name} have shape {column.shape}, expected ({n},): one a picture.")
-    if column.dtype == object and (
-        missing := [i for i, value in enumerate(column) if value is None]
-    ):
-        raise PicturesError(
-            f"{name}[{missing[0]}] is None; give one for every picture, or no {name}."
-        )
     column.flags.writeable = False
     return column
 

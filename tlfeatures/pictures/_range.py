@@ -31,6 +31,7 @@ def estimate_range(pictures: Pictures, *, n: int = SAMPLED) -> tuple[float, floa
     (low, high) or None
         None if no picture among them is deeper than 8 bits, or all their values are equal.
     """
+    pictures = Pictures.of(pictures)
     total = len(pictures)
     chosen = dict.fromkeys(i * total // n for i in range(n)) if total > n else range(total)
     samples = [_sample(pictures.items[i]) for i in chosen]

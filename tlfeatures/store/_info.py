@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError
+from tlfeatures._targets import expand
+from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError, few
 from tlfeatures.store._cache import read_meta
 from tlfeatures.store._files import read_error
 from tlfeatures.store._shard import FORMAT, count_rows, read_spec
@@ -72,11 +73,11 @@ def spec_folders(
         If the cache folder cannot be read.
     """
     try:
-        folders = sorted(path for path in Path(root).iterdir() if path.is_dir())
+        folders = sorted(path for path in expand(root).iterdir() if path.is_dir())
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise read_error(Path(root), error) from error
+        raise read_error(expand(root), error) from error
     chosen = [p for p in folders if p.name.startswith(beginning) and not p.name.startswith(".")]
     return [(path, _spec(path)) for path in chosen if _is_ours(path)]
 
@@ -94,7 +95,7 @@ def find_folder(root: str | os.PathLike[str], words: str) -> tuple[Path, CodeSpe
     begun = [p for p in known if p[0].name.startswith(words) or p[1].key.startswith(words)]
     found = exact or (begun if words else [])
     if len(found) != 1:
-        names = ", ".join(folder.name for folder, _ in found or known) or "none"
+        names = few([folder.name for folder, _ in found or known]) or "none"
         what = "more than one folder of codes begins" if found else "no folder of codes begins"
         raise StoreError(f"{what} with {words!r} in {root}; there are {names}.")
     return found[0]

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from tlfeatures.errors import StoreFormatError
+from tlfeatures.errors import StoreFormatError, few
 
 _KEY_CHARACTERS = 12
 _NAME_CHARACTERS = 60  # of backbone and of layer: file systems allow 255 bytes for a name
@@ -149,7 +149,7 @@ class CodeSpec:
         strange = sorted(names.symmetric_difference(values))
         if strange:
             raise StoreFormatError(
-                f"the code spec has missing or unknown fields ({', '.join(strange)}); "
+                f"the code spec has missing or unknown fields ({few(strange)}); "
                 "it was written by another version of tlfeatures: use that one, or extract again."
             )
         try:
