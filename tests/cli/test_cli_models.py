@@ -136,3 +136,38 @@ def test_a_number_that_is_neither_a_folder_nor_a_share_is_told_both(
     assert run(["fit", str(folder), "--backbone", "embedded", f"--test={word}"]) == 2
     err = capsys.readouterr().err
     assert f"--test {word}: there is no folder or manifest of that name, and a share lies" in err
+
+
+def test_finetune_says_that_the_held_out_pictures_are_new_to_its_model(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    out = tmp_path / "m.model"
+    words = ["finetune", str(folder), "--backbone", "embedded", "--recipe", "head", "--epochs", "1"]
+    assert run([*words, "--train-batch", "8", "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert "of the 27 pictures of the training side alone; the 9 held-out ones are new" in said
+    data = as_json(capsys, "evaluate", out, folder)
+    assert (data["n_test"], data["n_copies"]) == (9, 27)
+
+
+@pytest.mark.parametrize("verb", ["fit", "look augment"])
+def test_the_largest_seed_is_taken(
+    verb: str, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    more = ["--out", str(tmp_path / "s.png")] if verb == "look augment" else []
+    words = [*verb.split(), str(folder), "--backbone", "embedded", "--seed", "4294967295", *more]
+    assert run(words) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "x", "9" * 400])
+@pytest.mark.parametrize("verb", ["fit", "advise", "finetune", "demo", "look augment"])
+def test_a_seed_out_of_range_is_refused(
+    verb: str, seed: str, folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    images = [] if verb == "demo" else [str(folder)]
+    assert run([*verb.split(), *images, f"--seed={seed}"]) == 2
+    err = capsys.readouterr().err
+    assert "--seed" in err
+    assert "Traceback" not in err
+    assert not (tmp_path / "demo-output").exists()

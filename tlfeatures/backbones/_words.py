@@ -9,7 +9,6 @@ from tlfeatures.backbones._listing import EMBEDDED, list_backbones, weights_plac
 from tlfeatures.errors import UsageError
 
 LARGEST_SEED = 2**64 - 1  # of torch's
-DIGITS = 4000  # longer ones are no numbers to Python
 FILE_SUFFIXES = (
     ".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt", ".pkl", ".pickle", ".th",
     # Of other kinds, so that they are told what they are.
@@ -29,7 +28,7 @@ def random_seed(weights: str | None) -> int | None:
     if weights is None or weights.partition(":")[0] != "random":
         return None
     seed = weights.partition(":")[2] or "0"
-    if not seed.isdecimal() or len(seed) > DIGITS or int(seed) > LARGEST_SEED:
+    if not seed.isdecimal() or len(seed) > len(str(LARGEST_SEED)) or int(seed) > LARGEST_SEED:
         raise UsageError(
             f"weights {weights!r:.80}: write 'random' or 'random:SEED', SEED a number up to "
             f"{LARGEST_SEED}."

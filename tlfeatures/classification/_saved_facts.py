@@ -27,6 +27,7 @@ REQUEST = {
     "weights_id": (TEXT, NOTHING),
 }
 SPEC = {"dim": (NUMBER,), "contract": (NUMBER,), "preprocessing": (dict,)}
+LONGEST_NAME = 4096  # of a path on Linux
 NEWER = "it was written by a newer tlfeatures: update it"
 
 
@@ -44,7 +45,7 @@ def read_request(facts: Facts) -> dict[str, Any]:
     _check_kinds(words, REQUEST)
     words["backbone"]  # the others have defaults
     for word in filter(lambda word: isinstance(word, str), words.values()):
-        if "\0" in word:
+        if "\0" in word or len(word) > LONGEST_NAME:
             raise ValueError(f"{word[:40]!r} is no name")
         os.fsencode(word)  # or it cannot be looked for
     for name, known in (("crop", CROPS), ("interpolation", INTERPOLATIONS)):
