@@ -2,8 +2,8 @@
 """`fit` on a quiet machine and beside other work: how much longer each step takes.
 
 Ants and bees (398 pictures), ResNet-18 with local weights, a cache folder of its own each time; in
-turns alone and beside two processes that do nothing but count. Threads that wait for each other show
-here: a step that takes over three times as long has some.
+turns alone and beside two processes that do nothing but count. Threads that wait for each other
+show here: a step that takes over three times as long has some.
 """
 
 from __future__ import annotations
