@@ -340,7 +340,7 @@ def test_impossible_options_are_refused() -> None:
         make_recipe("last-blocks").phases(structure, n_blocks=6)
     with pytest.raises(UsageError, match="3 epochs are fewer than the recipe's 6 phases"):
         make_recipe("ulmfit").phases(structure, epochs=3)
-    with pytest.raises(UsageError, match="lr is 0"):
+    with pytest.raises(UsageError, match="`lr` is 0"):
         make_recipe("full").phases(structure, lr=0.0)
 
 

@@ -105,9 +105,10 @@ class Backbone(nn.Module):
         layers, batch = network.layers, network.example()
         layer, error = next(_refusals(layers, self.layers, self.pooling, batch), ("", error))
         other = layers.last_places(layer, batch)
-        is_for = other is not None and not any(_refusals(layers, [other], self.pooling, batch))
-        way = f"choose --layer {other}, or " if is_for else ""
-        return UsageError(f"layer {layer} of {self.name} {error}; {way}leave --pooling out.")
+        names = [] if other is None else [layers.resolve(other)]
+        is_for = bool(names) and not any(_refusals(layers, names, self.pooling, batch))
+        way = f"choose `layer={other!r}`, or " if is_for else ""
+        return UsageError(f"layer {layer} of {self.name} {error}; {way}leave `pooling` out.")
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """Codes (n, d) of each layer, of a normalised batch, or what `network_input` gives."""
