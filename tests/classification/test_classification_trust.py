@@ -18,7 +18,7 @@ from tlfeatures.classification import SavedModel, predict_saved
 from tlfeatures.cli._app import run
 from tlfeatures.errors import ModelFileError, TlfeaturesError
 from tlfeatures.extraction import RunOptions
-from tlfeatures.modelfile import load_model, save_model
+from tlfeatures.modelfile import read_model_file, write_model_file
 
 STRANGER = """
 import pathlib
@@ -54,8 +54,8 @@ def fitted(folder: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 def asking_for(fitted: Path, path: Path, **words: Any) -> Path:
     """The same model, its words about the network changed."""
-    tensors, facts = load_model(fitted)
-    return save_model(path, tensors, {**facts, "request": {**facts["request"], **words}})
+    tensors, facts = read_model_file(fitted)
+    return write_model_file(path, tensors, {**facts, "request": {**facts["request"], **words}})
 
 
 @pytest.mark.parametrize("load", [SavedModel.load, TransferClassifier.load])
