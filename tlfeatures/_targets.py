@@ -62,7 +62,7 @@ def check_target(path: Typed, what: str, endings: Sequence[str] = ()) -> Path:
         raise UsageError(f"{what}: {words!r} is no file name; name a file.")
     if endings and not words.lower().endswith(tuple(endings)):
         raise UsageError(
-            f"{what}: {words!r} is no name of the format that is written; end it in "
+            f"{what}: {words!r} is no name of the format that is written; end the name in "
             f"{' or '.join(endings)}."
         )
     try:

@@ -132,7 +132,7 @@ def test_an_ending_of_another_format_is_refused(
 ) -> None:
     for name in ("x.txt", "x", ".png.jpg"):
         assert call(which, tmp_path / name) == 2
-        assert f"end it in {WRITERS[which][1]}" in capsys.readouterr().err
+        assert f"end the name in {WRITERS[which][1]}" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("no_work")
@@ -170,7 +170,7 @@ def test_a_file_system_that_cannot_be_written_is_found_before_the_work(
           "r-rates.html"], "both name"),
         (["finetune", "{folder}", *NET, "--out", "a", "--report", "a.checkpoint/r.html"],
          "both name"),
-        (["evaluate", "{model}", "{folder}", "--report", "{model}"], "end it in .html"),
+        (["evaluate", "{model}", "{folder}", "--report", "{model}"], "end the name in .html"),
         (["predict", "{table}", "{folder}", "--out", "{table}"], "is what the command reads"),
         (["predict", "{model}", "{table}", "--out", "{table}"], "is what the command reads"),
         (["fit", "{table}", *NET, "--out", "{table}"], "is what the command reads"),

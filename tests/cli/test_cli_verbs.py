@@ -333,6 +333,24 @@ def test_an_interrupt_says_that_the_work_is_kept(
     assert "the same command goes on" in capsys.readouterr().err
 
 
+def test_what_nobody_expected_is_a_line_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    import tlfeatures.extraction
+
+    def break_down(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("division by\nzero")
+
+    monkeypatch.setattr(tlfeatures.extraction, "extract_layers", break_down)
+    words = ["extract", str(folder), "--backbone", "embedded", "--quiet"]
+    assert run(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: ZeroDivisionError: division by zero; with --debug")
+    assert said.count("\n") == 1
+    assert run(["--debug", *words]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
 def test_debug_shows_the_traceback(capsys: Capture) -> None:
     assert run(["--debug", "extract", "no/such/folder"]) == 1
     assert "Traceback" in capsys.readouterr().err

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlfeatures.classification._baseline import head_result
-from tlfeatures.errors import LabelsError, few
+from tlfeatures.errors import few
 from tlfeatures.evaluation import score
-from tlfeatures.pictures import Pictures, check_readable
+from tlfeatures.pictures import check_readable, labelled_pictures
 
 Interval = tuple[float, float]
 
@@ -77,11 +77,7 @@ def evaluate_model(model: Any, pictures: Any) -> ModelScore:
     PicturesError
         If none can be read.
     """
-    model, pictures = getattr(model, "model_", model), Pictures.of(pictures)
-    if pictures.labels is None:
-        raise LabelsError(
-            "the pictures have no labels; use a folder of class folders or a manifest."
-        )
+    model, pictures = getattr(model, "model_", model), labelled_pictures(pictures)
     extraction = model.codes_.extract(pictures)
     kept = extraction.pictures
     check_readable(pictures, kept, extraction.bad, sides=False)

@@ -101,6 +101,12 @@ def run(arguments: list[str]) -> int:
         line = as_typed(str(error) or type(error).__name__, find_command(arguments))
         _complain(f"error: {line}")
         return 2 if isinstance(error, UsageError) else 1
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        line = as_typed(str(error) or "no more is known", find_command(arguments))
+        _complain(f"error: {type(error).__name__}: {line}; with --debug before the verb, where.")
+        return 1
 
 
 def _complain(words: str) -> None:

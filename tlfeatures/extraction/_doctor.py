@@ -29,7 +29,12 @@ from tlfeatures.extraction._doctor_candidates import (
     make_named,
 )
 from tlfeatures.extraction._doctor_evidence import Patient, Sample
-from tlfeatures.extraction._doctor_examination import Examination, Finding, check_count
+from tlfeatures.extraction._doctor_examination import (
+    Effort,
+    Examination,
+    Finding,
+    check_count,
+)
 from tlfeatures.extraction._options import RunOptions, settle
 from tlfeatures.extraction._settings import computing
 
@@ -92,6 +97,7 @@ def diagnose(
     run: RunOptions | None = None,
     *,
     limit: int = LIMIT,
+    effort: Effort | None = None,
 ) -> Diagnosis:
     """Find out whether these weights expect the preprocessing that was asked for.
 
@@ -105,6 +111,8 @@ def diagnose(
         Device and decoding.
     limit : int, default=160
         Pictures looked at.
+    effort : Effort, optional
+        How much it may take; what is open then stays so.
 
     Returns
     -------
@@ -134,7 +142,7 @@ def diagnose(
     patient, sample = Patient(network.module), Sample(pictures, run.decode_options, limit)
     try:
         with computing(str(patient.device.type), "float32"):
-            return make_diagnosis(Examination(patient, sample, asked, published))
+            return make_diagnosis(Examination(patient, sample, asked, published, effort))
     except TlfeaturesError:
         raise
     except Exception as error:  # pictures smaller than the network's own strides, for one

@@ -81,10 +81,12 @@ def kneighbors(
     k = min(k, len(base))
     distances, indices = np.empty((len(Q), k), dtype), np.empty((len(Q), k), np.intp)
     norms = _row_norms(base)
-    rows = max(1, BLOCK_BYTES // (dtype.itemsize * len(base)))
+    if _leaves_range(norms, dtype) or _leaves_range(_row_norms(Q), dtype):
+        Q, base = Q.astype(float), base.astype(float)
+    rows = max(1, BLOCK_BYTES // (base.itemsize * len(base)))
     for start in range(0, len(Q), rows):
         block = slice(start, start + rows)
-        found = _nearest(Q[block], base, norms, k, metric)
+        found = _nearest(Q[block], base, norms, k, metric, dtype)
         for row, (near, where) in enumerate(found, start):
             distances[row], indices[row] = near, where
     return distances, indices
@@ -144,26 +146,33 @@ def _row_norms(X: Floats) -> Floats:
     return norms
 
 
+def _leaves_range(norms: Floats, dtype: np.dtype[Any]) -> bool:
+    """Whether squares of these lengths overflow in `dtype`, or their rows have lost bits in it."""
+    limits = np.finfo(dtype)
+    least = norms[norms > 0].min(initial=1.0)
+    return bool(norms.max() > np.sqrt(limits.max) / 8 or least < limits.tiny / limits.eps)
+
+
 def _rows_of_float64(width: int) -> int:
     return max(1, BLOCK_BYTES // (8 * width))
 
 
 def _nearest(
-    Q: Floats, X: Floats, norms: Floats, k: int, metric: str
+    Q: Floats, X: Floats, norms: Floats, k: int, metric: str, dtype: np.dtype[Any]
 ) -> Iterator[tuple[Floats, Indices]]:
-    """Yield distances and row numbers of each query's k nearest rows, in order."""
+    """Yield distances, of `dtype`, and row numbers of each query's k nearest rows, in order."""
     lengths = _row_norms(Q)
-    rough, slack = _rough(Q, lengths, X, norms, metric)
+    rough, slack = _rough(Q, lengths, X, norms, metric, float(np.finfo(dtype).eps))
     bounds = np.partition(rough, k - 1, axis=1)[:, k - 1] + slack
     for q, length, row, bound in zip(Q, lengths, rough, bounds, strict=True):
         near = np.flatnonzero(row <= bound)
-        exact = _exact(q, length, X, norms, near, metric).astype(X.dtype)
+        exact = _exact(q, length, X, norms, near, metric).astype(dtype)
         order = np.lexsort((near, exact))[:k]
         yield exact[order], near[order]
 
 
 def _rough(
-    Q: Floats, lengths: Floats, X: Floats, norms: Floats, metric: str
+    Q: Floats, lengths: Floats, X: Floats, norms: Floats, metric: str, eps: float
 ) -> tuple[Floats, Floats]:
     """Rank values of shape (m, n), and how far (m,) a rank value may rise above its true one.
 
@@ -174,7 +183,7 @@ def _rough(
     unit = Q / np.where(lengths > 0, lengths, 1.0).astype(Q.dtype)[:, None]
     safe = np.where(norms > 0, norms, 1.0).astype(X.dtype)
     rough = unit @ X.T
-    error = (X.shape[1] + 16) * float(np.finfo(X.dtype).eps)
+    error = (X.shape[1] + 16) * eps
     if metric == "cosine":
         rough /= -safe
         return rough, np.full(len(Q), error)
