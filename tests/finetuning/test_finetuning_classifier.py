@@ -260,7 +260,11 @@ def test_a_checkpoint_of_another_training_is_refused(
     with pytest.raises(ModelFileError, match="other network"):
         other.fit(pictures)
     pooled = FineTunedClassifier(
-        codes(cache, pooling="flatten"), epochs=2, batch_size=8, precision="float32", checkpoint=state
+        codes(cache, pooling="flatten"),
+        epochs=2,
+        batch_size=8,
+        precision="float32",
+        checkpoint=state,
     )
     with pytest.raises(ModelFileError, match="other pooling"):
         pooled.fit(pictures)
