@@ -180,7 +180,7 @@ def open_picture(
         if max_pixels is not None and picture.width * picture.height > max_pixels:
             raise ImageReadError(
                 f"too large: {picture.width} x {picture.height}, the limit is {max_pixels} pixels; "
-                "see `max_pixels`"
+                "see max_pixels"
             )
         can_shrink = picture.format in JPEGS and picture.mode in ("RGB", "L")
         if least_side is not None and can_shrink:
