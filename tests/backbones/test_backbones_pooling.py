@@ -56,7 +56,7 @@ def test_a_layer_that_gives_a_vector_refuses_what_pools_places(name: str, poolin
 
 
 def test_the_layer_that_a_pooling_is_for_is_named() -> None:
-    with pytest.raises(UsageError, match="choose `layer='layer4.1'`, or"):
+    with pytest.raises(UsageError, match=r"choose `layer='layer4\.1'`, or"):
         opened("resnet18", None, "max")
     assert opened("resnet18", "layer4.1", "max").dims == (512,)
 
