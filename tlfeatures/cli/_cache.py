@@ -70,6 +70,7 @@ def info(cache: str | None, as_json: bool) -> None:
         return
     for entry in folders:
         click.echo(_folder_line(entry))
+        click.echo(f"  {entry.what}")
         click.echo(f"  {entry.spec.describe() if entry.spec else 'spec cannot be read'}")
     if n_compiled:
         click.echo(f"compiled: {n_compiled} files, {compiled_size / 1e6:.1f} MB")
@@ -257,6 +258,7 @@ def _folder_json(entry: CacheFolder) -> dict[str, Any]:
         "rows": entry.rows,
         "shards": entry.shards,
         "bytes": entry.bytes,
+        "what": entry.what,
         "key": entry.spec.key if entry.spec else None,
         "spec": entry.spec.to_json() if entry.spec else None,
     }
