@@ -36,7 +36,7 @@ leaves the cache whole; the same command goes on.
 | `backbones list` | `backbones[{name, layer, dim, weights, parameters, gflop, top1, input_size, resize, licence, size_mb, file, on_disk, entries[]}], licences{}`; beside `name` the facts of the default entry |
 | `backbones describe` | `name, input_shape[3], layers[{name, kind, shape[], values, parameters, multiply_adds}], totals{values, memory_bytes, parameters, weights, multiply_adds}, heavy{values, parameters, multiply_adds: [[layer, share]]}, default_layer, dim, head[], aliases{NAME: {layer, dim}}, names[], unused` |
 | `backbones doctor` | `verdict` (right; BGR, 0-255, no mean/std, tf, caffe, imagenet, normalised twice, wrong input size, other; cannot tell), `words, applied{}, expected[], candidates[{name, input_size, batch_norm_distance, confidence, entropy, agreement, n_pictures, excluded}], n_pictures, bad[]`; null what was not measured |
-| `cache info` | `cache, rows, bytes, folders[{folder, rows, shards, bytes, key, spec}], compiled{files, bytes}`; `cache where`: `cache, exists` |
+| `cache info` | `cache, rows, bytes, folders[{folder, rows, shards, bytes, what, key, spec}], compiled{files, bytes}`; `cache where`: `cache, exists` |
 | `cache verify` | `cache, folders, shards, rows, bytes, problems[{path, reason}]`; `cache repair`: `cache, moved[], rescued, lost` |
 | `cache gc` | `cache, dry_run, removed[], kept[], in_use[], compiled[{file, bytes}]` (operations of our own, and networks that earlier versions compiled, that went); `cache merge`: `cache, shards, rows, present, refused[]` |
 | `cache diff` | `a, b, differences[]`; `cache export`: `out, rows, dim, bad[]` |

@@ -9,7 +9,9 @@ from typing import Any
 
 import h5py
 import pytest
+from safetensors.torch import save_file
 
+from tlfeatures.backbones import BackboneRequest, load_network
 from tlfeatures.cli._app import run
 from tlfeatures.store import cache_info
 
@@ -48,6 +50,28 @@ def test_verify_says_what_is_there_and_that_it_is_whole(filled: Path, capsys: Ca
     data, said = call(capsys, "verify", "--cache", filled)
     assert (data["rows"], data["shards"], data["problems"]) == (72, 2, [])
     assert "72 whole rows" in said
+
+
+def test_info_says_in_words_whose_codes_each_folder_holds(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    weights = tmp_path / "mine.safetensors"
+    save_file(load_network(BackboneRequest("embedded", "random:5")).module.state_dict(), weights)
+    root = tmp_path / "c"
+    for words in ([], ["--weights", "random"], ["--weights", str(weights)]):
+        extract = ["extract", str(folder), "--backbone", "embedded", "--cache", str(root)]
+        assert run([*extract, *words, "--quiet"]) == 0
+    data, said = call(capsys, "info", "--cache", root)
+    expected = {
+        "the embedded network's own weights",
+        "random control: untrained weights of seed 0",
+        f"weights file {weights}",
+    }
+    assert {each["what"] for each in data["folders"]} == expected
+    lines = said.splitlines()
+    for each in data["folders"]:
+        place = next(i for i, line in enumerate(lines) if line.startswith(each["folder"]))
+        assert lines[place + 1].strip() == each["what"]
 
 
 def test_verify_of_no_cache_is_fine(tmp_path: Path, capsys: Capture) -> None:

@@ -20,6 +20,7 @@ from tlfeatures.backbones import BackboneRequest, load_network
 from tlfeatures.classification import (
     SavedModel,
     evaluate_model,
+    load_model,
     predict_pictures,
     predict_saved,
 )
@@ -45,6 +46,7 @@ from tlfeatures.finetuning._rates import _suggest, search_rate
 from tlfeatures.finetuning._recipes import RECIPES, Phase, make_recipe
 from tlfeatures.heads import make_head
 from tlfeatures.pictures import DecodeOptions
+from tlfeatures.store import cache_info
 
 
 def codes(cache: Path, **more: Any) -> CNNCodes:
@@ -134,6 +136,26 @@ def test_what_is_saved_says_what_the_network_said_when_it_was_best(
         np.arange(len(right)), tasks[0].encode(tasks[0].valid.labels)
     ]
     assert -np.log(truth).mean() == pytest.approx(row.valid_loss, abs=1e-3)
+
+
+def test_the_cache_says_which_codes_are_a_fine_tuned_networks(
+    pictures: Pictures, tmp_path: Path
+) -> None:
+    """In the process that trained it, and for whoever opens the saved model."""
+    model = tuner(tmp_path / "a", epochs=1, recipe="head").fit(pictures)
+    model.tuned_.predict(pictures)
+    path = model.tuned_.save(tmp_path / "tuned.safetensors")
+    plain = model.baseline_.save(tmp_path / "plain.safetensors", with_weights=True)
+    words = {entry.what for entry in cache_info(tmp_path / "a")}
+    own = "the embedded network's own weights"
+    assert words <= {own, f"fine-tuned model, made from {own}"}
+    for file, said in ((path, "fine-tuned model"), (plain, "network inside a model file")):
+        opened = load_model(file, cache=tmp_path / said)
+        opened.predict(pictures)
+        again = load_model(opened.save(tmp_path / "again.safetensors"), cache=tmp_path / f"2{said}")
+        again.predict(pictures)
+        for root in (tmp_path / said, tmp_path / f"2{said}"):
+            assert [each.what for each in cache_info(root)] == [f"{said}, made from {own}"]
 
 
 def test_where_fine_tuning_does_not_win_the_baseline_is_kept(

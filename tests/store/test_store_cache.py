@@ -366,7 +366,7 @@ def test_the_snippet_of_the_documents_reads_a_cache(spec, keys, rows, tmp_path, 
         writer.append(keys, rows)
     monkeypatch.chdir(tmp_path)
     names = {}
-    exec(snippet, names)
+    exec(snippet.replace("2a0170bff1bc", spec.key), names)
     assert names["spec"] == spec.to_json()
     np.testing.assert_array_equal([names["rows"][key] for key in keys], rows)
 

@@ -1,10 +1,13 @@
 """Small shards are merged; whatever happens meanwhile, no row is lost and none served twice."""
 
+import dataclasses
+
 import h5py
 import numpy as np
 import pytest
 
 from tests.store.conftest import key_of
+from tlfeatures.errors import StoreError
 from tlfeatures.store import CodeCache, verify_cache
 from tlfeatures.store import _merge as module
 from tlfeatures.store._merge import merge_group, merge_small
@@ -179,3 +182,98 @@ def test_a_merge_that_is_refused_by_the_system_ends_no_run(cache, monkeypatch, c
     monkeypatch.undo()
     assert "Operation not permitted" in caplog.text
     assert rows_of(cache, [*keys, key_of(900)]) == [*range(80), 900]
+
+
+def publish(cache, numbers, value=None, **more):
+    """A shard of these keys; row i is filled with i, or with `value`."""
+    keys = np.frombuffer(b"".join(map(key_of, numbers)), "S16")
+    values = [i if value is None else value for i in numbers]
+    return cache.publish(keys, np.repeat(np.float32(values)[:, None], cache.spec.dim, 1), **more)
+
+
+def test_a_shard_that_lacks_rows_of_what_it_replaces_replaces_nothing(cache, spec):
+    """Whatever it says of itself: those rows stand nowhere else."""
+    whole, other = publish(cache, [1, 2]), publish(cache, [3, 4])
+    lacking = publish(cache, [1, 2, 3], replaces=[whole.name, other.name])
+    with pytest.raises(StoreError, match=f"lacks rows of .*{other.name}; both are kept"):
+        module._unlink_replaced(cache, lacking, [other.name])
+    merge_small(cache, most_small=0)
+    assert rows_of(cache, [key_of(i) for i in (1, 2, 3, 4)]) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("lost", [0, 1, 79])
+def test_a_merge_that_loses_a_row_keeps_the_shard_that_has_it(cache, monkeypatch, caplog, lost):
+    keys, plain = fill(cache, 40), CodeCache.publish
+
+    def publish_fewer(self, keys, codes, **more):
+        return plain(self, np.delete(keys, lost), np.delete(codes, lost, axis=0), **more)
+
+    monkeypatch.setattr(CodeCache, "publish", publish_fewer)
+    merge_small(cache)
+    assert "both are kept" in caplog.text
+    assert rows_of(cache, keys) == list(range(80))
+
+
+def test_what_a_killed_merge_left_is_unlinked_not_merged_again(cache, monkeypatch):
+    left = [publish(cache, [i]) for i in range(3)]
+    merged = publish(cache, [0, 1, 2, 3], replaces=[path.name for path in left])
+    size = merged.stat().st_size
+    monkeypatch.setattr(CodeCache, "rows_per_shard", 2 * size // (4 * cache.spec.dim) + 1)
+    assert merge_small(cache, most_small=0) == 3
+    assert cache.list_shards() == [merged]
+
+
+def test_shards_that_have_gone_already_are_not_counted_as_replaced(cache):
+    publish(cache, [0, 1], replaces=["00" * 16 + ".h5"])
+    assert merge_small(cache, most_small=0) == 0
+
+
+WIDE = 4096  # values a row, so that headers play no part in what is small
+
+
+@pytest.fixture
+def wide(tmp_path, spec, monkeypatch):
+    """A cache whose full shards have ten rows."""
+    monkeypatch.setattr(CodeCache, "rows_per_shard", 10)
+    return CodeCache(tmp_path / "wide", dataclasses.replace(spec, dim=WIDE))
+
+
+def test_merged_shards_are_full_and_never_more_than_full(wide):
+    keys = fill(wide, 35)
+    assert merge_small(wide) == 35
+    n_rows = [len(load_table(path, wide.spec).keys) for path in wide.list_shards()]
+    assert n_rows == [10] * 7
+    assert rows_of(wide, keys) == list(range(70))
+
+
+def test_large_shards_neither_count_nor_take_part(wide):
+    large = [publish(wide, range(1000 + 10 * i, 1010 + 10 * i)) for i in range(5)]
+    keys = fill(wide, 30)
+    assert merge_small(wide) == 0
+    keys = fill(wide, 33)
+    assert merge_small(wide) == 33
+    assert set(large) < set(wide.list_shards())
+    assert rows_of(wide, keys) == list(range(66))
+
+
+def test_rows_keep_the_order_of_the_shards(cache):
+    """Pictures that were coded together lie together."""
+    fill(cache, 33)
+    before = np.concatenate([load_table(path, cache.spec).keys for path in cache.list_shards()])
+    merge_small(cache)
+    (merged,) = cache.list_shards()
+    np.testing.assert_array_equal(load_table(merged, cache.spec).keys, before)
+
+
+@pytest.mark.parametrize("first", ["float16", "float32"])
+def test_rows_of_both_dtypes_keep_every_bit(tmp_path, spec, first):
+    half = dataclasses.replace(spec, precision="bf16")
+    cache = CodeCache(tmp_path, half)
+    codes = np.random.default_rng(0).random((40, spec.dim), np.float32)
+    dtypes = ["float16", "float32"] if first == "float16" else ["float32", "float16"]
+    for i, row in enumerate(codes):
+        cache.publish(np.frombuffer(key_of(i), "S16"), row[None], dtype=dtypes[i % 2])
+    keys = [key_of(i) for i in range(40)]
+    before = cache.read(keys)
+    assert merge_small(cache) == 40
+    np.testing.assert_array_equal(CodeCache(tmp_path, half).read(keys), before)

@@ -20,6 +20,7 @@ from tlfeatures.backbones._listing import (
     share_3x3_of,
     stands_bf16,
 )
+from tlfeatures.backbones._origin import CARRIED, TUNED, CarriedWeights, describe_weights
 from tlfeatures.backbones._preprocessing import (
     CROPS,
     INTERPOLATIONS,
@@ -66,14 +67,17 @@ else:
 
 
 __all__ = [
+    "CARRIED",
     "CROPS",
     "INTERPOLATIONS",
     "LICENCES",
     "POOLINGS",
     "PREPROCESS_NAMES",
+    "TUNED",
     "Backbone",
     "BackboneFacts",
     "BackboneRequest",
+    "CarriedWeights",
     "Description",
     "Network",
     "OwnPreprocessing",
@@ -81,6 +85,7 @@ __all__ = [
     "WeightsFacts",
     "check_before_weights",
     "describe_backbone",
+    "describe_weights",
     "gflop_of",
     "is_depthwise",
     "is_file_name",

@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures._parameters import seed_of
-from tlfeatures.classification._saved import HEAD, NETWORK, TRAINED_ON, SavedModel
+from tlfeatures.backbones import TUNED
+from tlfeatures.classification._saved import HEAD, NETWORK, ORIGIN, TRAINED_ON, SavedModel
 from tlfeatures.classification._trained import TrainedOn
 from tlfeatures.errors import few
 from tlfeatures.extraction import CNNCodes, Extraction, as_codes, open_engine, raise_if_bad
@@ -192,6 +193,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             "head_name": self.head_name_,
             "head": facts,
         }
+        if getattr(self.codes_._tensors(), "origin", None) == TUNED:
+            words[ORIGIN] = TUNED
         if self.trained_on_ is not None:
             tensors[TRAINED_ON], words[TRAINED_ON] = self.trained_on_.to_arrays()
         return write_model_file(path, tensors, words)

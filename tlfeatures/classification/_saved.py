@@ -11,7 +11,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from tlfeatures.backbones import BackboneRequest, weights_word
+from tlfeatures.backbones import CARRIED, TUNED, BackboneRequest, CarriedWeights, weights_word
 from tlfeatures.classification._saved_facts import (
     read_decode,
     read_request,
@@ -33,7 +33,7 @@ from tlfeatures.modelfile import read_model_file
 from tlfeatures.store import CodeSpec
 
 _log = logging.getLogger(__name__)
-NETWORK, HEAD, TRAINED_ON = "network.", "head.", "trained_on"
+NETWORK, HEAD, TRAINED_ON, ORIGIN = "network.", "head.", "trained_on", "origin"
 FORGIVEN = ("contract", "precision", "decode")  # with a note; `decode_for` has chosen the decoding
 
 Tensors = dict[str, NDArray[Any]]
@@ -223,10 +223,16 @@ def _take(
         range=range_,
         head_name=head_name,
         head=head,
-        network=_with_prefix(tensors, NETWORK) or None,
+        network=_network(tensors, facts),
         trained_on=_trained_on(tensors, facts),
         facts=facts,
     )
+
+
+def _network(tensors: Tensors, facts: dict[str, Any]) -> Tensors | None:
+    carried = _with_prefix(tensors, NETWORK)
+    origin = TUNED if facts.get(ORIGIN) == TUNED else CARRIED
+    return CarriedWeights(carried, origin) if carried else None
 
 
 def _trained_on(tensors: Tensors, facts: dict[str, Any]) -> TrainedOn | None:

@@ -72,6 +72,7 @@ def info(cache: str | None, as_json: bool) -> None:
         return
     for entry in folders:
         echo(_folder_line(entry))
+        echo(f"  {entry.what}")
         echo(f"  {entry.spec.describe() if entry.spec else 'spec cannot be read'}")
     if n_compiled:
         echo(f"compiled: {n_compiled} files, {compiled_size / 1e6:.1f} MB")
@@ -260,6 +261,7 @@ def _folder_json(entry: CacheFolder) -> dict[str, Any]:
         "rows": entry.rows,
         "shards": entry.shards,
         "bytes": entry.bytes,
+        "what": entry.what,
         "key": entry.spec.key if entry.spec else None,
         "spec": entry.spec.to_json() if entry.spec else None,
     }

@@ -106,6 +106,8 @@ class Run:
         See `CodeCache`.
     n_threads : int
         Decoder threads; 1: decoding in the thread that computes.
+    what : str or None
+        See `CodeCache`.
     """
 
     token: str
@@ -115,6 +117,7 @@ class Run:
     options: DecodeOptions
     store_dtype: str | None = None
     n_threads: int = 1
+    what: str | None = None
 
 
 @dataclass
@@ -175,7 +178,7 @@ def extract_chunk(run: Run, rows: Sequence[Row], tell: Callable[[int], None] | N
     ------
     StoreError, CodesMismatchError
     """
-    stores = [CodeCache(run.cache, spec, run.store_dtype) for spec in run.specs]
+    stores = [CodeCache(run.cache, spec, run.store_dtype, run.what) for spec in run.specs]
     engine = _engine_of(run, stores)
     chunk = _Chunk(run, stores, engine, len(rows))
     with ExitStack() as stack:

@@ -144,6 +144,7 @@ def extract_codes(
     store_dtype: str | None = None,
     progress: Callable[[Progress], None] | None = None,
     began: float | None = None,
+    what: str | None = None,
 ) -> list[Extraction]:
     """Give every picture its codes, from the cache where they are there.
 
@@ -169,6 +170,8 @@ def extract_codes(
         Called after each batch, or after each chunk of a worker process.
     began : float, optional
         When the run began, by `time.perf_counter`; default: now.
+    what : str, optional
+        Whose codes these are, see `CodeCache`.
 
     Returns
     -------
@@ -206,6 +209,7 @@ def extract_codes(
             options=options,
             store_dtype=store_dtype,
             n_threads=plan.n_threads,
+            what=what,
         )
         for done in _work(run, rows, plan, _Teller(progress, len(rows))):
             total.add(done)

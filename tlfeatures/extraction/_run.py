@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from tlfeatures.backbones import BackboneRequest
+from tlfeatures.backbones import BackboneRequest, describe_weights
 from tlfeatures.extraction._extract import Extraction, Progress, extract_codes
 from tlfeatures.extraction._open import EngineMaker, absolute, make_plan_ready
 from tlfeatures.extraction._options import RunOptions, decoding_of, settle
@@ -133,6 +133,7 @@ def _extract(
         store_dtype=run.store_dtype,
         progress=progress,
         began=began,
+        what=describe_weights(request, tensors),
     )
     by_spec = dict(zip(names, done, strict=True))
     return [by_spec[spec] for spec in specs]

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from tlfeatures.backbones import BackboneRequest, weights_file
+from tlfeatures.backbones import BackboneRequest, describe_weights, weights_file
 from tlfeatures.extraction._machine import installed_version
 from tlfeatures.extraction._map import ask_workers, cluster_size
 from tlfeatures.extraction._open import open_engine
@@ -69,7 +69,8 @@ def specs_of(
         return [_with_contract(spec, run) for spec in found]
     engine = open_engine(request, run, layers, tensors=tensors)
     specs = [_with_contract(spec, run) for spec in engine.specs]
-    check_probes(engine, [CodeCache(run.cache_dir, spec) for spec in specs])
+    what = describe_weights(request, tensors)
+    check_probes(engine, [CodeCache(run.cache_dir, spec, what=what) for spec in specs])
     return specs
 
 

@@ -22,7 +22,14 @@ from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures._parameters import check_jobs, check_share, check_whole, seed_of
 from tlfeatures._targets import check_target, expand
-from tlfeatures.backbones import Backbone, Preprocessing, check_before_weights, load_network
+from tlfeatures.backbones import (
+    TUNED,
+    Backbone,
+    CarriedWeights,
+    Preprocessing,
+    check_before_weights,
+    load_network,
+)
 from tlfeatures.classification import TrainedOn, TransferClassifier, extract_good, load_model
 from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.evaluation import make_split, paired_difference
@@ -595,7 +602,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         facts = {**facts, "kind": "logistic", "params": {}}
         codes = clone(task.baseline.codes_)
         state = module.network.state_dict()
-        codes.tensors_ = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+        trained = {name: tensor.cpu().numpy() for name, tensor in state.items()}
+        codes.tensors_ = CarriedWeights(trained, TUNED)
         model = TransferClassifier(codes, "logistic", self._seed)
         model.codes_, model.head_name_ = codes, "logistic"
         model.head_ = head_from_arrays(as_head(weights, biases), facts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from tlfeatures.store._files import (
     write_error,
 )
 from tlfeatures.store._merge import merge_small
+from tlfeatures.store._meta import META_NAME, read_meta, write_meta
 from tlfeatures.store._probes import (
     PROBES_NAME,
     NothingToCompareError,
@@ -37,7 +37,6 @@ from tlfeatures.store._probes import (
 from tlfeatures.store._rows import read_rows
 from tlfeatures.store._shard import (
     DTYPES,
-    FORMAT,
     FORMAT_VERSION,
     KEY_BYTES,
     Float32Array,
@@ -52,7 +51,6 @@ from tlfeatures.store._shard import (
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._writer import ShardWriter
 
-META_NAME = "meta.json"
 _SHARD_BYTES = 64 << 20
 _SHARD_ROWS = 4096
 _MARK_EVERY_S = 60.0
@@ -87,6 +85,8 @@ class CodeCache:
         always stored so, since rounding would exceed their tolerance. Rows that float16 would
         change by more than 2^-11 of their length, being too large or too small for it, are stored
         as float32 too, with those of the same shard; reading gives float32 always.
+    what : str, optional
+        Whose codes these are, in words for people; kept in meta.json by whoever makes the folder.
 
     Attributes
     ----------
@@ -100,7 +100,11 @@ class CodeCache:
     """
 
     def __init__(
-        self, root: str | os.PathLike[str], spec: CodeSpec, store_dtype: str | None = None
+        self,
+        root: str | os.PathLike[str],
+        spec: CodeSpec,
+        store_dtype: str | None = None,
+        what: str | None = None,
     ) -> None:
         choices = DTYPES[:1] if spec.precision == "float32" else DTYPES
         if store_dtype not in (None, *choices):
@@ -110,6 +114,7 @@ class CodeCache:
             )
         self.root = expand(root)
         self.spec = spec
+        self.what = what
         self.folder = self.root / spec.folder_name
         self.store_dtype = store_dtype or choices[-1]
         self._index: _Index | None = None
@@ -430,16 +435,8 @@ class CodeCache:
             self.folder.mkdir(parents=True, exist_ok=True)
             for folder in new:
                 sync_folder(folder.parent)
-        path = self.folder / META_NAME
-        if not path.exists():
-            meta = {
-                "format": FORMAT,
-                "format_version": FORMAT_VERSION,
-                "words": self.spec.describe(),
-                "key": self.spec.key,
-                "spec": self.spec.to_json(),
-            }
-            publish_bytes((json.dumps(meta, indent=2) + "\n").encode(), path)
+        if not (self.folder / META_NAME).exists():
+            write_meta(self.folder, self.spec, self.what)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -498,23 +495,3 @@ class _Index:
         for chosen in np.split(order, starts):
             if len(chosen):
                 yield tables[int(shards[chosen[0]])], chosen
-
-
-def read_meta(folder: Path) -> dict[str, Any]:
-    """Return the contents of a folder's meta.json, {} where there is none or it is damaged.
-
-    Raises
-    ------
-    StoreError
-        If it cannot be read for now (permission, too many open files).
-    """
-    path = folder / META_NAME
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError, ValueError):
-        return {}
-    except OSError as error:
-        if is_gone(error):
-            return {}
-        raise read_error(path, error) from error
-    return meta if isinstance(meta, dict) else {}

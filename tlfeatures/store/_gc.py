@@ -12,10 +12,10 @@ from pathlib import Path
 
 from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError
-from tlfeatures.store._cache import META_NAME
 from tlfeatures.store._files import sweep_temporary, sync_folder, write_error
 from tlfeatures.store._info import CacheFolder, cache_info
 from tlfeatures.store._kernels import CompiledFile, list_compiled, sweep_compiled
+from tlfeatures.store._meta import META_NAME
 
 TRASH_PREFIX, CHECKED_PREFIX = ".trash-", ".gone-"
 IN_USE_S = 3600.0  # a folder used so recently may be written to: it is never taken away

@@ -11,12 +11,13 @@ from pathlib import Path
 
 from tlfeatures._targets import expand
 from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError, few
-from tlfeatures.store._cache import read_meta
 from tlfeatures.store._files import read_error
+from tlfeatures.store._meta import read_meta, read_what
 from tlfeatures.store._shard import FORMAT, count_rows, read_spec
 from tlfeatures.store._spec import CodeSpec
 
 OWN_CONTRACTS = 1000
+UNSAID = "unknown: made before folders said whose codes they hold"
 _OUR_NAME = re.compile(r"-[0-9a-f]{12}$")
 
 
@@ -36,6 +37,9 @@ class CacheFolder:
         The number of shard files.
     bytes : int
         The size of the folder's files, in bytes.
+    what : str
+        Whose codes these are, in words: a weights file or entry, the random control, a fine-tuned
+        model, ...
     """
 
     folder: Path
@@ -43,6 +47,7 @@ class CacheFolder:
     rows: int
     shards: int
     bytes: int
+    what: str
 
 
 def cache_info(root: str | os.PathLike[str]) -> list[CacheFolder]:
@@ -147,7 +152,8 @@ def _folder_info(folder: Path, spec: CodeSpec | None) -> CacheFolder:
         for path in folder.rglob("*"):
             with contextlib.suppress(OSError):
                 size += path.stat().st_size if path.is_file() else 0
-    return CacheFolder(folder, spec, sum(_rows(path) for path in shards), len(shards), size)
+    rows = sum(_rows(path) for path in shards)
+    return CacheFolder(folder, spec, rows, len(shards), size, read_what(folder) or UNSAID)
 
 
 def _shards(folder: Path) -> list[Path]:

@@ -12,6 +12,7 @@ from tlfeatures.store._bad import BAD_GLOB
 from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._files import publish_bytes, write_error
 from tlfeatures.store._info import spec_folders
+from tlfeatures.store._meta import read_what
 from tlfeatures.store._probes import PROBES_NAME, read_probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._verify import NAMELESS, Problem, check_file, visit_all
@@ -77,7 +78,7 @@ def take_shards(root: str | os.PathLike[str], spec: CodeSpec, folder: Path) -> T
     StoreError
         If a file cannot be read or written.
     """
-    cache = CodeCache(root, spec)
+    cache = CodeCache(root, spec, what=read_what(folder))
     n_shards = n_rows = n_present = 0
     refused: list[Problem] = []
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError, StoreFormatError
 from tlfeatures.store._bad import BAD_GLOB, read_bad_file
-from tlfeatures.store._cache import META_NAME, CodeCache, read_meta
+from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._files import read_whole, sync_folder, write_error
 from tlfeatures.store._info import spec_folders
+from tlfeatures.store._meta import META_NAME, read_meta
 from tlfeatures.store._probes import PROBES_NAME, read_probes
 from tlfeatures.store._rows import is_whole, read_blocks
 from tlfeatures.store._shard import ShardTable, load_table, shard_name
