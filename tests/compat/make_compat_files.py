@@ -11,7 +11,6 @@ from __future__ import annotations
 import csv
 import json
 import os
-import platform
 import shutil
 import subprocess
 import sys
@@ -141,5 +140,5 @@ if __name__ == "__main__":
     write_pictures()
     write_models()
     write_figures()
-    shutil.rmtree(HERE / "cache" / "memo" / f"files-{platform.node()}")  # of this machine's files
+    shutil.rmtree(HERE / "cache" / "memo")  # of this machine
     (HERE / "cache").rename(HERE / "cache_v2")  # by the version of its format
