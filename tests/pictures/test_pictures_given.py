@@ -54,7 +54,7 @@ def test_every_form_of_a_list_gives_the_same_pictures(form: str) -> None:
 
 def test_the_files_that_a_pattern_finds_are_pictures(folder: Path) -> None:
     assert len(Pictures.of(folder.rglob("*.png"))) == 36
-    with pytest.raises(PicturesError, match="generator gives no pictures.*pass a list"):
+    with pytest.raises(PicturesError, match=r"generator gives no pictures.*pass a list"):
         Pictures.of(folder.rglob("*.jpg"))
 
 
@@ -261,7 +261,7 @@ def test_an_open_file_and_bytes_are_one_picture(tmp_path: Path) -> None:
     (tmp_path / "list.txt").write_text("a.jpg\nb.jpg\n")
     with (tmp_path / "list.txt").open() as file:
         for one in (file, io.BytesIO(jpeg()), jpeg(), bytearray(jpeg())):
-            with pytest.raises(PicturesError, match="one picture .* pass a list"):
+            with pytest.raises(PicturesError, match=r"one picture .* pass a list"):
                 Pictures.of(one)
 
 

@@ -1,4 +1,4 @@
-"""What folders say: sides of a split by the names that people use, and questions where it is open."""
+"""What folders say: sides of a split by common names, and questions where it is open."""
 
 from __future__ import annotations
 
