@@ -61,8 +61,10 @@ bench: $(READY)
 	$(BIN)/python benchmarks/networks.py
 	$(BIN)/python benchmarks/resizing.py
 	$(BIN)/python benchmarks/pooling.py
+	$(BIN)/python benchmarks/coverage.py
+	$(BIN)/python benchmarks/busy.py
 	$(BIN)/python benchmarks/memory.py
-	$(BIN)/python benchmarks/extract.py --compilation --cached
+	$(BIN)/python benchmarks/extract.py --cached
 	$(BIN)/python benchmarks/gpu.py
 
 docs: $(READY)

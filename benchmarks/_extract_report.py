@@ -18,9 +18,6 @@ CEILING_BARS = {"resnet50": 0.95, "resnet18": 0.90, "vgg16": 0.95}
 WAYS = {
     "tlfeatures bf16": "tlfeatures, bf16",
     "tlfeatures float32": "tlfeatures, float32",
-    "tlfeatures bf16, --compile off": "tlfeatures, bf16, --compile off",
-    "tlfeatures bf16, --compile on, first time": "tlfeatures, bf16, --compile on, first time",
-    "tlfeatures bf16, --compile on, again": "the same again, compiled code kept",
     "tutorials": "the tutorials' way: torchvision + DataLoader, float32",
     "tutorials, all": "the same on all pictures, one run",
     "expert": "the expert's way: the same, channels_last + bf16 autocast",

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What precision, compiling and decoding do to codes, to neighbours and to accuracy.
+"""What precision and decoding do to codes, to neighbours and to accuracy.
 
 The reference is the plain network in float32, one picture after the other as torchvision's own
 transform prepares it. Each way of extracting is compared with it on real photographs with real
@@ -45,11 +45,9 @@ NETWORKS = {  # file of the shared weights: network, preprocessing, input size
 }
 OF_TIMM = ("timm:resnet18", "timm:resnet50")  # they take the same files
 WAYS: dict[str, dict[str, str]] = {
-    "float32": {"precision": "float32", "compile": "off"},
-    "float32, compiled": {"precision": "float32", "compile": "on"},
-    "bf16": {"precision": "bf16", "compile": "off"},
-    "bf16, compiled": {"precision": "bf16", "compile": "on"},
-    "bf16, stored in float32": {"precision": "bf16", "compile": "off", "store_dtype": "float32"},
+    "float32": {"precision": "float32", "kernels": "off"},
+    "bf16": {"precision": "bf16", "kernels": "off"},
+    "bf16, stored in float32": {"precision": "bf16", "kernels": "off", "store_dtype": "float32"},
 }
 FAST: dict[str, dict[str, str]] = {
     "exact": {"precision": "float32", "decode": "exact"},
@@ -240,7 +238,7 @@ def codes_by(way: str, pictures: Pictures, request: BackboneRequest, cache: Path
     if way in OWN:
         is_possible = can_own(request.backbone, OWN[way])
         return own_codes(pictures, request, OWN[way]) if is_possible else None
-    # A cache a way: compiled or not share a key, and stored rows would be served.
+    # A cache a way: with own operations or without share a key, and stored rows would be served.
     words = {"weights": request.weights, "preprocess": request.preprocess}
     codes = CNNCodes(
         request.backbone, input_size=request.input_size, cache=cache, **words, **WAYS[way]
@@ -297,7 +295,7 @@ def is_only_asked_for(row: Row) -> bool:
 def write(rows: list[Row], colours: dict[str, float], out: Path) -> None:
     """The page, with the bars."""
     out.write_text(
-        "# What precision, compiling and decoding do to codes\n\n"
+        "# What precision and decoding do to codes\n\n"
         f"{describe_run()}"
         f"- `{shlex.join(['python', 'benchmarks/agreement.py', *sys.argv[1:]])}`\n"
         "- Reference: the plain network in float32, one picture at a time. Real photographs, real "

@@ -128,9 +128,6 @@ def read_options() -> argparse.Namespace:
         "--no-whole", action="store_true", help="the tutorials' total is extrapolated from a slice"
     )
     parser.add_argument(
-        "--compilation", action="store_true", help=f"{WHOLE} with --compile off, on, and on again"
-    )
-    parser.add_argument(
         "--turns-only", action="store_true", help="what is measured in turns, no more"
     )
     parser.add_argument("--cached", action="store_true", help="a second run on 10,000 pictures")
@@ -179,8 +176,6 @@ def take_turn(bench: Bench, network: str, turn: int) -> None:
         return
     for precision in ("bf16", "float32"):
         bench.run(network, f"tlfeatures {precision}", turn, tlfeatures, precision)
-    if bench.given.compilation and network == WHOLE:
-        run_compilation(bench, network, turn)
     for way in OWN_CONTENDERS + (PEERS if bench.peers else ()):
         bench.run(network, way, turn, contender, way, turn)
     if network == WHOLE and turn == 0 and not bench.given.no_whole:
@@ -224,43 +219,18 @@ def endless_contender(bench: Bench, network: str, way: str) -> list[Any]:
     return [*command, "--count", bench.given.pictures, "--endless"]
 
 
-def tlfeatures(
-    bench: Bench, network: str, precision: str, compilation: str = "auto", kept: Path | None = None
-) -> dict[str, Any]:
-    """`tlfeatures extract` into a new cache, what is compiled for the user made anew too.
-
-    Its compiled networks are in `kept`, or new as well.
-    """
+def tlfeatures(bench: Bench, network: str, precision: str) -> dict[str, Any]:
+    """`tlfeatures extract` into a new cache, what is compiled for the user made anew too."""
     wanted = bench.given.pictures
     with tempfile.TemporaryDirectory(dir=BUILD) as scratch:
-        cache = Path(scratch) / "cache"
-        if kept is not None:
-            cache.mkdir()
-            (cache / "compiled").symlink_to(kept)
         command = [sys.executable, "-m", "tlfeatures", "extract", bench.folder]
-        command += [
-            "--backbone",
-            network,
-            "--weights",
-            weights_of(network),
-            "--limit",
-            bench.given.pictures,
-        ]
-        command += ["--precision", precision, "--compile", compilation]
-        command += ["--cache", cache, "--json"]
-        made_anew = {"TORCHINDUCTOR_CACHE_DIR": "inductor", "XDG_CACHE_HOME": "user"}
-        found = run_child(command, **{key: f"{scratch}/{name}" for key, name in made_anew.items()})
+        command += ["--backbone", network, "--weights", weights_of(network)]
+        command += ["--limit", bench.given.pictures, "--precision", precision]
+        command += ["--cache", Path(scratch) / "cache", "--json"]
+        found = run_child(command, XDG_CACHE_HOME=f"{scratch}/user")
     if found.get("computed", wanted) != wanted:
         return {"failed": f"{found['computed']} of {wanted} pictures computed"}
     return found
-
-
-def run_compilation(bench: Bench, network: str, turn: int) -> None:
-    """Without compilation, with it for the first time, and again with the code kept."""
-    with tempfile.TemporaryDirectory(dir=BUILD) as kept:
-        for way, word in (("off", "off"), ("on, first time", "on"), ("on, again", "on")):
-            name = f"tlfeatures bf16, --compile {way}"
-            bench.run(network, name, turn, tlfeatures, "bf16", word, Path(kept))
 
 
 def contender(bench: Bench, network: str, way: str, turn: int | None = None) -> dict[str, Any]:

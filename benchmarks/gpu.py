@@ -4,11 +4,10 @@
     python benchmarks/gpu.py [--networks resnet50 resnet18 vgg16] [--precisions fp16 bf16 float32]
                              [--pictures 8000] [--seconds 5]
 
-Compiling for a GPU needs a CUDA toolkit, and CUDA_HOME set to its folder. The page is written after
-each network, so that a run which is ended leaves what it has measured.
+The page is written after each network, so that a run which is ended leaves what it has measured.
 
 The network alone: the engine's network, as `extract` runs it, on normalised pictures that lie on
-the device, uncompiled and compiled with freezing; "codes" adds normalising and the copy back. End
+the device; "codes" adds normalising and the copy back. End
 to end: `tlfeatures extract` into a new cache, with `--decode exact` and `gpu`; named is the step
 that the run has waited for longest. Weights are random, which rates do not depend on. The bars are
 forward-only rates of ResNet-50: 9,000 images/s on an H100, 11,000 on an H200. Where there is no
@@ -46,7 +45,7 @@ PRECISIONS = {"cuda": ("fp16", "bf16", "float32"), "cpu": ("float32",)}
 DECODERS = {"cuda": ("exact", "gpu"), "cpu": ("exact",)}
 WARM_UP = 3
 WIDTH = 500
-FORWARD = 4  # the column of the network alone
+FORWARD = 3  # the column of the network alone
 BARS = {"H100": 9_000, "H200": 11_000}
 
 
@@ -94,20 +93,16 @@ def measure_network(network: str, given: argparse.Namespace) -> Iterator[list[st
     """Rows of the first table."""
     request = BackboneRequest(network, str(weights_of(network)))
     for precision in given.precisions or PRECISIONS[given.device]:
-        for is_compiled in (False, True):
-            run = RunOptions(BUILD / "gpu-cache", device=given.device, precision=precision)
-            engine = open_engine(request, run, is_compiled=is_compiled)
-            shape = (engine.batch_size, *engine.backbone.input_shape[1:])
-            batch = torch.rand(shape, device=given.device)
-            batch = batch.to(memory_format=torch.channels_last)
-            pixels = (255 * batch.permute(0, 2, 3, 1)).to(torch.uint8)
-            forward = rate_of(lambda e=engine, b=batch: e.backbone(b), engine, given.seconds)
-            codes = rate_of(lambda e=engine, p=pixels: e.codes(p), engine, given.seconds)
-            print(f"{network} {precision} {is_compiled}: {forward:.0f}", file=sys.stderr)
-            close_networks()
-            how = "compiled" if engine.is_compiled else "uncompiled"
-            size = str(engine.batch_size)
-            yield [network, precision, how, size, f"{forward:.0f}", f"{codes:.0f}"]
+        run = RunOptions(BUILD / "gpu-cache", device=given.device, precision=precision)
+        engine = open_engine(request, run)
+        shape = (engine.batch_size, *engine.backbone.input_shape[1:])
+        batch = torch.rand(shape, device=given.device).to(memory_format=torch.channels_last)
+        pixels = (255 * batch.permute(0, 2, 3, 1)).to(torch.uint8)
+        forward = rate_of(lambda e=engine, b=batch: e.backbone(b), engine, given.seconds)
+        codes = rate_of(lambda e=engine, p=pixels: e.codes(p), engine, given.seconds)
+        print(f"{network} {precision}: {forward:.0f}", file=sys.stderr)
+        close_networks()
+        yield [network, precision, str(engine.batch_size), f"{forward:.0f}", f"{codes:.0f}"]
 
 
 def rate_of(step: Callable[[], Any], engine: Any, seconds: float) -> float:
@@ -164,7 +159,7 @@ def describe(alone: list[list[str]], whole: list[list[str]], device: str) -> str
         f"- Date: {datetime.datetime.now(tz=datetime.UTC).date().isoformat()}",
         f"- Bar for ResNet-50, the network alone: {verdict}",
     ]
-    rates = ["network", "precision", "way", "batch", "network alone, images/s", "codes, images/s"]
+    rates = ["network", "precision", "batch", "network alone, images/s", "codes, images/s"]
     ends = ["network", "decode", "precision", "batch", "images/s", "total s", "waited for longest"]
     tables = [table(rates, alone), "From JPEG files to codes:", table(ends, whole)]
     return "\n\n".join([head[0], "\n".join(head[1:]), *tables]) + "\n"

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""Networks in float32 on a CPU: as torch runs them, as the engine does, and compiled.
+"""Networks in float32 on a CPU: as torch runs them, and as the engine does.
 
     python benchmarks/networks.py [--networks timm:resnet50 convnext_tiny] [--rounds 5]
 
-What fused operations bring in a worker process, with our own convolutions on Linux, and what
-`--compile on` brings beside them. Pictures of noise that are prepared before, random weights, one
-thread, batches of 16; the three take turns, ratios are those within a turn, shown are medians.
+What fused operations bring in a worker process, with our own convolutions on Linux. Pictures of
+noise that are prepared before, random weights, one thread, batches of 16; both take turns, ratios
+are those within a turn, shown are medians.
 """
 
 from __future__ import annotations
@@ -40,15 +40,12 @@ NETWORKS = (
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table; milliseconds a picture of the three, ratios to the engine."""
+    """One line of the table; milliseconds a picture of both, their ratio."""
 
     network: str
     plain_ms: float
     engine_ms: float
-    compiled_ms: float
     engine_gain: float
-    compiled_gain: float
-    compile_s: float
 
 
 def main() -> None:
@@ -71,21 +68,16 @@ def main() -> None:
 
 
 def measure(network: str, rounds: int) -> Row:
-    """All three ways in turns."""
+    """Both ways in turns."""
     request = BackboneRequest(network, "random")
     with tempfile.TemporaryDirectory() as cache:
         run = RunOptions(cache, device="cpu", precision="float32")
         plain = load_backbone(request)
         engine = open_engine(request, run, with_kernels=are_for_here())
-        started = time.perf_counter()
-        compiled = open_engine(request, run, is_compiled=True)
-        compile_s = time.perf_counter() - started
-        if not compiled.is_compiled:
-            raise SystemExit(f"{network} cannot be compiled")
         side = plain.preprocessing.input_size
         shape = (engine.batch_size, side, side, 3)
         batch = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-        contenders = (plain, engine, compiled)
+        contenders = (plain, engine)
         for each in contenders:
             timed(each, batch)
         turns = [[timed(each, batch) for each in contenders] for _ in range(rounds)]
@@ -93,9 +85,7 @@ def measure(network: str, rounds: int) -> Row:
     return Row(
         network,
         *medians,
-        engine_gain=statistics.median(plain / engine for plain, engine, _ in turns),
-        compiled_gain=statistics.median(engine / compiled for _, engine, compiled in turns),
-        compile_s=compile_s,
+        engine_gain=statistics.median(plain / engine for plain, engine in turns),
     )
 
 
@@ -110,13 +100,11 @@ def timed(network: Any, batch: np.ndarray) -> float:
 def as_markdown(rows: list[Row]) -> str:
     """The table."""
     lines = [
-        "| network | torch's, ms/picture | engine | compiled | engine to torch's, times as fast "
-        "| compiled to engine | compiling, s |",
-        "|---|---|---|---|---|---|---|",
+        "| network | torch's, ms/picture | engine | engine to torch's, times as fast |",
+        "|---|---|---|---|",
     ]
     lines += [
-        f"| {row.network} | {row.plain_ms:.1f} | {row.engine_ms:.1f} | {row.compiled_ms:.1f} "
-        f"| {row.engine_gain:.2f} | {row.compiled_gain:.2f} | {row.compile_s:.0f} |"
+        f"| {row.network} | {row.plain_ms:.1f} | {row.engine_ms:.1f} | {row.engine_gain:.2f} |"
         for row in rows
     ]
     return "\n".join(lines)
@@ -128,8 +116,7 @@ def write(rows: list[Row], given: argparse.Namespace) -> None:
         "# Networks in float32 on a CPU\n\n"
         f"`python benchmarks/networks.py`: batches of 16 pictures of noise, {given.rounds} turns, "
         "medians; the network alone, one thread. Torch's: channels last, not fused. Engine: fused, "
-        "with our own convolutions where there are some. Compiled: by torch's inductor, with "
-        "freezing; compiling includes opening and comparing.\n\n"
+        "with our own convolutions where there are some.\n\n"
         f"{describe_run()}\n"
         f"{as_markdown(rows)}\n",
         encoding="utf-8",

@@ -13,7 +13,8 @@ import tlfeatures
 from tlfeatures import backbones, classification, extraction, finetuning, heads
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+DOCUMENTS = [*(ROOT / name for name in PAGES), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def test_the_command_line_page_equals_the_help() -> None:

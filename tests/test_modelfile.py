@@ -1,5 +1,6 @@
 """Model files: one whole safetensors file, or the old one, or a line that says what to do."""
 
+import json
 import os
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from tlfeatures.errors import ModelFileError
-from tlfeatures.modelfile import load_model, save_model
+from tlfeatures.modelfile import read_model_file, write_model_file
 
 FACTS = {"classes": ["cat", "größe"], "C": 0.1, "nested": {"dim": 512, "none": None}}
 
@@ -31,7 +32,7 @@ def tensors():
 
 @pytest.fixture
 def model(tmp_path, tensors):
-    return save_model(tmp_path / "model.tlf", tensors, FACTS)
+    return write_model_file(tmp_path / "model.tlf", tensors, FACTS)
 
 
 def check_same(loaded, expected):
@@ -43,17 +44,17 @@ def check_same(loaded, expected):
 
 
 def test_tensors_and_facts_come_back_as_they_were(model, tensors):
-    loaded, facts = load_model(model)
+    loaded, facts = read_model_file(model)
     check_same(loaded, tensors)
     assert facts == FACTS
 
 
 def test_a_network_inside_need_not_be_read(model, tensors):
     network = {name: tensors[name] for name in ("network.conv.weight", "network.steps")}
-    check_same(load_model(model, prefix="network.")[0], network)
+    check_same(read_model_file(model, prefix="network.")[0], network)
     rest = {name: tensor for name, tensor in tensors.items() if name not in network}
-    check_same(load_model(model, without="network.")[0], rest)
-    both = load_model(model, prefix="network.", without="network.conv")[0]
+    check_same(read_model_file(model, without="network.")[0], rest)
+    both = read_model_file(model, prefix="network.", without="network.conv")[0]
     assert set(both) == {"network.steps"}
 
 
@@ -66,15 +67,15 @@ def test_the_file_is_plain_safetensors(model, tensors):
 
 
 def test_a_folder_is_made_and_nothing_else_lies_there(tensors, tmp_path):
-    save_model(tmp_path / "a" / "b" / "model", tensors, FACTS)
+    write_model_file(tmp_path / "a" / "b" / "model", tensors, FACTS)
     assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["model"]
 
 
 def test_a_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(ModelFileError, match=r"no model file .*tlfeatures fit"):
-        load_model(tmp_path / "absent")
+        read_model_file(tmp_path / "absent")
     with pytest.raises(ModelFileError, match="no model file"):
-        load_model(tmp_path)
+        read_model_file(tmp_path)
 
 
 @pytest.mark.parametrize("data", [b"", b"a picture, perhaps", b"\x80\x04pickle", bytes(100)])
@@ -82,21 +83,21 @@ def test_a_file_of_another_kind_is_refused(tmp_path, data):
     path = tmp_path / "model"
     path.write_bytes(data)
     with pytest.raises(ModelFileError, match=r"model is not a tlfeatures model .*tlfeatures fit"):
-        load_model(path)
+        read_model_file(path)
 
 
 @pytest.mark.parametrize("metadata", [None, {"format": "pt"}])
 def test_safetensors_from_elsewhere_are_refused(tmp_path, tensors, metadata):
     save_file({"coef": tensors["coef"]}, tmp_path / "model", metadata)
     with pytest.raises(ModelFileError, match=r"is not a tlfeatures model .another program"):
-        load_model(tmp_path / "model")
+        read_model_file(tmp_path / "model")
 
 
 def test_an_unknown_version_is_refused(tmp_path, tensors):
     metadata = {"format": "tlfeatures-model", "format_version": "2"}
     save_file({"coef": tensors["coef"]}, tmp_path / "model", metadata)
     with pytest.raises(ModelFileError, match=r"version 2, this tlfeatures knows 1; update"):
-        load_model(tmp_path / "model")
+        read_model_file(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,59 @@ def test_a_model_without_facts_is_refused(tmp_path, tensors, more):
     metadata = {"format": "tlfeatures-model", "format_version": "1", **more}
     save_file({"coef": tensors["coef"]}, tmp_path / "model", metadata)
     with pytest.raises(ModelFileError, match="is not a tlfeatures model"):
-        load_model(tmp_path / "model")
+        read_model_file(tmp_path / "model")
+
+
+def raw(path, metadata, tensors=b"", data=b""):
+    """A file as no writer would make it."""
+    header = b'{"__metadata__":' + json.dumps(metadata).encode() + tensors + b"}"
+    path.write_bytes(len(header).to_bytes(8, "little") + header + data)
+    return path
+
+
+GOOD = {"format": "tlfeatures-model", "format_version": "1", "facts": "{}", "checksums": "{}"}
+
+
+@pytest.mark.parametrize(
+    "facts",
+    ["[" * 100_000, '{"a":' * 50_000, '{"a": NaN}', '{"a": Infinity}', '{"a": ' + "9" * 5000 + "}"],
+    ids=["lists in lists", "objects in objects", "nan", "infinity", "digits"],
+)
+def test_facts_that_no_one_can_have_meant_are_refused_in_a_short_line(tmp_path, facts):
+    path = raw(tmp_path / "model", {**GOOD, "facts": facts})
+    with pytest.raises(ModelFileError, match="is not a tlfeatures model") as caught:
+        read_model_file(path)
+    assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("kind", ["BF16", "F8_E4M3", "F8_E5M2", "Q" * 10_000])
+def test_numbers_that_numpy_has_not_are_refused_in_a_short_line(tmp_path, kind):
+    tensor = f',"t":{{"dtype":"{kind}","shape":[2],"data_offsets":[0,4]}}'.encode()
+    for size in (2, 4):
+        path = raw(
+            tmp_path / "model", GOOD, tensor.replace(b"[0,4]", b"[0,%d]" % size), bytes(size)
+        )
+        with pytest.raises(ModelFileError, match="is not a tlfeatures model") as caught:
+            read_model_file(path)
+        assert len(str(caught.value)) < 700
+
+
+@pytest.mark.parametrize("length", [2**62, 99_000_000, 10_000])
+def test_a_header_longer_than_the_file_is_refused(tmp_path, length):
+    (tmp_path / "model").write_bytes(length.to_bytes(8, "little") + b"{}" * 50)
+    with pytest.raises(ModelFileError, match="is not a tlfeatures model"):
+        read_model_file(tmp_path / "model")
+
+
+def test_a_tensor_that_was_taken_out_is_missed(tmp_path, tensors):
+    """Its checksum still stands in the file."""
+    with safe_open(write_model_file(tmp_path / "m", tensors, FACTS), framework="numpy") as file:
+        metadata = file.metadata()
+    rest = {name: np.array(t, order="C") for name, t in tensors.items() if name != "coef"}
+    save_file(rest, tmp_path / "m", metadata)
+    with pytest.raises(ModelFileError, match="'coef', which is missing"):
+        read_model_file(tmp_path / "m")
+    assert read_model_file(tmp_path / "m", prefix="network.")[1] == FACTS
 
 
 def test_a_truncated_file_is_refused(model):
@@ -114,7 +167,7 @@ def test_a_truncated_file_is_refused(model):
     for length in range(0, len(data), 97):
         model.write_bytes(data[:length])
         with pytest.raises(ModelFileError):
-            load_model(model)
+            read_model_file(model)
 
 
 def test_a_flipped_byte_in_a_tensor_is_found(model):
@@ -122,7 +175,7 @@ def test_a_flipped_byte_in_a_tensor_is_found(model):
     data[-5] ^= 1
     model.write_bytes(data)
     with pytest.raises(ModelFileError, match=r"is damaged: .*fit the model again"):
-        load_model(model)
+        read_model_file(model)
 
 
 def test_a_changed_letter_of_the_facts_is_found(model):
@@ -130,19 +183,19 @@ def test_a_changed_letter_of_the_facts_is_found(model):
     assert data.count(b"cat") == 1
     model.write_bytes(data.replace(b"cat", b"car"))
     with pytest.raises(ModelFileError, match=r"is damaged: what it says about itself does not"):
-        load_model(model)
+        read_model_file(model)
 
 
 @pytest.mark.parametrize("facts", [{"a": np.float32(1)}, {"a": float("nan")}, {"a": object()}])
 def test_facts_that_are_no_json_are_refused(tmp_path, tensors, facts):
     with pytest.raises(ModelFileError, match="must be JSON values"):
-        save_model(tmp_path / "model", tensors, facts)
+        write_model_file(tmp_path / "model", tensors, facts)
 
 
 @pytest.mark.parametrize("tensor", [np.array(["text"]), np.array([None], object)])
 def test_tensors_that_are_no_numbers_are_refused(tmp_path, tensor):
     with pytest.raises(ModelFileError, match="holds numbers"):
-        save_model(tmp_path / "model", {"names": tensor}, {})
+        write_model_file(tmp_path / "model", {"names": tensor}, {})
     assert list(tmp_path.iterdir()) == []
 
 
@@ -154,14 +207,14 @@ def test_a_failed_save_keeps_the_old_file(model, tensors, monkeypatch):
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(ModelFileError, match=r"No space left .*make room"):
-        save_model(model, {**tensors, "coef": np.zeros(3)}, FACTS)
+        write_model_file(model, {**tensors, "coef": np.zeros(3)}, FACTS)
     assert model.read_bytes() == before
     assert list(model.parent.iterdir()) == [model]
 
 
 def test_a_model_cannot_be_saved_where_a_file_is_no_folder(model, tensors):
     with pytest.raises(ModelFileError, match="cannot write the model"):
-        save_model(model / "inside", tensors, FACTS)
+        write_model_file(model / "inside", tensors, FACTS)
 
 
 def test_the_file_is_synced_before_it_is_renamed(tmp_path, tensors, monkeypatch):
@@ -170,6 +223,6 @@ def test_the_file_is_synced_before_it_is_renamed(tmp_path, tensors, monkeypatch)
     monkeypatch.setattr(
         os, "replace", lambda source, target: (seen.append("rename"), replace(source, target))[1]
     )
-    save_model(tmp_path / "model", tensors, FACTS)
+    write_model_file(tmp_path / "model", tensors, FACTS)
     assert seen == ["fsync", "rename", "fsync"]
     assert Path(tmp_path / "model").exists()

@@ -12,7 +12,7 @@ from tlfeatures._version import __version__
 
 if TYPE_CHECKING:
     from tlfeatures.advice import advise
-    from tlfeatures.classification import TransferClassifier, evaluate_baseline
+    from tlfeatures.classification import TransferClassifier, evaluate_baseline, load_model
     from tlfeatures.extraction import CNNCodes
     from tlfeatures.finetuning import FineTunedClassifier
     from tlfeatures.pictures import Pictures, load_pictures
@@ -28,6 +28,7 @@ else:
             "TransferClassifier": "classification",
             "advise": "advice",
             "evaluate_baseline": "classification",
+            "load_model": "classification",
             "load_pictures": "pictures",
         },
     )
@@ -42,5 +43,6 @@ __all__ = [
     "__version__",
     "advise",
     "evaluate_baseline",
+    "load_model",
     "load_pictures",
 ]

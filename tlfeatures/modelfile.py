@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,20 +14,24 @@ import numpy.typing as npt
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from tlfeatures._targets import WAY_OUT, expand, expand_given, writing
 from tlfeatures.errors import ModelFileError
 
-__all__ = ["load_model", "save_model"]
+__all__ = ["read_model_file", "write_model_file"]
 
 FORMAT = "tlfeatures-model"
 FORMAT_VERSION = "1"
+# AttributeError: a kind of number that numpy does not have; RecursionError: brackets in brackets
+UNREADABLE = (SafetensorError, ValueError, TypeError, KeyError, AttributeError, RecursionError)
+LONGEST_REASON = 200  # characters; a strange file may put anything into it
 
 
-def save_model(
+def write_model_file(
     path: str | os.PathLike[str],
     tensors: Mapping[str, npt.NDArray[Any]],
     facts: Mapping[str, Any],
 ) -> Path:
-    """Save a model as one file; a file that is there is replaced only by a whole one.
+    """Write a model as one file; a file that is there is replaced only by a whole one.
 
     Parameters
     ----------
@@ -50,7 +52,7 @@ def save_model(
     ModelFileError
         If it cannot be written, or holds what the file cannot: nothing is then left behind.
     """
-    target = Path(path)
+    target = expand(path)
     arrays = {name: _contiguous(name, tensor) for name, tensor in tensors.items()}
     text = _facts_text(facts)
     metadata = {
@@ -60,28 +62,21 @@ def save_model(
         "facts_checksum": _checksum_of(text),
         "checksums": json.dumps({name: _checksum(array) for name, array in arrays.items()}),
     }
-    temporary = target.with_name(f".tmp-{os.getpid()}-{secrets.token_hex(8)}.safetensors")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        save_file(arrays, temporary, metadata)
-        _sync(temporary, os.O_RDWR)
-        os.replace(temporary, target)
-        _sync_folder(target.parent)
-    except (OSError, SafetensorError) as error:
+        with writing(target) as beside:
+            save_file(arrays, beside, metadata)
+    except (OSError, SafetensorError, ValueError) as error:  # ValueError: a null byte in the name
         raise ModelFileError(
-            f"cannot write the model {target} ({error}); make room or allow writing there, "
-            "or name another file."
+            f"cannot write the model {target} ({getattr(error, 'strerror', None) or error}); "
+            f"{WAY_OUT}."
         ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return target
 
 
-def load_model(
+def read_model_file(
     path: str | os.PathLike[str], *, prefix: str | None = None, without: str | None = None
 ) -> tuple[dict[str, npt.NDArray[Any]], dict[str, Any]]:
-    """Load a model that `save_model` wrote.
+    """Read what `write_model_file` wrote.
 
     Parameters
     ----------
@@ -104,7 +99,7 @@ def load_model(
     ModelFileError
         If the file is missing, damaged, from elsewhere or of an unknown version.
     """
-    source = Path(path)
+    source = Path(expand_given(os.fsdecode(path)))
     if not source.is_file():
         raise ModelFileError(
             f"there is no model file {source}; 'tlfeatures fit IMAGES --out {source}' makes one."
@@ -120,11 +115,15 @@ def load_model(
         raise ModelFileError(
             f"cannot read the model {source} ({error}); allow reading it, or give another file."
         ) from error
-    except (SafetensorError, ValueError, TypeError, KeyError) as error:
-        raise _foreign(source, f"it cannot be read as safetensors: {error}") from error
+    except UNREADABLE as error:
+        why = _cut(str(error))
+        raise _foreign(source, f"it cannot be read as safetensors: {why}") from error
     for name, tensor in tensors.items():
         if checksums.get(name) != _checksum(tensor):
-            raise _damaged(source, repr(name))
+            raise _damaged(source, _cut(repr(name)))
+    for name in checksums:
+        if _is_chosen(name, prefix, without) and name not in tensors:
+            raise _damaged(source, f"{_cut(repr(name))}, which is missing,")
     return tensors, facts
 
 
@@ -136,17 +135,28 @@ def _read_metadata(
     version = metadata.get("format_version")
     if version != FORMAT_VERSION:
         raise ModelFileError(
-            f"{path} has model format version {version}, this tlfeatures knows {FORMAT_VERSION}; "
+            f"{path} has model format version {_cut(str(version))}, this tlfeatures knows "
+            f"{FORMAT_VERSION}; "
             "update tlfeatures, or fit the model again."
         )
     if metadata.get("facts_checksum", _checksum_of(metadata["facts"])) != _checksum_of(
         metadata["facts"]
     ):  # older files have none
         raise _damaged(path, "what it says about itself")
-    facts, checksums = json.loads(metadata["facts"]), json.loads(metadata["checksums"])
+    facts = json.loads(metadata["facts"], parse_constant=_refuse_constant)
+    checksums = json.loads(metadata["checksums"])
     if not isinstance(facts, dict) or not isinstance(checksums, dict):
         raise ValueError("its facts are no JSON object")
     return facts, checksums
+
+
+def _cut(words: str) -> str:
+    """One line, not too long."""
+    return " ".join(words.split())[:LONGEST_REASON]
+
+
+def _refuse_constant(word: str) -> None:
+    raise ValueError(f"its facts hold {word}, which is no number")
 
 
 def _foreign(path: Path, why: str) -> ModelFileError:
@@ -196,16 +206,3 @@ def _checksum(array: npt.NDArray[Any]) -> str:
     digest = hashlib.blake2b(f"{array.dtype.str}{array.shape}".encode(), digest_size=16)
     digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
-
-
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_folder(folder: Path) -> None:
-    with contextlib.suppress(OSError):  # Windows opens no folders; the rename has happened
-        _sync(folder, os.O_RDONLY)

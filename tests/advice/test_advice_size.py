@@ -100,3 +100,10 @@ def test_probed_pictures_come_from_different_groups_first() -> None:
     groups = np.arange(2000) // 4
     rows = rows_to_probe(y, groups)
     assert len(set(groups[rows])) == len(rows) == 500
+
+
+@pytest.mark.parametrize("seed", [2**32 - 1, None, np.random.RandomState(0)], ids=str)
+def test_every_seed_is_taken_the_largest_too(seed: object, make_codes: MakeCodes) -> None:
+    """Rounds and folds count on from it."""
+    size = measure_size(*make_codes(10), random_state=seed)  # type: ignore[arg-type]
+    assert 0 <= size.curve[-1].accuracy <= 1

@@ -132,7 +132,7 @@ def test_an_unknown_layer_names_near_ones_and_where_all_are(networks: dict[str, 
 
 def test_a_picture_too_small_for_the_network_is_said_with_a_way_out() -> None:
     request = BackboneRequest("vgg11_bn", "random", input_size=16)
-    with pytest.raises(UsageError, match=r"\(3, 16, 16\).*check input_size"):
+    with pytest.raises(UsageError, match=r"\(3, 16, 16\).*check `input_size`"):
         load_backbone(request)
 
 

@@ -151,7 +151,7 @@ def test_impossible_own_networks_are_refused_with_a_way_out() -> None:
         load_backbone(own(lambda: 7))
     with pytest.raises(UsageError, match="neither a network nor a function"):
         load_backbone(own(7))
-    with pytest.raises(UsageError, match="give preprocess"):
+    with pytest.raises(UsageError, match="give `preprocess`"):
         load_backbone(BackboneRequest(Tiny))
     with pytest.raises(UsageError, match="has no entries"):
         load_backbone(own(Tiny, weights="IMAGENET1K_V1"))

@@ -116,7 +116,7 @@ def test_weights_that_cannot_be_had_name_the_ways_out(monkeypatch: pytest.Monkey
         return make(name, **more)
 
     monkeypatch.setattr(timm, "create_model", fail)
-    with pytest.raises(WeightsError, match=r"no route to host\); use --weights FILE"):
+    with pytest.raises(WeightsError, match=r"no route to host\); use `weights=FILE`"):
         load_backbone(BackboneRequest("timm:resnet10t"))
 
 

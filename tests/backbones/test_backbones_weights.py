@@ -12,7 +12,7 @@ import torchvision
 from safetensors.torch import save_file
 
 from tests.backbones.conftest import noise, relative
-from tlfeatures.backbones import BackboneRequest, check_layers_of_entry, load_backbone, load_network
+from tlfeatures.backbones import BackboneRequest, check_before_weights, load_backbone, load_network
 from tlfeatures.backbones._listing import weights_place
 from tlfeatures.errors import UsageError, WeightsError
 
@@ -71,7 +71,7 @@ def test_weights_of_another_network_are_told_whose_they_are(
     path = save({"state_dict": resnet18}, tmp_path / "w.pth")
     with pytest.raises(WeightsError) as caught:
         load_network(BackboneRequest(name, path))
-    assert "use --backbone resnet18" in str(caught.value)
+    assert "use `backbone='resnet18'`" in str(caught.value)
     assert f"not for {name}: parameters" in str(caught.value)
     assert "missing (" in str(caught.value)
 
@@ -114,7 +114,7 @@ def test_a_vision_transformers_positions_are_interpolated(tmp_path: Path) -> Non
 
 def test_features_only_weights_refuse_the_classifier_before_any_download() -> None:
     def ask(*layers: str | None) -> None:
-        check_layers_of_entry(BackboneRequest("vgg16", "IMAGENET1K_FEATURES"), layers)
+        check_before_weights(BackboneRequest("vgg16", "IMAGENET1K_FEATURES"), layers)
 
     for layer in ("fc6", "fc7", "fc8", None, "pre_logits"):
         with pytest.raises(UsageError, match=r"no usable classifier.*pool5"):
@@ -224,7 +224,12 @@ def test_a_failed_download_names_three_ways_out(
     monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", fail)
     with pytest.raises(WeightsError) as caught:
         load_backbone(BackboneRequest("resnet18"))
-    for words in ("resnet18-f37072fd.pth", str(tmp_path), "--weights FILE", "--backbone embedded"):
+    for words in (
+        "resnet18-f37072fd.pth",
+        str(tmp_path),
+        "`weights=FILE`",
+        "`backbone='embedded'`",
+    ):
         assert words in str(caught.value)
 
 
@@ -236,10 +241,15 @@ def test_the_error_itself_says_that_a_file_is_a_training_checkpoint(
         load_network(BackboneRequest("resnet34", path))
 
 
-def test_a_classifier_of_other_inputs_is_refused_in_a_line(resnet18: State, tmp_path: Path) -> None:
-    state = {**resnet18, "fc.weight": torch.ones(10, 100), "fc.bias": torch.zeros(10)}
-    with pytest.raises(WeightsError, match=r"of another shape \(fc\.weight"):
-        load_network(BackboneRequest("resnet18", save(state, tmp_path / "w.pth")))
+def test_a_classifier_of_other_inputs_is_left_aside(
+    resnet18: State, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    state = {**resnet18, "fc.weight": torch.ones(10, 1024), "fc.bias": torch.zeros(10)}
+    path = save(state, tmp_path / "w.pth")
+    assert load_backbone(BackboneRequest("resnet18", path)).dims == (512,)
+    assert "its head is another than that of resnet18 (fc.weight" in caplog.text
+    with pytest.raises(WeightsError, match=r"layer fc lies in the head"):
+        load_backbone(BackboneRequest("resnet18", path, layer="logits"))
 
 
 def test_names_that_are_no_text_are_no_state_dict(tmp_path: Path) -> None:

@@ -33,8 +33,9 @@ from tlfeatures.evaluation import Split
 from tlfeatures.heads import LogisticHead
 
 KEYS = {
-    "classes", "protocol", "n_train", "n_test", "bad", "backbone", "weights_id", "layer", "key",
-    "heads", "chosen", "controls", "warnings", "confounds", "learning_curve", "seconds",
+    "classes", "protocol", "n_train", "n_test", "n_fitted", "fitted_on", "bad", "backbone",
+    "weights_id", "layer", "key", "heads", "chosen", "controls", "warnings", "confounds",
+    "learning_curve", "seconds",
 }  # fmt: skip
 
 
@@ -158,7 +159,7 @@ def test_a_model_whose_weights_file_has_gone_says_what_to_do(
     path = TransferClassifier(codes, head="knn").fit(pictures).save(tmp_path / "m.model")
     assert TransferClassifier.load(path, cache=cache).predict(pictures.paths[:1]) == ["checks"]
     (tmp_path / "w.safetensors").unlink()
-    with pytest.raises(WeightsError, match="--with-weights"):
+    with pytest.raises(WeightsError, match="with_weights=True"):
         TransferClassifier.load(path, cache=tmp_path / "fresh")
 
 
@@ -176,7 +177,7 @@ def test_bad_pictures_are_left_out_of_predictions_and_scores(
     found = predict_pictures(model, Pictures(paths), top=2)
     assert [p.path for p in found.predictions] == paths[1:]
     result = evaluate_model(model, Pictures(paths, ["checks", "checks"]))
-    assert (result.accuracy, result.n_test, len(result.bad)) == (1.0, 1, 1)
+    assert (result.accuracy_all, result.n_copies, len(result.bad)) == (1.0, 1, 1)
 
 
 def test_the_result_has_exactly_the_keys_of_the_command_line(
@@ -287,7 +288,7 @@ def test_groups_stay_known_when_another_folder_is_tested_on(
     monkeypatch.setattr(LogisticHead, "fit", note_fit)
     result = evaluate_baseline(grouped, codes, heads=["logistic"], test=pictures)
     assert seen == [[str(i // 2) for i in range(36)]]
-    assert sum(groups is None for groups in fits) == 1  # of shuffled labels, whose C is known
+    assert all(groups is not None for groups in fits)
     assert not any("intervals" in words for words in result.warnings)
     tested = Pictures(pictures.items, pictures.labels, groups=np.arange(36) // 4)
     result = evaluate_baseline(pictures, codes, heads=["logistic"], test=tested)
@@ -304,7 +305,9 @@ def test_a_side_that_cannot_be_read_is_an_error_with_its_first_reason(
     for test, train, side in ((tmp_path, pictures, "test"), (pictures, tmp_path, "training")):
         with pytest.raises(PicturesError, match=f"none of the 2 {side} pictures.*; the first: .*1"):
             evaluate_baseline(Pictures.of(train), codes, test=test)
-    with pytest.raises(PicturesError, match="none of the 2 pictures can be read; the first: "):
+    for name in ("a", "b"):
+        (tmp_path / name / "2.jpg").write_bytes(b"no picture either")
+    with pytest.raises(PicturesError, match="none of the 4 pictures can be read; the first: "):
         evaluate_baseline(load_pictures(tmp_path), codes)
 
 
@@ -343,3 +346,20 @@ def test_labels_may_be_numbers_and_the_test_folder_a_path(
     found = evaluate_model(model, Pictures(pictures.paths[:3], [0, 1, 7]))
     assert "the model knows no class 7" in found.warnings[0]
     assert evaluate_baseline(pictures, codes, heads=["knn"], test=folder).n_test == 36
+
+
+def test_the_seed_reaches_heads_and_controls(
+    folder: Path, codes: CNNCodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, object]] = []
+    make = _baseline.make_head
+
+    def spy(name: str, **params: object) -> object:
+        seen.append((name, params.get("random_state")))
+        return make(name, **params)
+
+    monkeypatch.setattr(_baseline, "make_head", spy)
+    result = evaluate_baseline(load_pictures(folder), codes, random_state=7)
+    assert {name for name, seed in seen if seed == 7} == {"svm", "logistic"}
+    assert {name for name, seed in seen if seed is None} == {"knn"}
+    assert result.classifier.random_state == 7

@@ -10,7 +10,12 @@ import pytest
 
 from tlfeatures.cli._app import run
 from tlfeatures.cli._tuning import EpochLines
+from tlfeatures.errors import OutputError
 from tlfeatures.finetuning import EpochRow
+
+
+def full_disk(*given: object) -> None:
+    raise OutputError("the page cannot be written (No space left on device)")
 
 
 @pytest.fixture
@@ -88,11 +93,14 @@ def test_a_stopped_run_that_keeps_nothing_says_so(
     assert "the training is lost: with --out or --checkpoint" in capsys.readouterr().err
 
 
-def test_a_page_that_cannot_be_written_does_not_cost_the_result(
-    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_page_that_cannot_be_written_in_the_end_does_not_cost_the_result(
+    words: list[str],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    (tmp_path / "folder").mkdir()
-    assert run([*words, "--report", str(tmp_path / "folder")]) == 1
+    monkeypatch.setattr("tlfeatures.report.save_page", full_disk)
+    assert run([*words, "--report", str(tmp_path / "r.html")]) == 1
     said = capsys.readouterr()
     assert "fine-tuned network" in said.out
     assert "error: " in said.err
@@ -116,7 +124,7 @@ def test_the_rate_is_searched(
         (["--lr", "fast"], 2, "--lr 'fast': write a number above 0"),
         (["--patience", "0"], 2, "--patience '0': write a number above 0"),
         (["--augment", "sideways"], 2, "augmentation 'sideways' is unknown"),
-        (["--recipe", "hard-sharing"], 2, "needs shared_with"),
+        (["--recipe", "hard-sharing"], 2, "a second task's pictures, --shared-with"),
         (["--limit", "2"], 1, "at least one more"),
         (["--layer", "layer9"], 2, "layer9"),
     ],

@@ -89,7 +89,9 @@ def test_train_alone_is_no_split(sides):
 def test_a_share_beside_a_fixed_split_is_named_as_not_used():
     """The fixed split wins, and says so."""
     found = make_split(["a", "b"] * 2, ["train", "train", "val", "val"], test=0.3)
-    assert found.warnings == ("test=0.3 was not used: the pictures come with a split of their own",)
+    assert found.warnings == (
+        "`test=0.3` was not used: the pictures come with a split of their own",
+    )
 
 
 def test_groups_stay_whole_and_classes_keep_their_shares():
@@ -220,11 +222,48 @@ def test_draw_takes_all_of_a_small_class():
     assert (Y[draw(Y, 10)] == "cat").sum() == 8
 
 
+@pytest.mark.parametrize(
+    ("share", "words", "n_small"),
+    [(0.98, "96.7 % held out (asked for: 98 %)", 101), (0.5, "50 % held out", 0),
+     (0.99, "96.7 % held out (asked for: 99 %)", 101),
+     (0.001, "3.3 % held out (asked for: 0.1 %)", 101)],
+)  # fmt: skip
+def test_the_share_is_the_one_that_was_made(share, words, n_small):
+    """101 classes of 30 pictures: 99 % cannot be held out of them."""
+    y = np.repeat([f"class {i:03}" for i in range(101)], 30)
+    found = make_split(y, test=share)
+    assert found.protocol.startswith(f"random stratified {words}, seed 0: trained on ")
+    assert f"{100 * len(found.test) / len(y):.1f}".removesuffix(".0") in found.protocol
+    assert len(found.warnings) == bool(n_small)
+    if n_small:
+        assert f"{n_small} classes are too small for that share (class 000, " in found.warnings[0]
+        assert len(found.warnings[0]) < 250
+
+
+def test_the_class_that_is_too_small_for_a_share_is_named():
+    """Two pictures beside a hundred."""
+    found = make_split(["few"] * 2 + ["many"] * 10 + ["more"] * 10, test=0.9)
+    assert found.protocol.startswith("random stratified 86.4 % held out (asked for: 90 %)")
+    assert found.warnings == (
+        "90 % were to be held out, 86.4 % are: 1 class is too small for that share (few)",
+    )
+
+
+def test_pictures_on_neither_side_are_counted():
+    """A share is held out, then three a class are drawn: the rest is left out."""
+    found = make_split(np.repeat(["a", "b"], 20), test=0.5, train_per_class=3)
+    assert found.protocol.endswith("trained on 6, tested on 20, 14 left out")
+
+
 def units_of(groups):
     """What must stay together: one set of rows a group, and each row without one by itself."""
     rows = {}
     for row, group in enumerate(groups):
+<<<<<<< HEAD
         missing = group is None or group != group or group == ""  # NaN
+=======
+        missing = group is None or group != group or group == ""
+>>>>>>> main
         key = ("row", row) if missing else ("group", str(group).removesuffix(".0"))
         rows.setdefault(key, set()).add(row)
     return list(rows.values())

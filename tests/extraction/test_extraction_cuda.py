@@ -117,7 +117,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
 
 
 def run_on(device: str, pictures: Pictures, root: Path, **more: Any) -> Extraction:
-    options = RunOptions(root / device, device=device, n_jobs=DECODERS, compile="off", **more)
+    options = RunOptions(root / device, device=device, n_jobs=DECODERS, kernels="off", **more)
     return extract(pictures, REQUEST, options)
 
 

@@ -93,6 +93,13 @@ def test_what_is_not_for_the_device_is_left_to_pillow() -> None:
     assert on_cpu(whole, Preprocessing(80, 64, interpolation="lanczos")) is None
 
 
+def test_damage_and_what_may_be_damage_are_left_to_pillow_that_says_so() -> None:
+    whole = as_jpeg(photograph())
+    assert on_cpu(whole) is not None
+    assert on_cpu(whole[: len(whole) // 2] + b"\xff\xd9") is None
+    assert on_cpu(whole[:-2] + bytes(30) + whole[-2:]) is None
+
+
 def test_short_memory_of_the_device_is_no_damage(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow's numbers must not stand under this key; a second try may find memory."""
     wanted, resize, left = on_cpu(as_jpeg(photograph())), _device_decode.functional.resize, [1]

@@ -1,10 +1,7 @@
-"""The engine: settings that come back, memory that runs out, compiled networks, precision."""
+"""The engine: settings that come back, memory that runs out, precision."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,15 +16,12 @@ from tlfeatures.cli._app import run
 from tlfeatures.errors import ExtractionError
 from tlfeatures.extraction import (
     RunOptions,
-    _compile,
     _engine,
-    _machine,
     _settings,
-    extract,
     open_engine,
 )
 from tlfeatures.extraction._settings import computing, is_out_of_memory, single_threaded
-from tlfeatures.store import list_compiled, relative_difference
+from tlfeatures.store import relative_difference
 
 EMBEDDED = BackboneRequest("embedded")
 COARSE = {"fp32_precision": "tf32", "allow_tf32": True}  # the names of torch's switches
@@ -73,22 +67,6 @@ def test_half_precision_is_stored_as_float16_unless_asked(folder: Path, tmp_path
         (shard,) = cache.glob("embedded-*/*.h5")
         with h5py.File(shard) as file:
             assert file["codes"].dtype == expected
-
-
-def test_threads_are_as_before_when_a_compiled_network_was_made_for_workers(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[int] = []
-
-    def note_threads(*_: object) -> None:
-        seen.append(torch.get_num_threads())
-        raise RuntimeError("no compiler")
-
-    monkeypatch.setattr(_compile, "_compile", note_threads)
-    torch.set_num_threads(2)
-    done = extract(load_pictures(folder), EMBEDDED, RunOptions(tmp_path, compile="on", n_jobs=2))
-    assert (seen, torch.get_num_threads(), done.n_jobs) == ([1], 2, 2)
-    assert done.chosen[-1] == "not compiled: it could not be"
 
 
 def test_the_callers_settings_are_as_before(folder: Path, tmp_path: Path) -> None:
@@ -193,69 +171,6 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_codes_are_the_same(
     assert sizes == [12, 6, 3, 3, 6, 3, 3]
 
 
-def test_a_compiled_network_is_let_go_of_when_memory_is_short_and_a_line_says_so(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    """Compiled code turns whatever goes wrong into a plain RuntimeError."""
-
-    def compiled(batch: torch.Tensor) -> None:
-        raise RuntimeError("run_func_( ... ) API call failed")
-
-    monkeypatch.setattr(_engine, "_open", {})
-    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", batch_size=12))
-    wanted, plain = engine.codes(pixels(12))[0], engine.backbone.cut
-    forward = plain.forward
-
-    def short(batch: torch.Tensor) -> Any:
-        if len(batch) > 6:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return forward(batch)
-
-    monkeypatch.setattr(plain, "forward", short)
-    engine.backbone.cut = _compile.CompiledCut(
-        compiled, plain, torch.zeros(12, 3, 64, 64), "float32"
-    )
-    engine.is_compiled = True
-    assert relative_difference(engine.codes(pixels(12))[0], wanted) < 1e-5
-    assert (engine.batch_size, engine.is_compiled, engine.backbone.cut) == (6, False, plain)
-    said = [r.getMessage() for r in caplog.records]
-    assert said == [
-        "the compiled network fails, going on without it: run_func_( ... ) API call failed",
-        "the device's memory is short; going on with batches of 6, without the compiled network",
-    ]
-
-
-def test_compiled_code_that_fails_on_the_way_is_let_go_of(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
-) -> None:
-    def compiled(batch: torch.Tensor) -> None:
-        raise RuntimeError("run_func_( ... ) API call failed")
-
-    monkeypatch.setattr(_engine, "_open", {})
-    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"))
-    wanted, plain = engine.codes(pixels(3))[0], engine.backbone.cut
-    engine.backbone.cut = _compile.CompiledCut(
-        compiled, plain, torch.zeros(3, 3, 64, 64), "float32"
-    )
-    engine.is_compiled = True
-    np.testing.assert_array_equal(engine.codes(pixels(3))[0], wanted)
-    assert (engine.is_compiled, engine.backbone.cut) == (False, plain)
-    assert len(caplog.records) == 1
-
-
-def test_what_overflows_in_the_compiled_network_is_computed_in_float32(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(_engine, "_open", {})
-    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"))
-    wanted, plain = engine.codes(pixels(3))[0], engine.backbone.cut
-    engine.backbone.cut = _compile.CompiledCut(
-        lambda batch: [torch.full((3, 256), torch.inf)], plain, torch.zeros(3, 3, 64, 64), "fp16"
-    )
-    engine.precision = "fp16"
-    np.testing.assert_array_equal(engine.codes(pixels(3))[0], wanted)
-
-
 @pytest.mark.parametrize(
     "error",
     [torch.OutOfMemoryError("CUDA out of memory"), MemoryError("cannot allocate 40 GiB")],
@@ -318,136 +233,6 @@ def test_the_network_is_loaded_once_for_many_calls(
     assert len(loaded) == 1
 
 
-def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
-    folder: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    def missing(*_: object) -> None:
-        raise RuntimeError("No working C++ compiler found\nsecond line")
-
-    monkeypatch.setattr(_compile, "_compile", missing)
-    options = RunOptions(tmp_path, compile="on")
-    done = extract(load_pictures(folder), EMBEDDED, options)
-    assert (done.computed, done.is_compiled) == (36, False)
-    said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
-    assert said == ["embedded is not compiled, and runs as it is: No working C++ compiler found"]
-
-
-def stretched(factor: float) -> Any:
-    """Stands for the compiler: loads what gives codes that are so many times as long."""
-
-    def load(cut: torch.nn.Module, *_: Any, **__: Any) -> Any:
-        return lambda batch: [codes * factor for codes in cut(batch)]
-
-    return load
-
-
-def kept_package(root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    path = root / "compiled" / "kept.pt2"
-    path.parent.mkdir()
-    path.touch()
-    monkeypatch.setattr(_engine, "path_of", lambda *_: path)
-    monkeypatch.setattr(_engine, "_open", {})
-    return path
-
-
-def test_a_compiled_network_of_other_codes_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = kept_package(tmp_path, monkeypatch)
-    monkeypatch.setattr(_engine, "compile_cut", stretched(1.1))
-    run = RunOptions(tmp_path, precision="float32")
-    wanted = open_engine(EMBEDDED, run).codes(pixels(16))[0]
-    engine = open_engine(EMBEDDED, run, is_compiled=True)
-    assert not engine.is_compiled
-    assert not path.exists()
-    assert "embedded is not compiled: the compiled network gives other codes" in caplog.text
-    np.testing.assert_array_equal(engine.codes(pixels(16))[0], wanted)
-
-
-def test_a_kept_package_of_another_forward_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = kept_package(tmp_path, monkeypatch)
-    monkeypatch.setattr(
-        _engine,
-        "compile_cut",
-        lambda *given, **_: stretched(1.1 if path.exists() else 1.0)(*given),
-    )
-    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"), is_compiled=True)
-    assert engine.is_compiled
-    assert not caplog.records
-
-
-def test_where_memory_is_too_short_to_compare_the_package_stays(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = kept_package(tmp_path, monkeypatch)
-
-    def short(*_: Any) -> bool:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    monkeypatch.setattr(_engine, "compile_cut", stretched(1.0))
-    monkeypatch.setattr(_engine, "_agree", short)
-    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"), is_compiled=True)
-    assert not engine.is_compiled
-    assert path.exists()
-    assert "embedded is not compiled: it cannot be compared (CUDA out of memory)" in caplog.text
-
-
-def test_compiled_code_that_fails_is_not_taken_for_one_that_agrees(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    def fails(*_: Any) -> Any:
-        raise RuntimeError("run_func_( ... ) API call failed")
-
-    path = kept_package(tmp_path, monkeypatch)
-    monkeypatch.setattr(_engine, "compile_cut", lambda *_, **__: fails)
-    engine = open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32"), is_compiled=True)
-    assert not engine.is_compiled
-    assert path.exists()  # it may be the memory's fault
-    assert f"if that stays, delete {path}" in caplog.text
-
-
-def test_a_kept_package_that_cannot_be_loaded_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def load(name: str) -> str:
-        if not (text := Path(name).read_text()):
-            raise RuntimeError("no package")
-        return text
-
-    path = tmp_path / "compiled" / "x.pt2"
-    path.parent.mkdir()
-    path.touch()  # empty, as after a power cut
-    monkeypatch.setattr(torch._inductor, "aoti_load_package", load)
-    monkeypatch.setattr(_compile, "_compile", lambda *given: given[3].write_text("anew"))
-    words: Any = torch.nn.Identity(), torch.from_numpy(pixels(1)), "float32", path, "x"
-    assert _compile.compile_cut(*words, may_compile=False) is None
-    assert _compile.compile_cut(*words) == "anew"
-
-
-@pytest.mark.parametrize("folder", [None, "chosen"])
-def test_what_torch_unpacks_to_load_a_package_is_taken_away(
-    folder: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    unpacked = []
-
-    def load(_: str) -> None:
-        unpacked.append(Path(os.environ["TMPDIR"]) / "unpacked")
-        unpacked[0].mkdir()
-
-    monkeypatch.delenv("TMPDIR", raising=False)
-    if folder is not None:
-        monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(torch._inductor, "aoti_load_package", load)
-    _compile._load(tmp_path / "x.pt2", "cpu")
-    assert not unpacked[0].parent.exists()
-    assert os.environ.get("TMPDIR") == (None if folder is None else str(tmp_path))
-
-
 def test_a_network_that_loses_its_fused_operations_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -460,59 +245,6 @@ def test_a_network_that_loses_its_fused_operations_says_so(
     open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", device="cpu"))
     said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert said == ["embedded runs unfused, which is slower: mkldnn is not here"]
-
-
-def test_a_compiled_network_gets_its_batch_in_the_layout_it_was_compiled_for() -> None:
-    cut = _compile.CompiledCut(
-        lambda batch: [torch.tensor(batch.stride())], torch.nn.Identity(), torch.zeros(2, 3, 4, 4),
-        "float32",
-    )  # fmt: skip
-    assert cut(torch.zeros(2, 3, 4, 4))[0].tolist() == [48, 1, 12, 3]
-
-
-def test_compiled_networks_are_kept_for_this_kind_of_processor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    here = _compile.path_of(tmp_path, ["key"], "cpu", 16)
-    assert here == _compile.path_of(tmp_path, ["key"], "cpu", 16)
-    monkeypatch.setattr(_machine, "cpu_flags", lambda: {"avx2"})
-    assert here != _compile.path_of(tmp_path, ["key"], "cpu", 16)
-
-
-def test_a_compiled_network_that_is_used_again_is_not_old(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = _compile.path_of(tmp_path, ["key"], "cpu", 16)
-    path.parent.mkdir()
-    path.write_bytes(b"code")
-    os.utime(path, (1, 1))
-    monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda name: name)
-    words: Any = torch.nn.Identity(), torch.from_numpy(pixels(1)), "float32", path, "x"
-    assert _compile.compile_cut(*words) == str(path)
-    assert [file.path for file in list_compiled(tmp_path)] == [path]
-    assert list_compiled(tmp_path)[0].used > 1
-
-
-@pytest.mark.slow
-def test_a_compiled_network_gives_the_same_codes_and_is_kept(folder: Path, tmp_path: Path) -> None:
-    pictures = load_pictures(folder)
-    for precision, allowed in (("float32", 1e-4), ("bf16", 0.03)):
-        plain = CNNCodes("embedded", precision=precision, cache=tmp_path / "plain")
-        first = CNNCodes("embedded", precision=precision, compile="on", cache=tmp_path)
-        wanted, found = plain.transform(pictures), first.extract(pictures[:20])
-        assert found.is_compiled
-        assert found.seconds["compile"] > 0
-        assert relative_difference(np.asarray(found.codes), wanted[:20]) < allowed
-    packages = list((tmp_path / "compiled").glob("*.pt2"))
-    assert len(packages) == 2
-    code = (
-        "from tlfeatures import CNNCodes, load_pictures\n"
-        f"codes = CNNCodes('embedded', precision='bf16', compile='on', cache={str(tmp_path)!r})\n"
-        f"done = codes.extract(load_pictures({str(folder)!r}))\n"
-        "assert (done.computed, done.cached, done.is_compiled) == (16, 20, True)\n"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)
-    assert sorted((tmp_path / "compiled").glob("*.pt2")) == sorted(packages)
 
 
 def test_a_model_says_which_precision_it_was_fitted_on_and_takes_another(
@@ -591,9 +323,10 @@ def test_the_command_line_says_what_it_chose(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["extract", str(folder), "--backbone", "embedded", "--cache", str(tmp_path)]
-    assert run([*words, "--precision", "float32", "--compile", "off", "--jobs", "1"]) == 0
+    assert run([*words, "--precision", "float32", "--kernels", "off", "--jobs", "1"]) == 0
     said = capsys.readouterr().err
-    assert "float32 on cpu; in this process; compile off, as asked; batches of 16" in said
+    off = "kernels off, as asked: no operations of our own"
+    assert f"float32 on cpu; in this process; {off}; batches of 16" in said
     assert "network" in said
     assert "decoding" in said
     assert run([*words, "--precision", "float32", "--store-dtype", "float16"]) == 2
@@ -643,15 +376,3 @@ def test_only_bf16_rounds_normalised_pixels_too_coarsely() -> None:
 )
 def test_what_says_that_memory_is_short(error: Exception, expected: bool) -> None:
     assert is_out_of_memory(error) == expected
-
-
-def test_a_missing_toolkit_is_said_before_the_compiler_runs(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("torch.utils.cpp_extension.CUDA_HOME", None)
-    monkeypatch.setenv("CUDA_HOME", "/usr/local/cuda")
-    _compile._check_toolkit("cuda")
-    monkeypatch.delenv("CUDA_HOME")
-    _compile._check_toolkit("cpu")
-    with pytest.raises(RuntimeError, match="no CUDA toolkit is found"):
-        _compile._check_toolkit("cuda")

@@ -294,7 +294,9 @@ def test_pooling_by_bits_gives_the_bits_of_torchs(
 ) -> None:
     assert PositiveMaxPool2d.can_pool(pool)
     same_bytes = request.getfixturevalue("same_bytes") if is_own else None
-    found, wanted = PositiveMaxPool2d(pool, same_bytes)(batch), pool(batch)
+    made = PositiveMaxPool2d(pool, same_bytes)
+    assert made.is_own is is_own
+    found, wanted = made(batch), pool(batch)
     assert found.dtype == wanted.dtype
     assert torch.equal(found, wanted)
 
@@ -333,7 +335,6 @@ def test_a_network_opened_for_one_thread_pools_by_what_is_kept(
         before, is_own = codes_and_own(run)
         assert not is_own
         path = _kernels.own_path(_kernels.SAME_BYTES)
-        path.parent.mkdir(parents=True)
         path.write_bytes(b"no library")
         assert not codes_and_own(run)[1]
         assert f"{path} cannot be used" in caplog.text
@@ -341,8 +342,10 @@ def test_a_network_opened_for_one_thread_pools_by_what_is_kept(
         _kernels.make_ready(_kernels.SAME_BYTES)
         after, is_own = codes_and_own(run)
         assert is_own
+        assert "pooling" in open_engine(request, run).kernels
         assert before.tobytes() == after.tobytes()
-        assert not codes_and_own(replace(run, compile="off"))[1]
+        assert not codes_and_own(replace(run, kernels="off"))[1]
+        assert open_engine(request, replace(run, kernels="off")).kernels == ()
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
     assert not codes_and_own(run)[1]
 

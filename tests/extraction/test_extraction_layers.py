@@ -23,7 +23,6 @@ class TwoLayers:
     def __init__(self, specs: Any) -> None:
         self.specs, self.batch_size, self.device = tuple(specs), 4, "cpu"
         self.made_with: dict[str, str] = {}
-        self.is_compiled = False
         self.n_batches = 0
 
     def prepare(self, picture: Image.Image) -> Any:

@@ -28,7 +28,6 @@ class FakeEngine:
     def __init__(self, stop_at: int | None = None) -> None:
         self.specs = (CodeSpec("fake", "0" * 64, "mean", "avg", 3, {"side": 4}),)
         self.batch_size, self.device, self.made_with = 4, "cpu", {"fake": "1"}
-        self.is_compiled = False
         self.shapes: list[tuple[int, ...]] = []
         self.stop_at = stop_at
 

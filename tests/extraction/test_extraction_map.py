@@ -41,7 +41,6 @@ class Mean:
 
     def __init__(self, marks: Path | None = None, deadly: int = -1, times: int = 1) -> None:
         self.batch_size, self.device, self.made_with = 4, "cpu", {"fake": "1"}
-        self.is_compiled = False
         self.marks, self.deadly, self.times = marks, deadly, times
 
     def prepare(self, picture: Image.Image) -> Any:
@@ -122,7 +121,7 @@ def test_workers_killed_again_and_again_end_the_run_and_keep_its_rows(
 ) -> None:
     (tmp_path / "marks").mkdir()
     maker = Maker(marks=tmp_path / "marks", deadly=38, times=9)
-    with pytest.raises(ExtractionError, match=r"were killed.*--jobs 1"):
+    with pytest.raises(ExtractionError, match=r"were killed.*`n_jobs=1`"):
         extract_codes(greys, [SPEC], maker, cache=tmp_path / "c", plan_for=two_workers)
     done = extract_codes(greys, [SPEC], Maker(), cache=tmp_path / "c")[0]
     assert done.cached >= 24
@@ -319,6 +318,25 @@ def test_a_network_is_sent_once_to_each_worker_not_with_every_chunk(
     assert not [path for path in (tmp_path / "c").iterdir() if path.suffix == ".run"]
 
 
+class Hostile:
+    """What unpickling it does is seen."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return Path.touch, (self.mark,)
+
+
+def test_what_others_lay_down_for_workers_is_not_unpickled(tmp_path: Path) -> None:
+    run = Run("token", (SPEC,), Maker(), tmp_path / "c", DecodeOptions())
+    with errand_of(run) as errand:
+        errand.path.write_bytes(cloudpickle.dumps(Hostile(tmp_path / "mark")))
+        with pytest.raises(StoreError, match="not what this run has written"):
+            do_chunk(0, errand, [])
+    assert not (tmp_path / "mark").exists()
+
+
 def test_what_a_worker_is_sent_must_be_what_was_written(tmp_path: Path) -> None:
     run = Run("token", (SPEC,), Maker(), tmp_path / "c", DecodeOptions())
     with errand_of(run) as errand:
@@ -458,5 +476,5 @@ def test_a_network_that_knows_only_float32_is_told_so_or_run_in_it(
     found = CNNCodes(**words, cache=tmp_path).extract(folder)
     assert found.codes.spec.precision == "float32"
     assert found.computed == 36
-    with pytest.raises(UsageError, match="use precision float32"):
+    with pytest.raises(UsageError, match="use `precision='float32'`"):
         CNNCodes(**words, precision="bf16", cache=tmp_path).extract(folder)

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.extraction.test_extraction_loop import FakeEngine, grey
+from tlfeatures.classification._controls import pixel_codes
 from tlfeatures.cli._app import run as run_cli
 from tlfeatures.errors import CodesMismatchError, ImageReadError, StoreError
 from tlfeatures.extraction import _chunk, _extract, extract_codes
@@ -134,7 +135,7 @@ def test_the_command_line_says_what_it_remembers(
         data = json.loads(answer.out)
         assert data["remembered"] == n_remembered
         assert data["bad"][0]["reason"] == "not a picture in a known format"
-        assert ("--retry-bad" in answer.err) == bool(n_remembered)
+        assert ("--retry-bad tries them" in answer.err) == bool(n_remembered)
 
 
 def test_a_second_run_over_unchanged_files_reads_none_of_them(
@@ -256,3 +257,44 @@ def test_of_two_first_runs_the_second_is_compared_with_the_first(
     engine = Other()
     with pytest.raises(CodesMismatchError):
         extract_codes(Pictures(paths), engine.specs, lambda _: engine, cache=tmp_path / "c")
+
+
+def jpeg_cut_and_closed(path: Path) -> None:
+    texture = Image.effect_noise((120, 90), 60)
+    texture.save(path, "JPEG")
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2] + b"\xff\xd9")
+
+
+def test_a_damaged_jpeg_is_bad_by_its_reason_and_remembered(tmp_path: Path) -> None:
+    jpeg_cut_and_closed(tmp_path / "cut.jpg")
+    paths = [str(tmp_path / "cut.jpg")]
+    first, second = run(paths, tmp_path / "c"), run(paths, tmp_path / "c")
+    assert first.bad == [(paths[0], "damaged JPEG data: premature end of data segment")]
+    assert second.bad == first.bad
+    assert (first.remembered, second.remembered) == (0, 1)
+
+
+def test_what_may_be_damage_is_noted_with_the_first_such_picture(tmp_path: Path) -> None:
+    texture = Image.effect_noise((40, 40), 60).point(lambda value: value or 1)
+    texture.save(tmp_path / "a.bmp")
+    data = (tmp_path / "a.bmp").read_bytes()
+    (tmp_path / "b.bmp").write_bytes(data[: len(data) // 2] + bytes(len(data) - len(data) // 2))
+    done = run([str(tmp_path / "a.bmp"), str(tmp_path / "b.bmp")], tmp_path / "c")
+    (note,) = done.notes
+    assert "perhaps damaged" in note.words
+    assert (note.n_pictures, note.first) == (1, str(tmp_path / "b.bmp"))
+    assert done.computed == 2
+
+
+def test_a_damaged_picture_stored_by_an_earlier_version_stays_good(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jpeg_cut_and_closed(tmp_path / "cut.jpg")
+    paths = [str(tmp_path / "cut.jpg")]
+    with monkeypatch.context() as patch:
+        patch.setattr(_decode, "find_damage", lambda *_: frozenset())
+        assert run(paths, tmp_path / "c").computed == 1
+    again = run(paths, tmp_path / "c")
+    assert (again.cached, again.bad) == (1, [])
+    assert pixel_codes(Pictures(paths)).shape == (1, 768)

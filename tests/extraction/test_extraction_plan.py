@@ -4,11 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import joblib
 import pytest
@@ -16,13 +11,10 @@ import pytest
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction import RunOptions, _kernels, _machine, _plan
-from tlfeatures.extraction._compile import path_of
 from tlfeatures.extraction._engine import batch_size_for
 from tlfeatures.extraction._machine import resolve_precision
-from tlfeatures.extraction._open import plan_and_compile
 from tlfeatures.extraction._options import settle
-from tlfeatures.extraction._plan import AT_ONCE, KERNELS_S, make_plan, pays_off, weigh_compiling
-from tlfeatures.store import CodeSpec
+from tlfeatures.extraction._plan import AT_ONCE, KERNELS_S, make_plan, pays_off
 
 INTEL = "flags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n"
 
@@ -59,8 +51,6 @@ def test_chunks_hold_what_linear_layers_take_at_once() -> None:
     assert most("vggface.Net", "bf16") % AT_ONCE
     said = make_plan(20_000, "vgg19", "cpu", "bf16", batch_size=16).chosen
     assert any("64 pictures at once" in each for each in said)
-    compiled = make_plan(20_000, "vgg19", "cpu", "bf16", batch_size=16, compile="on").chosen
-    assert not any("at once" in each for each in compiled)  # of a size of their own
     assert most("vgg19", "float32") < AT_ONCE
     assert most("resnet18", "bf16") % AT_ONCE
 
@@ -112,22 +102,6 @@ def test_starting_processes_pays_only_for_long_work() -> None:
     assert not pays_off(100.0, 64)  # so many are done in two seconds anyway
 
 
-def test_compiling_is_weighed_against_the_time_it_saves() -> None:
-    assert weigh_compiling("on", 0.0, "cpu")[0]
-    assert not weigh_compiling("off", 1e9, "cuda")[0]
-    assert not weigh_compiling("auto", 1e9, "cpu")[0]
-    short, long = weigh_compiling("auto", 100.0, "cuda"), weigh_compiling("auto", 1000.0, "cuda")
-    assert (short[0], long[0]) == (False, True)
-    assert "about 60 s and would save about 38 s" in short[1]
-    # While the network is faster than the decoders beside it, they are what is waited for.
-    assert not weigh_compiling("auto", 1000.0, "cuda", decoding=980.0)[0]
-    assert weigh_compiling("auto", 1000.0, "cuda", decoding=700.0)[0]
-    on_gpu = plan(10**7, device="cuda", n_jobs=1, decode="gpu")
-    assert on_gpu.is_compiled
-    waiting = plan(10**7, device="cuda", n_jobs=1).chosen[-1]
-    assert waiting.startswith("not compiled: compiling takes about 60 s and would save about 0 s")
-
-
 @pytest.mark.usefixtures("four_cores")
 def test_own_operations_are_for_many_pictures_of_networks_full_of_3x3(
     monkeypatch: pytest.MonkeyPatch,
@@ -141,7 +115,7 @@ def test_own_operations_are_for_many_pictures_of_networks_full_of_3x3(
     assert known.kernels_save_s == namesake.kernels_save_s > 0
     assert plan(20_000, "timm:resnet10t").kernels_save_s == 0  # not known
     assert plan(20_000, "vgg16", n_jobs=1).kernels_save_s == 0  # one process of several threads
-    assert plan(20_000, "vgg16", compile="off").kernels_save_s == 0
+    assert plan(20_000, "vgg16", kernels="off").kernels_save_s == 0
     assert plan(20_000, "vgg16", device="cuda").kernels_save_s == 0
     for has_vectors_alone in (False, True):  # AMX multiplies faster than they save
         monkeypatch.setattr(_kernels, "has_bf16_vectors_alone", lambda it=has_vectors_alone: it)
@@ -202,6 +176,8 @@ def test_impossible_words_are_refused() -> None:
         resolve_precision("fp16", "cpu")
     with pytest.raises(UsageError, match="precision 'int8' is unknown; choose one of auto"):
         RunOptions(precision="int8")
+    with pytest.raises(UsageError, match="kernels 'auto' is unknown; choose one of on, off"):
+        RunOptions(kernels="auto")
     with pytest.raises(UsageError, match="store_dtype float16 is for codes of half precision"):
         RunOptions(precision="float32", store_dtype="float16").settled()
     with pytest.raises(UsageError, match="decode gpu needs a CUDA GPU, the device is cpu"):
@@ -223,45 +199,3 @@ def test_the_batch_on_a_gpu_fits_half_its_free_memory() -> None:
     assert batch_size_for(free=80 << 30, a_picture=40 << 20) == 512
     assert batch_size_for(free=4 << 30, a_picture=40 << 20) == 32
     assert batch_size_for(free=1 << 20, a_picture=40 << 20) == 1
-
-
-@dataclass(frozen=True)
-class FakeMaker:
-    """Stands for `EngineMaker` on a GPU that this machine has not."""
-
-    run: RunOptions
-    request: BackboneRequest
-    is_compiled: bool = False
-    may_compile: bool = True
-
-    def __call__(self, specs: Sequence[CodeSpec]) -> Any:
-        size = self.run.batch_size or (32 if self.is_compiled else 64)  # less memory is free then
-        return SimpleNamespace(
-            specs=specs, device="mps", batch_size=size, is_compiled=self.is_compiled
-        )
-
-
-@pytest.mark.parametrize(
-    ("word", "device", "is_taken"),
-    [("auto", "cuda", True), ("off", "cuda", False), ("auto", "cpu", False)],
-)
-def test_on_a_gpu_auto_takes_what_an_earlier_run_compiled(
-    tmp_path: Path, word: str, device: str, is_taken: bool
-) -> None:
-    run = RunOptions(tmp_path, device=device, precision="float32", compile=word)
-    maker: Any = FakeMaker(run, BackboneRequest("resnet18"))
-    specs = [CodeSpec("resnet18", "0" * 64, "flatten", "avg", 512, {"side": 4})]
-    before = plan_and_compile(10, specs, maker)
-    assert not before.is_compiled
-    assert before.make_engine is None
-    path = path_of(tmp_path, [specs[0].key], "mps", 64)
-    path.parent.mkdir(parents=True)
-    path.touch()
-    after = plan_and_compile(10, specs, maker)
-    assert after.is_compiled is is_taken
-    if is_taken:
-        assert after.chosen[-1] == "compiled: what an earlier run compiled is kept"
-        assert after.make_engine is not None
-        engine: Any = after.make_engine(specs)
-        assert (engine.is_compiled, engine.batch_size) == (True, 64)
-        assert not after.make_engine.may_compile  # type: ignore[attr-defined]

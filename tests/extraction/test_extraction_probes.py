@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from torch import nn
 from tlfeatures import CNNCodes
 from tlfeatures.backbones import Preprocessing
 from tlfeatures.cli._app import run
-from tlfeatures.errors import CodesMismatchError, UsageError
+from tlfeatures.errors import CodesMismatchError, ImageReadError, UsageError, WeightsError
 from tlfeatures.extraction import _batch, _engine, _probes
 from tlfeatures.extraction._engine import TorchEngine
 from tlfeatures.extraction._probes import probe_files
 from tlfeatures.pictures import decode, load_pictures
-from tlfeatures.store import cache_info
+from tlfeatures.store import CodeCache, cache_info
 
+NAN, INF = float("nan"), float("inf")
 DIGESTS = ["ef9ef61a75c5", "d0d6883e6855", "f9db78f8be0a"]
 SMALL = Preprocessing(resize=20, input_size=16)
 
@@ -29,6 +31,7 @@ class Net(nn.Module):
     """Its forward depends on a thing that no hash sees."""
 
     power = 1.0
+    adds = 0.0
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,7 +39,7 @@ class Net(nn.Module):
         self.conv, self.fc = nn.Conv2d(3, 5, 3), nn.Linear(5, 4)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.fc((self.conv(x).relu() ** type(self).power).mean((2, 3)))
+        return self.fc((self.conv(x).relu() ** type(self).power).mean((2, 3)) + type(self).adds)
 
 
 def codes(cache: Path, **words: object) -> CNNCodes:
@@ -177,3 +180,72 @@ def test_pictures_prepared_to_several_sizes_are_refused_in_a_line(
 
     with pytest.raises(UsageError, match="different shapes"):
         CNNCodes("embedded", preprocess=as_it_is, cache=tmp_path).extract(folder)
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_a_network_that_gives_no_numbers_is_refused_and_nothing_is_stored(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Net, "adds", value)
+        with pytest.raises(WeightsError, match=r"NaN .* for 3 of 3 probe .* other weights"):
+            codes(tmp_path).extract(folder)
+        assert not list(tmp_path.rglob("probes.json"))
+        assert not list(tmp_path.rglob("*.h5"))
+    assert codes(tmp_path).extract(folder).computed == 36  # the guard is as it should be
+
+
+@pytest.mark.parametrize("value", [NAN, INF])
+def test_numbers_that_are_lost_later_are_no_smaller_a_change(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    """NaN is not above any tolerance; it must not pass for that reason."""
+    codes(tmp_path).extract(load_pictures(folder)[:20])
+    monkeypatch.setattr(Net, "adds", value)
+    with pytest.raises(WeightsError, match="NaN or infinity"):
+        codes(tmp_path).extract(folder)
+
+
+def test_a_cache_whose_old_probes_are_nan_is_guarded_again(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = codes(tmp_path).extract(load_pictures(folder)[:20])
+    cache = first.codes.cache
+    spoil(cache)
+    assert cache.read_probes() is None
+    assert codes(tmp_path).extract(folder).computed == 16
+    assert "cannot be told whether the numbers are still the same" in caplog.text
+    monkeypatch.setattr(Net, "power", 2.0)
+    with pytest.raises(CodesMismatchError):
+        codes(tmp_path).extract(folder)
+
+
+def spoil(cache: CodeCache) -> None:
+    """Probes of NaN, as earlier versions stored them."""
+    path = cache.folder / "probes.json"
+    values = json.loads(path.read_text())
+    del values["digest"]
+    values["codes"] = np.full(values["shape"], NAN, "<f4").tobytes().hex()
+    text = json.dumps(values, sort_keys=True, separators=(",", ":"))
+    digest = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    path.write_text(json.dumps({**values, "digest": digest}))
+
+
+def test_a_query_without_numbers_is_a_bad_picture(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pictures = load_pictures(folder)
+    made = codes(tmp_path)
+    made.extract(pictures[:20])
+    plain = TorchEngine.codes
+
+    def lose_one(self: TorchEngine, batch: np.ndarray) -> list[np.ndarray]:
+        found = plain(self, batch)
+        found[0][1:2] = NAN if len(batch) == 2 else found[0][1:2]
+        return found
+
+    monkeypatch.setattr(TorchEngine, "codes", lose_one)
+    with pytest.raises(ImageReadError, match="gives NaN or infinity for it; try another layer"):
+        made.query(pictures[20:22])
+    filled = made.set_params(on_bad="nan").query(pictures[20:22])
+    assert np.isnan(filled).all(axis=1).tolist() == [False, True]

@@ -21,7 +21,7 @@ from tlfeatures.extraction._chunk import Row, Run, extract_chunk
 from tlfeatures.extraction._engine import Means, TorchEngine
 from tlfeatures.extraction._kernels import SAME_BYTES, are_for_here
 from tlfeatures.extraction._map import ask_workers, end_workers
-from tlfeatures.extraction._open import EngineMaker, plan_and_compile
+from tlfeatures.extraction._open import EngineMaker, make_plan_ready
 from tlfeatures.extraction._plan import RESIZING_S, make_plan
 from tlfeatures.extraction._resize import (
     CORE,
@@ -288,7 +288,7 @@ def test_what_gives_other_bytes_is_not_used(
     _kernels.make_ready(SAME_BYTES)
     monkeypatch.setattr(_resize, "FILTERS", wrong)
     assert kept_resizer() is None
-    plan = plan_and_compile(20, SPECS, maker_of(own_folder.parent))
+    plan = make_plan_ready(20, SPECS, maker_of(own_folder.parent))
     assert "pictures resized by Pillow, as our own routine cannot be used here" in plan.chosen
     assert [each.getMessage().partition(":")[0] for each in caplog.records] == [
         "pictures are resized by Pillow"
@@ -313,7 +313,6 @@ def test_a_damaged_file_is_not_used_until_it_is_made_anew(
     own_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = _kernels.own_path(SAME_BYTES)
-    path.parent.mkdir(parents=True)
     path.write_bytes(b"no library")
     assert kept_resizer() is None
     assert kept_resizer() is None
@@ -323,8 +322,8 @@ def test_a_damaged_file_is_not_used_until_it_is_made_anew(
     assert kept_resizer() is not None
 
 
-def test_both_libraries_have_files_of_their_own(own_folder: Path) -> None:
-    assert _kernels.own_path(SAME_BYTES) != _kernels.own_path(_kernels.WINOGRAD["float32"])
+def test_both_libraries_have_files_of_their_own() -> None:
+    assert _kernels.file_name(SAME_BYTES) != _kernels.file_name(_kernels.WINOGRAD["float32"])
 
 
 def maker_of(root: Path, **words: Any) -> EngineMaker:
@@ -338,8 +337,7 @@ def test_the_plan_weighs_pictures_and_who_decodes_them() -> None:
 
     assert 0 < saved(10) < RESIZING_S < saved(10_000, n_jobs=2)
     assert saved(10_000, n_jobs=2) > saved(10_000, n_jobs=4)
-    assert saved(10_000, compile="on", n_jobs=2) == saved(10_000, n_jobs=2)
-    assert saved(10_000, compile="off") == saved(10_000, "cuda", decode="gpu") == 0
+    assert saved(10_000, kernels="off") == saved(10_000, "cuda", decode="gpu") == 0
     # Beside a GPU's network: the more it waits for the decoders.
     assert saved(10_000, "cuda", n_jobs=1) > 0
     slow = make_plan(10_000, "vit_h_14", "cuda", "fp16", batch_size=16, n_jobs=16)
@@ -352,14 +350,14 @@ def test_many_pictures_pay_for_compiling_and_the_next_run_finds_it(
     tmp_path: Path, own_folder: Path
 ) -> None:
     said = "pictures resized by our own routine, compiled for this processor"
-    few = plan_and_compile(20, SPECS, maker_of(tmp_path))
+    few = make_plan_ready(20, SPECS, maker_of(tmp_path))
     assert (few.make_engine, own_folder.exists()) == (None, False)
-    many = plan_and_compile(20_000, SPECS, maker_of(tmp_path))
+    many = make_plan_ready(20_000, SPECS, maker_of(tmp_path))
     assert said in many.chosen
     assert many.make_engine.with_resizing  # type: ignore[union-attr]
     assert many.compile_s > 0
-    assert said in plan_and_compile(20, SPECS, maker_of(tmp_path)).chosen
-    off = plan_and_compile(20_000, SPECS, maker_of(tmp_path, compile="off"))
+    assert said in make_plan_ready(20, SPECS, maker_of(tmp_path)).chosen
+    off = make_plan_ready(20_000, SPECS, maker_of(tmp_path, kernels="off"))
     assert said not in off.chosen
 
 
@@ -374,11 +372,11 @@ def test_without_a_compiler_the_summary_says_so(
     monkeypatch.setenv("CXX", compiler)
     monkeypatch.setattr(_open, "PILLOW_HANDS_OUT", True)
     with caplog.at_level(logging.WARNING):
-        plan = plan_and_compile(20_000, SPECS, maker_of(tmp_path))
+        plan = make_plan_ready(20_000, SPECS, maker_of(tmp_path))
     assert any(each.startswith("pictures resized by Pillow, our own") for each in plan.chosen)
     assert caplog.records == []  # the codes are the same, and nearly as soon
     assert not plan.make_engine.with_resizing  # type: ignore[union-attr]
-    assert list(own_folder.glob("compiled/*")) == []
+    assert list(own_folder.glob("kernels/*")) == []
 
 
 @pytest.mark.parametrize(
@@ -392,7 +390,7 @@ def test_without_a_compiler_the_summary_says_so(
 def test_nothing_is_compiled_for_pictures_that_would_be_left_to_pillow(
     how: dict[str, Any], tmp_path: Path, own_folder: Path
 ) -> None:
-    plan = plan_and_compile(20_000, specs_of(how), maker_of(tmp_path))
+    plan = make_plan_ready(20_000, specs_of(how), maker_of(tmp_path))
     assert plan.make_engine is None
     assert not any("resized" in each for each in plan.chosen)
     assert not own_folder.exists()
@@ -407,7 +405,7 @@ def test_other_machines_do_without(
         monkeypatch.setattr(_kernels, "cpu_flags", lambda: {"fma", "avx"})
     else:
         monkeypatch.setattr(_open, "PILLOW_HANDS_OUT", False)
-    plan = plan_and_compile(20_000, SPECS, maker_of(tmp_path))
+    plan = make_plan_ready(20_000, SPECS, maker_of(tmp_path))
     assert plan.make_engine is None
     assert not any("resized" in each for each in plan.chosen)
 
@@ -417,7 +415,7 @@ def test_on_a_cluster_workers_take_their_own(
     tmp_path: Path, own_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_open, "cluster_size", lambda: 2)
-    plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
+    plan = make_plan_ready(2000, SPECS, maker_of(tmp_path))
     assert plan.make_engine.with_resizing  # type: ignore[union-attr]
     assert not own_folder.exists()
 
@@ -460,15 +458,20 @@ def test_codes_are_bit_for_bit_those_of_pillow(
     words: dict[str, Any] = {"device": "cpu", "precision": "float32", "batch_size": 4}
     words["n_jobs"] = n_jobs
     own = CNNCodes("embedded", cache=tmp_path / "own", **words)
-    usual = CNNCodes("embedded", cache=tmp_path / "usual", compile="off", **words)
+    usual = CNNCodes("embedded", cache=tmp_path / "usual", kernels="off", **words)
     end_workers()  # new ones see where the user's folder is now
     try:
-        assert any("our own routine" in said for said in own.extract(folder).chosen)
+        done = own.extract(folder)
+        assert any("our own routine" in said for said in done.chosen)
+        assert done.kernels == ("resizing",)
         if n_jobs == 1:
             assert given
             assert all(given)
         else:
             assert any(ask_workers(2, has_opened_resizer))  # one may have had no work
+        without = usual.extract(folder)
+        assert (without.computed, without.kernels) == (36, ())
+        assert "kernels off, as asked: no operations of our own" in without.chosen
         found, wanted = own.transform(folder), usual.transform(folder)
     finally:
         end_workers()

@@ -33,7 +33,7 @@ from tlfeatures.extraction._fused import NONE, RELU, FusedConv2d, PositiveMaxPoo
 from tlfeatures.extraction._kernels import are_for_here
 from tlfeatures.extraction._machine import BF16_VECTORS, cpu_flags
 from tlfeatures.extraction._map import end_workers
-from tlfeatures.extraction._open import KERNELS_S, EngineMaker, plan_and_compile
+from tlfeatures.extraction._open import KERNELS_S, EngineMaker, make_plan_ready
 from tlfeatures.extraction._plan import plan_run
 from tlfeatures.extraction._settings import computing
 from tlfeatures.extraction._winograd import Kernels, WinogradConv2d, load_kernels, saved, suits
@@ -362,7 +362,7 @@ def test_half_precision_takes_them_where_vectors_alone_multiply_it(
     on_processor(flags)
     monkeypatch.setattr(_open, "make_ready", made.append)
     maker = maker_of(tmp_path, "bf16")
-    plan = plan_and_compile(3000, SPECS, maker)
+    plan = make_plan_ready(3000, SPECS, maker)
     own = _kernels.WINOGRAD["bf16"]
     assert [each for each in made if each != _kernels.SAME_BYTES] == ([own] if are_taken else [])
     assert ("Winograd" in plan.chosen[-1]) is are_taken
@@ -438,16 +438,16 @@ def maker_of(root: Path, precision: str = "float32") -> EngineMaker:
 def test_many_pictures_pay_for_compiling_and_the_next_run_finds_it(
     tmp_path: Path, own_folder: Path
 ) -> None:
-    few = plan_and_compile(20, SPECS, maker_of(tmp_path))
+    few = make_plan_ready(20, SPECS, maker_of(tmp_path))
     assert few.make_engine is None
     assert _kernels.find_kept(OWN) is None
-    many = plan_and_compile(2000, SPECS, maker_of(tmp_path))
+    many = make_plan_ready(2000, SPECS, maker_of(tmp_path))
     path = _kernels.find_kept(OWN)
     assert path is not None
     assert many.chosen[-1].startswith("convolutions of 3 x 3 by Winograd's method")
     assert many.make_engine == replace(maker_of(tmp_path), with_kernels=True)
     before = path.stat().st_ino
-    few = plan_and_compile(20, SPECS, maker_of(tmp_path))
+    few = make_plan_ready(20, SPECS, maker_of(tmp_path))
     assert few.chosen[-1] == many.chosen[-1]
     assert path.stat().st_ino == before
     assert [each.name for each in path.parent.iterdir()] == [path.name]
@@ -473,12 +473,12 @@ def test_without_a_compiler_one_line_says_so_and_the_run_goes_on(
     monkeypatch.setenv("CXX", compiler)
     monkeypatch.setattr(_kernels, "COMPILERS", ("no-such-compiler",))
     with caplog.at_level(logging.WARNING):
-        plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
+        plan = make_plan_ready(2000, SPECS, maker_of(tmp_path))
     assert len(caplog.records) == 1
     assert reason in caplog.text
     assert plan.chosen[-1].startswith(f"convolutions not compiled: {reason}")
     assert plan.make_engine is None
-    assert list(own_folder.glob("compiled/*")) == []
+    assert list(own_folder.glob("kernels/*")) == []
 
 
 def test_a_compiler_that_hangs_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -496,7 +496,6 @@ def test_a_damaged_file_is_made_anew_or_not_used(
     own_folder: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = _kernels.own_path(OWN)
-    path.parent.mkdir(parents=True)
     path.write_bytes(b"no library")
     backbone = load_backbone(BackboneRequest("embedded"))
     assert count_own(TorchEngine(backbone, Means(kernels=path))) == 0  # a worker goes on without
@@ -510,9 +509,9 @@ def test_other_systems_and_processors_do_without(
 ) -> None:
     monkeypatch.setattr(_kernels, "cpu_flags", lambda: {"fma", "avx"})
     assert not are_for_here()
-    plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
+    plan = make_plan_ready(2000, SPECS, maker_of(tmp_path))
     assert plan.kernels_save_s > KERNELS_S
-    assert plan.chosen[-1].startswith("network not compiled")
+    assert not any("convolutions" in each for each in plan.chosen)
     assert plan.make_engine is None
 
 
@@ -524,7 +523,7 @@ def test_on_a_cluster_workers_take_their_own_and_nothing_is_compiled_here(
     monkeypatch.setattr(_plan, "winograd_pays", lambda precision: False)  # here
     for precision in ("float32", "bf16"):
         maker = maker_of(tmp_path, precision)
-        plan = plan_and_compile(2000, SPECS, maker)
+        plan = make_plan_ready(2000, SPECS, maker)
         assert plan.chosen[-1].endswith("where a worker has them compiled")
         assert plan.make_engine is not None
         assert plan.make_engine == replace(maker, with_kernels=True)
@@ -553,9 +552,12 @@ def test_without_a_folder_of_the_users_nothing_is_compiled(
 ) -> None:
     monkeypatch.setattr(_kernels, "user_cache_dir", lambda: Path("~/.cache"))
     monkeypatch.setattr(_open, "are_for_here", lambda: True)
+    monkeypatch.setattr(_kernels.tempfile, "gettempdir", lambda: str(tmp_path / "open"))
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
     assert _kernels.find_kept(OWN) is None
-    plan = plan_and_compile(2000, SPECS, maker_of(tmp_path))
-    assert "the user has no cache folder" in plan.chosen[-1]
+    plan = make_plan_ready(2000, SPECS, maker_of(tmp_path))
+    assert "no folder for them is the user's alone" in plan.chosen[-1]
     assert plan.make_engine is None
 
 
@@ -568,10 +570,13 @@ def test_workers_use_what_this_process_compiled(
     words: dict[str, Any] = {"weights": "random", "input_size": 64, "precision": "float32"}
     words |= {"device": "cpu", "n_jobs": 2, "batch_size": 4}
     own = CNNCodes("resnet18", cache=tmp_path / "own", **words)
-    usual = CNNCodes("resnet18", cache=tmp_path / "usual", compile="off", **words)
+    usual = CNNCodes("resnet18", cache=tmp_path / "usual", kernels="off", **words)
     end_workers()  # new ones see where the user's folder is now
     try:
-        assert any("Winograd" in said for said in own.extract(folder).chosen)
+        done = own.extract(folder)
+        assert any("Winograd" in said for said in done.chosen)
+        assert "convolutions" in done.kernels
+        assert usual.extract(folder).kernels == ()
         found, wanted = own.transform(folder), usual.transform(folder)
     finally:
         end_workers()

@@ -272,5 +272,5 @@ def test_only_training_pictures_are_shown(folder: Path) -> None:
 
 
 def test_a_function_of_ones_own_leaves_nothing_to_augment(folder: Path) -> None:
-    with pytest.raises(UsageError, match="give preprocess by name"):
+    with pytest.raises(UsageError, match="give `preprocess` by name"):
         draw_augmentation(folder, NONE, OwnPreprocessing(np.asarray))

@@ -32,6 +32,17 @@ from tlfeatures.pictures import DecodeOptions
 
 RESNET = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")
 FEATURES = (0, 3, 6, 8, 11, 13, 16, 18)  # convolutions of VGG-11 among its 21 feature modules
+# module i of 21: (i x 1e-4 + (21 - i) x 1e-7) / 21
+BY_MODULE_OF_21 = (1e-7, 1.4371428571e-5, 2.8642857143e-5, 3.8157142857e-5, 5.2428571429e-5,
+                   6.1942857143e-5, 7.6214285714e-5, 8.5728571429e-5)  # fmt: skip
+# the Guide's own: vgg16_bn, modules with parameters among 44, rounded to four digits
+GUIDE_VGG16_BN = {
+    0: 1.000e-7, 1: 2.370e-6, 3: 6.911e-6, 4: 9.182e-6, 7: 1.599e-5, 8: 1.826e-5,
+    10: 2.280e-5, 11: 2.507e-5, 14: 3.189e-5, 15: 3.416e-5, 17: 3.870e-5, 18: 4.097e-5,
+    20: 4.551e-5, 21: 4.778e-5, 24: 5.459e-5, 25: 5.686e-5, 27: 6.140e-5, 28: 6.367e-5,
+    30: 6.821e-5, 31: 7.048e-5, 34: 7.730e-5, 35: 7.957e-5, 37: 8.411e-5, 38: 8.638e-5,
+    40: 9.092e-5, 41: 9.319e-5,
+}  # fmt: skip
 ALL = dict.fromkeys(RESNET, 1e-4)
 ULMFIT = [{}, *[
     {part: 1e-3 / 2.6 ** (j + 1) for j, part in enumerate(reversed(RESNET[-i:]))}
@@ -66,7 +77,7 @@ EXPECTED: dict[str, tuple[str, int, list[tuple[dict[str, float], float]]]] = {
         ({}, 1e-3),
         ({}, 1e-3),
         (
-            {f"features.{i}": 1e-7 + (1e-4 - 1e-7) * i / 20 for i in FEATURES}
+            dict(zip((f"features.{i}" for i in FEATURES), BY_MODULE_OF_21, strict=True))
             | {"classifier.0": 1e-4, "classifier.3": 1e-4},
             1e-4,
         ),
@@ -137,11 +148,14 @@ class Recorder:
 
 
 def tiny_resnet() -> nn.Module:
-    """A ResNet-18 by names and shapes, a hundredth of its size."""
+    """A ResNet-18 by names and shapes, a hundredth of its size.
+
+    No fewer than eight channels: oneDNN's gradients of four write past their memory on AVX2.
+    """
     network = ResNet(BasicBlock, [1, 1, 1, 1], num_classes=5)
-    network.inplanes = 4
-    network.conv1, network.bn1 = nn.Conv2d(3, 4, 7, 2, 3, bias=False), nn.BatchNorm2d(4)
-    for i, width in enumerate((4, 8, 8, 16), start=1):
+    network.inplanes = 8
+    network.conv1, network.bn1 = nn.Conv2d(3, 8, 7, 2, 3, bias=False), nn.BatchNorm2d(8)
+    for i, width in enumerate((8, 8, 8, 16), start=1):
         layer = network._make_layer(BasicBlock, width, 2, stride=1 if i == 1 else 2)
         setattr(network, f"layer{i}", layer)
     network.fc = nn.Linear(16, 5)
@@ -150,7 +164,7 @@ def tiny_resnet() -> nn.Module:
 
 def tiny_vgg() -> nn.Module:
     """A VGG-11 by names and shapes, a thousandth of its size."""
-    plan = [4, "M", 4, "M", 8, 8, "M", 8, 8, "M", 8, 8, "M"]
+    plan = [8, "M", 8, "M", 8, 8, "M", 8, 8, "M", 8, 8, "M"]
     network = VGG(make_layers(plan), num_classes=5, init_weights=False)
     network.features[18] = nn.Conv2d(8, 2, 3, padding=1)
     network.classifier = nn.Sequential(
@@ -160,8 +174,22 @@ def tiny_vgg() -> nn.Module:
     return network
 
 
+def tiny_vgg16_bn() -> nn.Module:
+    """A VGG16 with batch norms by names and shapes, a thousandth of its size."""
+    plan = [8, 8, "M", 8, 8, "M", 8, 8, 8, "M", 8, 8, 8, "M", 8, 8, 8, "M"]
+    network = VGG(make_layers(plan, batch_norm=True), num_classes=5, init_weights=False)
+    network.classifier = nn.Sequential(
+        nn.Linear(8 * 49, 8), nn.ReLU(True), nn.Dropout(0.1), nn.Linear(8, 8), nn.ReLU(True),
+        nn.Dropout(0.1), nn.Linear(8, 5),
+    )  # fmt: skip
+    return network
+
+
+TINY = {"resnet18": tiny_resnet, "vgg11": tiny_vgg, "vgg16_bn": tiny_vgg16_bn}
+
+
 def open_network(name: str) -> Backbone:
-    made = {"resnet18": tiny_resnet, "vgg11": tiny_vgg}.get(name, name)
+    made = TINY.get(name, name)
     return load_backbone(BackboneRequest(made, "random:1", input_size=64, preprocess="imagenet"))
 
 
@@ -216,6 +244,23 @@ def test_what_each_epoch_trains_is_what_the_documents_say(name: str) -> None:
         assert {k.removeprefix("network.").rpartition(".")[0] for k in found.statistics_moved} == (
             moving
         )
+
+
+def test_the_guides_rates_of_a_vgg16_module_by_module() -> None:
+    structure = find_structure(open_network("vgg16_bn"), 102)
+    rates = make_recipe("guide-vgg").phases(structure)[1].rates
+    features = {int(k.split(".")[1]): v for k, v in rates.items() if k.startswith("features.")}
+    assert features == pytest.approx(GUIDE_VGG16_BN, rel=5e-4, abs=0)
+    others = {k: v for k, v in rates.items() if not k.startswith("features.")}
+    assert others == {"classifier.0": 1e-4, "classifier.3": 1e-4, HEAD: 1e-4}
+
+
+def test_the_original_rate_of_a_network_without_batch_norms_is_a_tenth() -> None:
+    (phase,) = make_recipe("cs231n").phases(find_structure(open_network("vgg11"), 2))
+    assert phase.rates == pytest.approx(
+        {f"features.{i}": 1e-4 for i in FEATURES[1:]}
+        | {"classifier.0": 1e-3, "classifier.3": 1e-3, HEAD: 1e-3}
+    )
 
 
 def test_what_is_shown_of_an_epoch_are_the_groups_of_the_plan() -> None:
@@ -295,7 +340,7 @@ def test_impossible_options_are_refused() -> None:
         make_recipe("last-blocks").phases(structure, n_blocks=6)
     with pytest.raises(UsageError, match="3 epochs are fewer than the recipe's 6 phases"):
         make_recipe("ulmfit").phases(structure, epochs=3)
-    with pytest.raises(UsageError, match="lr is 0"):
+    with pytest.raises(UsageError, match="`lr` is 0"):
         make_recipe("full").phases(structure, lr=0.0)
 
 

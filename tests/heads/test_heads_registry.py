@@ -15,6 +15,7 @@ from tlfeatures.heads import (
     make_head,
     scorer_from_arrays,
 )
+from tlfeatures.heads._saved import PARAMS
 from tlfeatures.heads._scoring import unit_rows
 
 
@@ -103,3 +104,13 @@ def test_broken_arrays_are_refused(build, two):
         build({}, facts)
     with pytest.raises(ModelFileError, match=r"incomplete.*sigmoid"):
         build(tensors, {k: v for k, v in facts.items() if k != "sigmoid"})
+
+
+def test_heads_go_by_the_names_of_the_literature_too() -> None:
+    assert type(make_head("softmax")) is type(make_head("logistic"))
+    assert type(make_head("linear-svm")) is type(make_head("svm"))
+
+
+def test_what_a_saved_head_may_have_for_options_is_what_heads_have():
+    """The list that needs no scikit-learn is the constructors'."""
+    assert {name: tuple(kind._get_param_names()) for name, kind in HEADS.items()} == PARAMS

@@ -148,3 +148,118 @@ def test_rows_whose_sum_overflows_are_no_infinity():
     far[1, 0] = -1e38
     _, indices = kneighbors(far[1:2], far, 1)
     assert indices.tolist() == [[1]]
+
+
+def extended(queries, X, k, metric):
+    """As brute force, in long doubles; equal after rounding to float32: in order of rows."""
+    Q, base = np.asarray(queries, np.longdouble), np.asarray(X, np.longdouble)
+    if metric == "cosine":
+        Q, base = (rows / np.sqrt((rows**2).sum(axis=1))[:, None] for rows in (Q, base))
+        far = np.array([((base - q) ** 2).sum(axis=1) / 2 for q in Q])
+    else:
+        far = np.array([np.sqrt(((base - q) ** 2).sum(axis=1)) for q in Q])
+    far = far.astype(np.float32)
+    rows = np.argsort(far, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(far, rows, axis=1), rows
+
+
+def crowd(n, width, spread, scale=1.0):
+    """float32 rows around one point, so near that a float32 product cannot rank them."""
+    rng = np.random.default_rng(0)
+    middle = rng.random(width) + 0.5
+    return ((middle + spread * rng.normal(size=(n, width))) * scale).astype(np.float32)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("k", [1, 5, 40])
+def test_a_crowd_that_a_product_cannot_rank_is_ranked_rightly(metric, k):
+    """What rounding hides among the nearest is measured: each of the k is right, and their order.
+
+    The queries are at the crowd's edge, in its middle and far off.
+    """
+    X = crowd(1500, 128, 2e-4)
+    queries = np.r_[X[:10], X[:10] + np.float32(1e-3), X[10:20] * np.float32(-2)]
+    distances, indices = kneighbors(queries, X, k, metric=metric)
+    expected, rows = extended(queries, X, k, metric)
+    np.testing.assert_array_equal(indices, rows)
+    np.testing.assert_array_equal(distances, expected)
+
+
+SCALES = [1e-36, 1e-30, 1e-20, 1e-10, 1e10, 1e17, 1e20, 1e36]
+
+
+@pytest.mark.parametrize(
+    ("metric", "scale"),
+    [("cosine", 1e-44), ("cosine", 1e-42), *((m, s) for m in METRICS for s in SCALES)],
+)
+def test_neighbours_are_right_at_every_scale(metric, scale):
+    """Squares of such rows leave the range of float32, or the rows have few bits themselves."""
+    X = crowd(300, 32, 0.05, scale)
+    distances, indices = kneighbors(X[:20], X, 6, metric=metric)
+    expected, rows = extended(X[:20], X, 6, metric)
+    assert distances.dtype == np.float32
+    np.testing.assert_array_equal(indices, rows)
+    np.testing.assert_allclose(distances, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("of_queries", "of_rows"), [(1e36, 1e4), (1e4, 1e36)])
+def test_queries_and_rows_may_differ_in_scale(metric, of_queries, of_rows):
+    queries, X = crowd(20, 32, 0.5, of_queries), crowd(300, 32, 0.5, of_rows)
+    distances, indices = kneighbors(queries, X, 6, metric=metric)
+    expected, rows = extended(queries, X, 6, metric)
+    np.testing.assert_array_equal(indices, rows)
+    np.testing.assert_allclose(distances, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_one_giant_among_tiny_rows_does_not_blur_them(metric):
+    X = crowd(300, 32, 0.05, 1e-6)
+    X[7] *= np.float32(1e9)
+    _, indices = kneighbors(X[20:40], X, 6, metric=metric)
+    np.testing.assert_array_equal(indices, extended(X[20:40], X, 6, metric)[1])
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_nothing_but_zeros_has_neighbours_too(metric):
+    distances, indices = kneighbors(np.zeros((2, 3)), np.zeros((4, 3)), 2, metric=metric)
+    np.testing.assert_array_equal(indices, [[0, 1], [0, 1]])
+    np.testing.assert_array_equal(distances, 1.0 if metric == "cosine" else 0.0)
+
+
+def test_opposites_are_never_farther_than_two():
+    """Rounding in float64 would say 2.0000000000000004 of some of them."""
+    X = np.random.default_rng(0).normal(size=(500, 7))
+    distances, _ = kneighbors(-X, X, 500)
+    assert distances[:, -1].max() == 2.0
+
+
+@pytest.mark.parametrize("n", [9, 10, 11, 21])
+@pytest.mark.parametrize("metric", METRICS)
+def test_the_last_row_of_the_last_part_is_measured(monkeypatch, n, metric):
+    monkeypatch.setattr(exact, "BLOCK_BYTES", 800)  # ten rows of ten float64
+    X = np.ones((n, 10))
+    X[:-1, 0] += 1e-9
+    _, indices = kneighbors(np.ones((1, 10)), X, 1, metric=metric)
+    assert indices.tolist() == [[n - 1]]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("n_queries", [1, 2, 3, 4])
+def test_the_last_query_of_the_last_block_is_answered(monkeypatch, n_queries, metric):
+    X = np.random.default_rng(0).normal(size=(10, 4))
+    monkeypatch.setattr(exact, "BLOCK_BYTES", 2 * 10 * 8)  # two queries at a time
+    _, indices = kneighbors(X[:n_queries], X, 1, metric=metric)
+    assert indices[:, 0].tolist() == list(range(n_queries))
+
+
+def test_a_query_with_several_copies_finds_them_all_before_any_other():
+    """So whoever leaves copies out may ask for as many more as there are, and has k others."""
+    X = crowd(60, 16, 0.01)
+    X[[4, 31, 59]] = X[12]
+    distances, indices = kneighbors(X[12:13], X, 4 + 5)
+    assert indices[0, :4].tolist() == [4, 12, 31, 59]
+    assert not distances[0, :4].any()
+    assert distances[0, 4:].all()
+    others = np.setdiff1d(np.arange(60), [4, 12, 31, 59])
+    np.testing.assert_array_equal(indices[0, 4:], others[kneighbors(X[12:13], X[others], 5)[1][0]])

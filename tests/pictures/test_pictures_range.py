@@ -75,7 +75,7 @@ def test_the_range_is_part_of_a_pictures_key() -> None:
 def test_a_picture_that_comes_out_nearly_black_is_noted() -> None:
     (note,) = decode_with_notes(deep(TWELVE_BITS)).notes
     assert "nearly black" in note
-    assert "--range auto" in note
+    assert "`range='auto'`" in note
     assert not decode_with_notes(deep(TWELVE_BITS), DecodeOptions(range=(0, 4095))).notes
     assert not decode_with_notes(deep(TWELVE_BITS * 16)).notes
 

@@ -94,7 +94,6 @@ def test_a_sheet_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert save_png(RED, tmp_path / "red.png") == tmp_path / "red.png"
     with Image.open(tmp_path / "red.png") as back:
         assert back.size == RED.size
-    for place in ("no folder/red.png", "red.png/below.png"):
-        with pytest.raises(OutputError, match="cannot be written"):
-            save_png(RED, tmp_path / place)
+    with pytest.raises(OutputError, match="cannot be written"):
+        save_png(RED, tmp_path / "red.png/below.png")
     assert [p.name for p in tmp_path.iterdir()] == ["red.png"]

@@ -117,6 +117,12 @@ def test_groups_of_equal_rates_share_a_line_and_frozen_ones_are_said(result: Fin
     page = rendered(replace(result, plan=together, epochs=make_epochs(together)))
     assert page.having("data-test-series")[4]["data-test-series"] == "layer1, head"
     assert "Frozen throughout: conv1." in notes_of(page)
+    group = replace(together.phases[0].groups[0], batch_norms="moving")
+    phase = replace(together.phases[0], groups=(group, *together.phases[0].groups[1:]))
+    moving = replace(together, phases=(phase,), note="the second layer is left aside")
+    page = rendered(replace(result, plan=moving, epochs=make_epochs(moving)))
+    assert not [note for note in notes_of(page) if note.startswith("Frozen throughout")]
+    assert "Not trained, while the statistics of batch norms move: conv1." in notes_of(page)
     full = make_plan(make_phase("full", 2, 1e-3, 1e-3, 1e-3))
     page = rendered(replace(result, plan=full, epochs=make_epochs(full)))
     assert page.having("data-test-series")[4]["data-test-series"] == "all groups"

@@ -36,11 +36,11 @@ def test_neighbours_are_ascending_and_begin_with_the_query_itself(index: ImageIn
     assert (np.diff(distances[0]) >= 0).all()
 
 
-def test_search_leaves_out_the_querys_own_content(index: ImageIndex, tmp_path: Path) -> None:
+def test_copies_of_a_query_come_first_and_do_not_count(index: ImageIndex, tmp_path: Path) -> None:
     shutil.copy(index.pictures_.paths[7], tmp_path / "copy.png")
     (hits,) = index.search([str(tmp_path / "copy.png")], 3)
-    assert len(hits) == 3
-    assert 7 not in [hit.row for hit in hits]
+    assert [(hit.row, hit.copy) for hit in hits[:1]] == [(7, "file")]
+    assert [hit.copy for hit in hits[1:]] == [None] * 3
     assert {hit.label for hit in hits} == {index.pictures_.labels[7]}
 
 
@@ -79,7 +79,7 @@ def test_the_sheet_is_written_whole_or_not_at_all(index: ImageIndex, tmp_path: P
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.width > 400
     with pytest.raises(OutputError, match="cannot be written"):
-        save_sheet(tmp_path / "no folder" / "sheet.png", queries, index.search(queries))
+        save_sheet(tmp_path / "sheet.png" / "below.png", queries, index.search(queries))
     assert [p.name for p in tmp_path.iterdir()] == ["sheet.png"]
 
 

@@ -145,7 +145,7 @@ def test_a_full_disk_is_said_in_a_line_and_leaves_nothing_half_written(
     writer.append(keys, rows)
     with monkeypatch.context() as patch:
         patch.setattr(os, step, full)
-        with pytest.raises(StoreError, match=r"No space left .* MB free.*--cache") as caught:
+        with pytest.raises(StoreError, match=r"No space left .* MB free.*`cache`") as caught:
             writer.flush()
     assert caught.value.errno == errno.ENOSPC
     assert "\n" not in str(caught.value)

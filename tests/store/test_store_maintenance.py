@@ -17,15 +17,12 @@ from tlfeatures.store import (
     _gc,
     _take,
     cache_info,
-    compiled_path,
     compiled_totals,
     export_folder,
     find_folder,
     folder_size,
     gc_cache,
-    kernels_path,
     list_compiled,
-    mark_compiled,
     merge_caches,
     newest_contract,
     repair_cache,
@@ -111,6 +108,25 @@ def test_meta_json_of_another_spec_or_none_is_found_and_made_anew(filled, spec, 
         assert verify_cache(filled.root).problems == []
         assert cache_info(filled.root)[0].spec == spec
     assert whole_rows(filled.root, spec, keys, rows) == 20
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_rows_without_numbers_are_found_and_computed_again(filled, tmp_path, keys, rows, value):
+    """No writer takes them; another program may have written them with a right checksum."""
+    codes = np.ones((3, filled.spec.dim), np.float32)
+    codes[1, 2] = value
+    path = filled.publish(np.frombuffer(key_of(90) + key_of(91) + key_of(92), "S16"), codes)
+    (problem,) = verify_cache(filled.root).problems
+    assert (problem.path, problem.reason[:16]) == (path, "1 of 3 rows fail")
+    taken = merge_caches(tmp_path / "other", filled.root)
+    assert [each.path for each in taken.refused] == [path]
+    done = repair_cache(filled.root)
+    assert (done.rescued, done.lost) == (2, 1)
+    assert CodeCache(filled.root, filled.spec).find([key_of(90), key_of(91)]).tolist() == [
+        True,
+        False,
+    ]
+    assert whole_rows(filled.root, filled.spec, keys, rows) == 20
 
 
 def test_damaged_probes_and_lists_of_bad_pictures_are_found(filled, rows):
@@ -338,15 +354,13 @@ def test_a_folder_made_anew_in_the_middle_of_a_run_has_its_probes(tmp_path, spec
 
 @pytest.fixture
 def compiled(tmp_path):
-    """Compiled networks: a new one, one last used 10 days ago, one of another torch."""
+    """Own operations, of today and last used 10 days ago; a network of an earlier version."""
     found = {}
-    for name, digest, days in (("new", "aa", 0), ("old", "bb", 10), ("foreign", "cc", 1)):
-        path = compiled_path(tmp_path, digest)
-        path = path if name != "foreign" else path.with_name("cc-torch-1.13.1.pt2")
+    for name, days in (("kernels/new.so", 0), ("kernels/old.so", 10), ("compiled/aa.pt2", 0)):
+        path = found[name[:-3].rpartition("/")[2]] = tmp_path / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(b"x" * 1000)
         os.utime(path, (time.time() - days * 86400,) * 2)
-        found[name] = path
     return found
 
 
@@ -354,50 +368,58 @@ def names(files):
     return [file.path.name for file in files]
 
 
-def test_compiled_networks_are_counted(compiled, tmp_path):
+def test_compiled_files_are_counted(compiled, tmp_path):
     assert compiled_totals(list_compiled(tmp_path)) == (3, 3000)
     assert compiled_totals(list_compiled(tmp_path / "absent")) == (0, 0)
 
 
-def test_compiled_networks_go_that_are_old_or_of_another_torch(compiled, aged, tmp_path):
+def test_networks_of_earlier_versions_go_and_own_operations_that_are_old(compiled, aged, tmp_path):
+    (tmp_path / "compiled" / "bb.so").write_bytes(b"x")  # as earlier versions kept operations
     done = gc_cache(tmp_path, keep_days=30)
-    assert names(done.compiled_removed) == [compiled["foreign"].name]
+    assert names(done.compiled_removed) == ["aa.pt2", "bb.so"]
+    assert not (tmp_path / "compiled").exists()
     done = gc_cache(tmp_path, keep_days=5)
-    assert names(done.compiled_removed) == [compiled["old"].name]
-    assert names(done.compiled_kept) == [compiled["new"].name]
-    assert [path.exists() for path in compiled.values()] == [True, False, False]
+    assert names(done.compiled_removed) == ["old.so"]
+    assert names(done.compiled_kept) == ["new.so"]
+    assert sorted(tmp_path.glob("kernels/*")) == [compiled["new"]]
 
 
-def test_compiled_networks_count_among_what_is_too_much(compiled, aged, tmp_path):
+def test_compiled_files_count_among_what_is_too_much(compiled, aged, tmp_path):
     done = gc_cache(tmp_path, max_bytes=0, dry_run=True)
     assert (len(done.removed), len(done.compiled_removed)) == (3, 2)
     assert all(path.exists() for path in compiled.values())
     gc_cache(tmp_path, max_bytes=0)
-    assert [path.exists() for path in compiled.values()] == [True, False, False]
+    assert [path for path in compiled.values() if path.exists()] == [compiled["new"]]
 
 
-def test_a_compiled_network_of_another_torch_that_is_used_now_stays(compiled, tmp_path):
-    mark_compiled(compiled["foreign"])
-    assert gc_cache(tmp_path, keep_days=30).compiled_removed == []
-
-
-def test_compiled_operations_go_by_age_whatever_torch_there_is(tmp_path):
-    path = kernels_path(tmp_path, "dd")
-    path.parent.mkdir()
-    path.write_bytes(b"x" * 10)
-    os.utime(path, (time.time() - 10 * 86400,) * 2)
-    assert compiled_totals(list_compiled(tmp_path)) == (1, 10)
-    assert gc_cache(tmp_path, keep_days=30).compiled_removed == []
-    assert names(gc_cache(tmp_path, keep_days=5).compiled_removed) == [path.name]
-    assert not path.exists()
+def test_nothing_is_removed_through_links_or_that_is_not_ours(tmp_path):
+    cache, outside = tmp_path / "cache", tmp_path / "outside"
+    for folder in (outside / ".tmp-1", cache / "compiled" / "folder.pt2"):
+        folder.mkdir(parents=True)
+    for path in (outside / "theirs.pt2", outside / ".tmp-2", cache / "compiled" / "notes.txt"):
+        path.write_bytes(b"x")
+    for path in (outside / ".tmp-1", outside / ".tmp-2"):
+        os.utime(path, (1, 1))
+    (cache / "compiled" / "link.pt2").symlink_to(outside / "theirs.pt2")
+    (cache / "compiled" / ".tmp-3").symlink_to(outside / ".tmp-1")
+    (cache / "kernels").symlink_to(outside)
+    assert names(gc_cache(cache, max_bytes=0).compiled_removed) == ["link.pt2"]
+    left = {path.name for path in (cache / "compiled").iterdir()}
+    assert left - {".tmp-3"} == {"notes.txt", "folder.pt2"}
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "compiled").symlink_to(outside)
+    assert gc_cache(tmp_path / "other", max_bytes=0).compiled_removed == []
+    left = {path.name for path in outside.iterdir()}
+    assert left == {".tmp-1", ".tmp-2", "theirs.pt2"}
 
 
 def test_what_killed_compiling_left_is_swept_in_its_folder_only(compiled, tmp_path):
-    for folder in (tmp_path / "compiled", tmp_path / "thesis"):
+    for folder in (tmp_path / "compiled", tmp_path / "kernels", tmp_path / "thesis"):
         (folder / ".tmp-1").mkdir(parents=True)
         os.utime(folder / ".tmp-1", (1, 1))
     gc_cache(tmp_path, keep_days=30)
-    assert not (tmp_path / "compiled" / ".tmp-1").exists()
+    assert not (tmp_path / "compiled").exists()
+    assert not (tmp_path / "kernels" / ".tmp-1").exists()
     assert (tmp_path / "thesis" / ".tmp-1").exists()
 
 

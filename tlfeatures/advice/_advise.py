@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.base import clone
 
+from tlfeatures._parameters import seed_of
 from tlfeatures.advice._costs import experiment_of, minutes_of, pooling_of_earlier
 from tlfeatures.advice._evidence import Evidence, Similarity, Size
 from tlfeatures.advice._rules import Recommendation, choose
@@ -21,7 +21,7 @@ from tlfeatures.advice._similarity import head_answers, probe_depths
 from tlfeatures.advice._size import measure_size
 from tlfeatures.errors import LabelsError, few
 from tlfeatures.evaluation import make_split
-from tlfeatures.extraction import CNNCodes, extract_layers
+from tlfeatures.extraction import CNNCodes, as_codes, extract_layers
 from tlfeatures.pictures import Pictures, check_readable, estimate_range, labelled_pictures
 
 if TYPE_CHECKING:
@@ -121,8 +121,9 @@ def advise(
     pictures: Any,
     backbone: str | CNNCodes = "resnet50",
     *,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
     say: Callable[[str], None] = lambda words: None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
 ) -> Advice:
     """Measure how many and how similar the pictures are, and say which strategy suits them.
 
@@ -137,10 +138,13 @@ def advise(
     pictures : Pictures, folder, or list of pictures
         With labels.
     backbone : str or CNNCodes, default="resnet50"
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
         Of folds and draws.
     say : callable
         Told in words what is done next.
+    begin : callable
+        Given the pictures, once labels and split are found possible, and before a network is opened
+        or downloaded.
 
     Returns
     -------
@@ -153,7 +157,9 @@ def advise(
     PicturesError
         If no picture can be read.
     """
-    given = labelled_pictures(pictures)
+    given, random_state = labelled_pictures(pictures), seed_of(random_state)
+    check_sides(given, None, random_state)
+    begin(given)
     codes = extractor(backbone, given)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, None, random_state)
@@ -252,10 +258,23 @@ def take_sides(pictures: Pictures, codes: CNNCodes, test: float | None, random_s
     return Sides(training, held_out, split.protocol, extraction.bad, seconds)
 
 
+def check_sides(pictures: Pictures, test: float | None, random_state: int) -> None:
+    """Split the pictures as they are given, for what cannot be advised on to be said at once.
+
+    Raises
+    ------
+    LabelsError
+        As `advise`.
+    """
+    labels, groups = labels_of(pictures), pictures.groups
+    split = make_split(labels, pictures.split, groups, test, None, random_state)
+    _usable(pictures[split.train])
+
+
 def extractor(backbone: str | CNNCodes, pictures: Pictures) -> CNNCodes:
     """A copy of the extractor that leaves bad pictures out, its range settled."""
-    codes: CNNCodes = CNNCodes(backbone) if isinstance(backbone, str) else clone(backbone)
-    if codes.range == "auto":
+    codes = as_codes(backbone)
+    if codes.estimates_range:
         codes.set_params(range=estimate_range(pictures) or "full")
     return codes
 

@@ -131,7 +131,8 @@ def _published(
 def prepare_batch(network: Network, pictures: Pictures, codes: CNNCodes) -> torch.Tensor:
     """The network's input for pictures, shape (n, 3, H, W), float32, on its device."""
     options = codes.decode_options()
-    prepared = [network.preprocessing.prepare(decode(item, options)) for item in pictures]
+    decoded = (decode(item, options, check=False) for item in pictures)
+    prepared = [network.preprocessing.prepare(picture) for picture in decoded]
     device = next((p.device for p in network.module.parameters()), torch.device("cpu"))
     return normalise(torch.from_numpy(np.stack(prepared)).to(device), network.preprocessing)
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import log_softmax
 
+from tlfeatures._parameters import seed_of
 from tlfeatures.advice._evidence import ProbedLayer
 from tlfeatures.evaluation import paired_difference
 from tlfeatures.heads import LogisticHead
@@ -47,7 +48,7 @@ def probe_depths(
     y: npt.NDArray[Any],
     groups: npt.NDArray[Any] | None = None,
     *,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> tuple[ProbedLayer, ...]:
     """Score a linear head on the codes of each depth, out of fold, C chosen by the other folds.
 
@@ -59,14 +60,15 @@ def probe_depths(
     y : ndarray of shape (n_images,)
         Labels, at least two pictures, or groups, of each class.
     groups : ndarray of shape (n_images,), optional
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
 
     Returns
     -------
     tuple of ProbedLayer
         In the order given.
     """
-    right = [_is_right(X, y, groups, random_state) for X in codes]
+    seed = seed_of(random_state)
+    right = [_is_right(X, y, groups, seed) for X in codes]
     found = []
     for (layer, depth), own in zip(names, right, strict=True):
         paired = paired_difference(own, right[-1])

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
+from tlfeatures._parameters import LARGEST_SEED, seed_of
 from tlfeatures.advice._evidence import FITTED, CurvePoint, Size
 from tlfeatures.advice._sample import nested_parts, units_per_class
 from tlfeatures.heads import LogisticHead
@@ -64,7 +65,7 @@ def measure_size(
     y: Labels,
     groups: Labels | None = None,
     *,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> Size:
     """Count the pictures and measure whether accuracy still rises with their number.
 
@@ -76,7 +77,7 @@ def measure_size(
         Labels; at least four pictures, or groups, of each class.
     groups : ndarray of shape (n_images,), optional
         Pictures that stay on one side.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
 
     Returns
     -------
@@ -93,7 +94,7 @@ def measure_curve(
     y: Labels,
     groups: Labels | None = None,
     *,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> Curve:
     """The learning curve of logistic regression, by cross-validation.
 
@@ -105,7 +106,7 @@ def measure_curve(
     X, y, groups, random_state
         As in `measure_size`.
     """
-    rounds = ROUNDS if len(y) <= FEW else 1
+    rounds, random_state = ROUNDS if len(y) <= FEW else 1, seed_of(random_state)
     splits = [split for r in range(rounds) for split in _folds(y, groups, random_state + r)]
     rows = [
         _one_split(X, y, groups, train, held_out, random_state + i)
@@ -136,7 +137,7 @@ def _one_split(
 def _folds(y: Labels, groups: Labels | None, random_state: int) -> list[tuple[Ints, Ints]]:
     n_folds = min(FOLDS, int(units_per_class(y, groups)[1].min()))
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
-    splitter = kind(n_folds, shuffle=True, random_state=random_state)
+    splitter = kind(n_folds, shuffle=True, random_state=random_state % (LARGEST_SEED + 1))
     return list(splitter.split(np.zeros((len(y), 1)), y, groups))
 
 

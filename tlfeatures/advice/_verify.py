@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.base import clone
 
-from tlfeatures.advice._advise import Advice, advise_on, extractor, take_sides
+from tlfeatures._parameters import seed_of
+from tlfeatures.advice._advise import Advice, advise_on, check_sides, extractor, take_sides
 from tlfeatures.advice._costs import pooling_of_earlier
 from tlfeatures.advice._rules import CODES, EARLIER, FULL, LAST_BLOCKS
 from tlfeatures.classification import TransferClassifier
@@ -98,8 +99,9 @@ def verify(
     *,
     test: float | None = None,
     epochs: int = TRIED_EPOCHS,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
     say: Callable[[str], None] = lambda words: None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
     train: Train | None = None,
 ) -> Advice:
     """Advise on the training side, try the candidates there, score all on the held-out side.
@@ -113,8 +115,10 @@ def verify(
         Share to hold out; default: the pictures' own split, else a quarter.
     epochs : int, default=5
         Of the candidates that train the network: a small budget.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
     say : callable
+    begin : callable
+        As that of `advise`.
     train : callable, optional
         (strategy, pictures, codes, epochs, random_state) -> function from pictures to labels, and
         a note, for the strategies that train the network; default: `fine_tune`.
@@ -129,7 +133,9 @@ def verify(
     LabelsError, PicturesError
         As `advise`; if nothing can be held out.
     """
-    given = labelled_pictures(pictures)
+    given, random_state = labelled_pictures(pictures), seed_of(random_state)
+    check_sides(given, test, random_state)
+    begin(given)
     codes = extractor(backbone, given)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, test, random_state)

@@ -34,7 +34,7 @@ from tlfeatures.backbones._request import BackboneRequest, weights_word
 from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
 
 if TYPE_CHECKING:
-    from tlfeatures.backbones._backbone import Backbone, check_layers_of_entry, load_backbone
+    from tlfeatures.backbones._backbone import Backbone, check_before_weights, load_backbone
     from tlfeatures.backbones._describe import Description, describe_backbone
     from tlfeatures.backbones._network import (
         Network,
@@ -50,7 +50,7 @@ else:
         __name__,
         {
             "Backbone": "_backbone",
-            "check_layers_of_entry": "_backbone",
+            "check_before_weights": "_backbone",
             "load_backbone": "_backbone",
             "Network": "_network",
             "load_network": "_network",
@@ -79,7 +79,7 @@ __all__ = [
     "OwnPreprocessing",
     "Preprocessing",
     "WeightsFacts",
-    "check_layers_of_entry",
+    "check_before_weights",
     "describe_backbone",
     "gflop_of",
     "is_depthwise",

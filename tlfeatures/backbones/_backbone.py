@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from tlfeatures.backbones._network import Network, load_network, network_input
-from tlfeatures.backbones._request import BackboneRequest
+from tlfeatures.backbones._layers import Layers
+from tlfeatures.backbones._network import (
+    Network,
+    check_name,
+    load_network,
+    load_preprocessing,
+    network_input,
+)
+from tlfeatures.backbones._pooling import PoolingError
+from tlfeatures.backbones._request import TIMM, BackboneRequest
+from tlfeatures.backbones._timm import check_timm_name, has_timm_weights, make_timm
 from tlfeatures.backbones._torchvision import (
     make_network,
+    preset,
     torchvision_names,
     weights_entry,
     without_memory,
 )
 from tlfeatures.backbones._traced import TracedLayers
 from tlfeatures.backbones._weights import check_finite
-from tlfeatures.backbones._words import is_file_name, random_seed
+from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
 from tlfeatures.errors import TlfeaturesError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+
+BEFORE_HEADS = ("avgpool", "pool5", "block-1")
 
 
 class Backbone(nn.Module):
@@ -67,23 +81,34 @@ class Backbone(nn.Module):
         self.preprocessing, self.network = network.preprocessing, network.module
         batch = network.example()
         self.input_shape = tuple(batch.shape)
-        try:
+        with _said_of(network, batch):
             self.layers = tuple(network.layers.resolve(layer) for layer in layers)
             self.cut = network.layers.cut(tuple(dict.fromkeys(self.layers)), pooling)
             self.requires_grad_(False).eval()
-            with torch.inference_mode():
-                codes = self(batch)
-            check_finite(self.network, codes, self.layers, network.place)
+            codes = self._dry_run(network, batch)
+            known = {*network.layers.aliases, *network.layers.names}
+            earlier = next((name for name in BEFORE_HEADS if name in known), None)
+            where = network.place, network.aside, earlier
+            check_finite(self.network, codes, self.layers, *where)
             self.dims = tuple(each.shape[1] for each in codes)
-        except TlfeaturesError:
-            raise
-        except Exception as error:  # an own network may raise anything
-            line = (str(error).strip() or type(error).__name__).splitlines()[0]
-            size = tuple(batch.shape[1:])
-            raise UsageError(
-                f"{network.name} cannot be run on pictures of shape {size}: {line}; "
-                "check input_size and preprocess."
-            ) from error
+
+    def _dry_run(self, network: Network, batch: torch.Tensor) -> list[torch.Tensor]:
+        try:
+            with torch.inference_mode():
+                codes: list[torch.Tensor] = self(batch)
+                return codes
+        except PoolingError as error:
+            raise self._without_effect(network, error) from error
+
+    def _without_effect(self, network: Network, error: PoolingError) -> UsageError:
+        """That the pooling asked for is not for the layer asked for, and for which it is."""
+        layers, batch = network.layers, network.example()
+        layer, error = next(_refusals(layers, self.layers, self.pooling, batch), ("", error))
+        other = layers.last_places(layer, batch)
+        names = [] if other is None else [layers.resolve(other)]
+        is_for = bool(names) and not any(_refusals(layers, names, self.pooling, batch))
+        way = f"choose `layer={other!r}`, or " if is_for else ""
+        return UsageError(f"layer {layer} of {self.name} {error}; {way}leave `pooling` out.")
 
     def forward(self, batch: torch.Tensor) -> list[torch.Tensor]:
         """Codes (n, d) of each layer, of a normalised batch, or what `network_input` gives."""
@@ -107,6 +132,18 @@ class Backbone(nn.Module):
         given = torch.as_tensor(pictures).to(device, non_blocking=True)
         batch = network_input(given, self.preprocessing, self.cut)
         return [codes.float().cpu().numpy() for codes in self(batch)]
+
+
+def _refusals(
+    layers: Layers, names: Sequence[str], pooling: str, batch: torch.Tensor
+) -> Iterator[tuple[str, PoolingError]]:
+    """Which of some layers a pooling is not for."""
+    for name in names:
+        try:
+            with torch.inference_mode():
+                layers.cut([name], pooling)(batch)
+        except PoolingError as error:
+            yield name, error
 
 
 def load_backbone(
@@ -133,11 +170,72 @@ def load_backbone(
         If the weights cannot be had.
     """
     layers = (request.layer,) if layers is None else layers
-    check_layers_of_entry(request, layers)
+    check_before_weights(request, layers)
     return Backbone(load_network(request, tensors), layers, request.pooling)
 
 
-def check_layers_of_entry(request: BackboneRequest, layers: Sequence[str | None]) -> None:
+def check_before_weights(request: BackboneRequest, layers: Sequence[str | None]) -> None:
+    """Refuse layers and sizes that the network does not have, before its weights are downloaded.
+
+    Where they are on the disk, opening the network says the same.
+
+    Raises
+    ------
+    UnknownBackboneError, UnknownLayerError, UsageError
+    """
+    _check_layers_of_entry(request, layers)
+    if request.is_own or not must_download(request.backbone, request.weights):
+        return
+    module = _without_weights(request)
+    network = Network(request.backbone, module, load_preprocessing(request), weights_id="")
+    found = network.layers
+    cut = found.cut(tuple(dict.fromkeys(map(found.resolve, layers))), request.pooling)
+    if request.input_size is not None:
+        with torch.inference_mode(), _said_of(network, network.example()):
+            cut(network.example())
+
+
+def must_download(name: str, weights: str | None) -> bool:
+    """Whether weights that were published for it are not on this disk yet."""
+    if is_file_name(weights) or random_seed(weights) is not None:
+        return False
+    if name.startswith(TIMM):
+        return not has_timm_weights(check_timm_name(name))
+    path = weights_file(check_name(name), weights)
+    return path is not None and not path.exists()
+
+
+def _without_weights(request: BackboneRequest) -> nn.Module:
+    name = request.backbone
+    if name.startswith(TIMM):
+        return make_timm(check_timm_name(name), pretrained=False)
+    size = request.input_size or preset(name, request.weights).input_size
+    with without_memory():
+        return make_network(name, image_size=size).to("meta")
+
+
+@contextlib.contextmanager
+def _said_of(network: Network, batch: torch.Tensor) -> Iterator[None]:
+    """Whatever a network raises as an error in one line: one of the user's own may raise anything.
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        yield
+    except TlfeaturesError:
+        raise
+    except Exception as error:
+        line = (str(error).strip() or type(error).__name__).splitlines()[0]
+        size = tuple(batch.shape[1:])
+        raise UsageError(
+            f"{network.name} cannot be run on pictures of shape {size}: {line}; "
+            "check `input_size` and `preprocess`."
+        ) from error
+
+
+def _check_layers_of_entry(request: BackboneRequest, layers: Sequence[str | None]) -> None:
     """Refuse layers of the classifier where a published entry has only features.
 
     VGG16's IMAGENET1K_FEATURES has no numbers in its classifier; said before the download.
@@ -161,6 +259,6 @@ def check_layers_of_entry(request: BackboneRequest, layers: Sequence[str | None]
         if any(isinstance(module, nn.Linear) for module in cut.modules()):
             raise UsageError(
                 f"{entry.name} of {name} has no usable classifier, so "
-                f"{layer or 'the default layer'} cannot be had; ask for --layer pool5 or an "
+                f"{layer or 'the default layer'} cannot be had; ask for `layer='pool5'` or an "
                 "earlier one, or for other weights."
             )

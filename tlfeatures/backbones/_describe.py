@@ -116,7 +116,7 @@ def describe_backbone(request: BackboneRequest) -> Description:
         side = tuple(batch.shape[1:])
         raise UsageError(
             f"the network cannot be run on pictures of shape {side} alone ({line}); check "
-            "input_size, or give a network of pictures."
+            "`input_size`, or give a network of pictures."
         ) from error
     aliases = {alias: layer for alias, layer in layers.aliases.items() if layer in widths}
     parameters = {id(p): p for p in network.parameters()}.values()

@@ -10,7 +10,7 @@ from torch import nn
 
 from tlfeatures.backbones._aliases import Call
 from tlfeatures.backbones._layers import PRE_LOGITS, Layers, Step
-from tlfeatures.backbones._pooling import count_prefix_tokens, pool_codes
+from tlfeatures.backbones._pooling import count_prefix_tokens, has_places, pool_codes
 from tlfeatures.backbones._traced import make_step
 from tlfeatures.errors import UnknownLayerError
 
@@ -120,6 +120,28 @@ class HookedLayers(Layers):
             for hook in hooks:
                 hook.remove()
         return [*self._own_parameters(batch), *steps]
+
+    def last_places(self, layer: str, batch: torch.Tensor) -> str | None:
+        """The last module before this one that gives a map or tokens; of timm its features."""
+        heard: list[tuple[str, Any]] = []
+        hooks = [
+            module.register_forward_hook(lambda *call, path=path: heard.append((path, call[-1])))
+            for path, module in self.network.named_modules()
+            if path
+        ]
+        network: Any = self.network
+        by_parts = layer == PRE_LOGITS and hasattr(network, "forward_features")
+        try:
+            with torch.inference_mode():
+                features = network.forward_features(batch) if by_parts else network(batch)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        ended = [path for path, _ in heard]
+        end = len(ended) - 1 - ended[::-1].index(layer) if layer in ended else len(ended)
+        found = [(path, answer) for path, answer in heard[:end] if has_places(answer, batch)]
+        same = [path for path, answer in found if by_parts and answer is features]
+        return next(iter([*same[:1], *(path for path, _ in found[::-1])]), None)
 
     def _is_called(self, path: str, name: str) -> bool:
         """Whether a module between `path` and its parameter `name` is called by itself."""

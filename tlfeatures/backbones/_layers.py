@@ -71,6 +71,10 @@ class Layers(ABC):
     def steps(self, batch: torch.Tensor) -> list[Step]:
         """What one forward pass of a batch of one picture does, step by step."""
 
+    @abstractmethod
+    def last_places(self, layer: str, batch: torch.Tensor) -> str | None:
+        """The last layer before this one that gives a map or tokens; None if there is none."""
+
     @cached_property
     def aliases(self) -> dict[str, str]:
         """The field's names of layers that have another name here."""
@@ -102,6 +106,12 @@ class Layers(ABC):
         if layer in self.aliases:
             return self.aliases[layer]
         raise UnknownLayerError(self._unknown(layer))
+
+    def shortest(self, layer: str) -> str:
+        """The outermost module that ends with this layer, or else the layer itself."""
+        outer = layer.rpartition(".")[0]
+        is_same = bool(outer) and self.resolve(outer) == layer
+        return self.shortest(outer) if is_same else layer
 
     def _unknown(self, layer: str) -> str:
         tops = dict.fromkeys(name.split(".")[0] for name in self.names)

@@ -11,6 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from tlfeatures._targets import expand
 from tlfeatures.backbones._request import TIMM
 
 EMBEDDED = "embedded"
@@ -179,4 +180,4 @@ def _hub_folder() -> Path:
         return Path(torch.hub.get_dir())
     cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("TORCH_HOME", str(Path(cache) / "torch"))
-    return Path(home).expanduser() / "hub"
+    return expand(home) / "hub"

@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from tlfeatures.backbones import _embedded
 from tlfeatures.backbones._hooked import HookedLayers
 from tlfeatures.backbones._layers import Layers
 from tlfeatures.backbones._listing import EMBEDDED
+from tlfeatures.backbones._names import State
 from tlfeatures.backbones._own import (
     draw_weights,
     make_own,
@@ -31,7 +33,6 @@ from tlfeatures.backbones._preprocessing import (
 from tlfeatures.backbones._request import TIMM, BackboneRequest
 from tlfeatures.backbones._timm import check_timm_name, make_timm, timm_preset
 from tlfeatures.backbones._torchvision import (
-    fit_state,
     make_empty_network,
     make_network,
     preset,
@@ -64,6 +65,9 @@ class Network:
     published : Preprocessing, OwnPreprocessing or None
         What belongs to the weights that were published for it; for a file those of the default
         entry. None of networks of the user's own.
+    aside : tuple of str
+        Parameters of its head, which the file of weights has not; layers that need them are
+        refused.
     """
 
     name: str
@@ -72,6 +76,7 @@ class Network:
     weights_id: str
     place: str = "its weights"
     published: AnyPreprocessing | None = None
+    aside: tuple[str, ...] = ()
 
     @cached_property
     def layers(self) -> Layers:
@@ -217,7 +222,7 @@ def load_network(
         if request.is_own and seed is not None:
             draw_weights(module)
     name = request.backbone if not request.is_own else own_name(module)
-    place = _load_weights(module, request, name, tensors)
+    place, aside = _load_weights(module, request, name, tensors)
     module.requires_grad_(False).float().eval()
     preprocessing = _prepare_as_asked(request, default)
     if seed is None and isinstance(preprocessing, Preprocessing) and preprocessing.is_imagenet:
@@ -225,7 +230,7 @@ def load_network(
     identity = request.weights_id or make_weights_id(module)
     if request.is_own:
         identity = own_weights_id(module, identity)
-    return Network(name, module, preprocessing, identity, place, default)
+    return Network(name, module, preprocessing, identity, place, default, aside)
 
 
 def load_preprocessing(request: BackboneRequest) -> AnyPreprocessing:
@@ -292,20 +297,19 @@ def _load_weights(
     request: BackboneRequest,
     name: str,
     tensors: Mapping[str, torch.Tensor] | None,
-) -> str:
-    """Put the weights in; returns where they are from."""
+) -> tuple[str, tuple[str, ...]]:
+    """Put the weights in; returns where they are from, and the parameters left aside."""
     weights = request.weights
     if tensors is not None:
-        assign(module, tensors, "the network inside the model", name)
-        return "the model file"
+        versions = getattr(module.state_dict(), "_metadata", {})  # it was written as it is now
+        place, states = "the network inside the model", [State(dict(tensors), versions)]
+        return "the model file", assign(module, states, place, name)
     if random_seed(weights) is not None:
-        return "random weights"
+        return "random weights", ()
     if is_file_name(weights) or name == EMBEDDED:
-        path = weights_file(name, weights)
-        state, said = read_file(path) if path is not None else ({}, [])
-        assign(module, fit_state(module, state), path, name, said)
-        return str(path)
+        path = Path(str(weights_file(name, weights)))
+        return str(path), assign(module, read_file(path), path, name)
     if name in torchvision_names():
-        module.load_state_dict(fit_state(module, download(name, weights)))
-        return str(weights_entry(name, weights).name)
-    return "its weights"
+        entry = str(weights_entry(name, weights).name)
+        return entry, assign(module, [download(name, weights)], entry, name)
+    return "its weights", ()

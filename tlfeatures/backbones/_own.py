@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import hashlib
 import sys
+from collections.abc import Iterator
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -84,20 +87,43 @@ def draw_weights(network: nn.Module) -> None:
 
 def _import(backbone: str) -> Any:
     module, _, attribute = backbone.partition(":")
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.insert(0, here)
     try:
-        return getattr(import_module(module), attribute)
+        with _working_folder_for(module.partition(".")[0]):
+            return getattr(import_module(module), attribute)
     except Exception as error:  # the module's own code runs
         line = f"{type(error).__name__}: {error}".splitlines()[0]
         raise UnknownBackboneError(
             f"backbone {backbone!r} cannot be imported ({line}); write package.module:attribute."
         ) from error
+
+
+@contextlib.contextmanager
+def _working_folder_for(package: str) -> Iterator[None]:
+    """Let a package be found in the working folder, unless it is installed.
+
+    Whoever types the name of an installed one does not mean a file that happens to lie there.
+    """
+    here = str(Path.cwd())
+    if here in sys.path or _is_elsewhere(package, here):
+        yield
+        return
+    sys.path.insert(0, here)
+    try:
+        yield
     finally:
-        if added:
-            sys.path.remove(here)
+        sys.path.remove(here)
+
+
+def _is_elsewhere(package: str, here: str) -> bool:
+    """Whether a package is found that does not lie in the working folder."""
+    try:
+        spec = find_spec(package)
+    except ValueError:  # no name, or a module that was made by hand
+        return package in sys.modules
+    if spec is None:
+        return False
+    places = spec.submodule_search_locations or [spec.origin or ""]
+    return here not in {str(Path(place).parent) for place in places}
 
 
 def same_answers(one: nn.Module, other: nn.Module, batch: torch.Tensor) -> bool:

@@ -12,6 +12,11 @@ from tlfeatures.errors import UsageError
 
 GEM_POWER = 3.0  # Radenovic, Tolias, Chum: Fine-tuning CNN image retrieval (2018), their default
 GEM_FLOOR = 1e-6
+OF_PLACES = ("max", "gem", "cls", "cls+avg")  # a mean is the same of a vector, what is flat too
+
+
+class PoolingError(UsageError):
+    """A layer's output that the pooling asked for has nothing to do with."""
 
 
 def pool_codes(output: Any, pooling: str, n_prefix: int, batch: torch.Tensor) -> torch.Tensor:
@@ -36,8 +41,11 @@ def pool_codes(output: Any, pooling: str, n_prefix: int, batch: torch.Tensor) ->
 
     Raises
     ------
+    PoolingError
+        If it has no effect: on a vector, on a map of one place; or if there is no class token where
+        one is asked for.
     UsageError
-        If the output has no such shape, or no class token where one is asked for.
+        If the output has no such shape.
     """
     if not isinstance(output, torch.Tensor):
         kind = type(output).__name__
@@ -47,6 +55,8 @@ def pool_codes(output: Any, pooling: str, n_prefix: int, batch: torch.Tensor) ->
             f"this layer gives an output of shape {tuple(output.shape)} for {len(batch)} pictures; "
             "choose a layer that treats the whole batch at once."
         )
+    if output.ndim <= 2 and pooling in OF_PLACES:
+        raise PoolingError(f"gives a vector already, so pooling {pooling!r} changes nothing")
     if output.ndim <= 2 or pooling == "flatten":
         return output.flatten(1).clone() if output.ndim > 1 else output[:, None].clone()
     if output.dtype in (torch.bfloat16, torch.float16):
@@ -56,11 +66,11 @@ def pool_codes(output: Any, pooling: str, n_prefix: int, batch: torch.Tensor) ->
     rest = places[:, before:]
     if pooling in ("cls", "cls+avg"):
         if not before:
-            raise UsageError(
-                f"this layer has no class token; use another pooling than {pooling!r}."
-            )
+            raise PoolingError(f"has no class token, which pooling {pooling!r} needs")
         first = places[:, 0]
         return first.clone() if pooling == "cls" else torch.cat([first, rest.mean(1)], 1)
+    if pooling in OF_PLACES and rest.shape[1] == 1:
+        raise PoolingError(f"gives one place alone, so pooling {pooling!r} changes nothing")
     if pooling == "max":
         return rest.amax(1)
     if pooling == "gem":
@@ -74,6 +84,13 @@ def count_prefix_tokens(network: nn.Module) -> int:
     if isinstance(said, int):
         return said
     return int(any(hasattr(network, name) for name in ("class_token", "cls_token")))
+
+
+def has_places(output: Any, batch: torch.Tensor) -> bool:
+    """Whether a layer's output is of several places, a map or tokens, that can be pooled."""
+    if not isinstance(output, torch.Tensor) or output.ndim not in (3, 4):
+        return False
+    return len(output) == len(batch) and _as_places(output, batch).shape[1] > 1
 
 
 def _prefix_here(n_tokens: int, n_prefix: int) -> int:
@@ -93,7 +110,7 @@ def _as_places(output: torch.Tensor, batch: torch.Tensor) -> torch.Tensor:
         return output
     if output.ndim != 4:
         shape = tuple(output.shape[1:])
-        raise UsageError(f"this layer gives {shape} a picture, no map; use pooling 'flatten'.")
+        raise UsageError(f"this layer gives {shape} a picture, no map; use `pooling='flatten'`.")
     _, a, b, c = output.shape
     height, width = batch.shape[2:]
     first, last = (abs(math.log(sides * width / height)) for sides in (a / b, b / c))

@@ -247,8 +247,8 @@ def make_preprocessing(
     if not isinstance(base, Preprocessing):
         if any(word is not None for word in (input_size, resize, crop, interpolation)):
             raise UsageError(
-                "input_size, resize, crop and interpolation do not go with an own preprocess "
-                "function; leave them out."
+                "`input_size`, `resize`, `crop` and `interpolation` do not go with an own "
+                "preprocess function; leave them out."
             )
         return base
     side = input_size or base.input_size
@@ -289,7 +289,7 @@ def _base(
         return _named(words)
     if default is None:
         raise UsageError(
-            "nothing says how pictures are prepared for this network; give preprocess: imagenet, "
+            "nothing says how pictures are prepared for this network; give `preprocess`: imagenet, "
             "caffe, tf, a Preprocessing, or a function of a picture."
         )
     return default

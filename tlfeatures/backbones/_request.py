@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from tlfeatures._parameters import check_whole
+from tlfeatures._targets import expand_given
 from tlfeatures.backbones._preprocessing import POOLINGS, Preprocessing
-from tlfeatures.errors import UsageError
+from tlfeatures.errors import ModelFileError, UsageError
 
 TIMM = "timm:"
+LARGEST_SIDE = 65_535  # pixels, of a JPEG file
 
 
 @dataclass(frozen=True)
@@ -52,18 +56,30 @@ class BackboneRequest:
     weights_id: str | None = None
 
     def __post_init__(self) -> None:
+        self._take_numpys()
         if self.pooling not in POOLINGS:
             known = ", ".join(POOLINGS)
             raise UsageError(f"pooling {self.pooling!r} is unknown; choose one of {known}.")
         if self.layer is not None and not isinstance(self.layer, str):
             raise UsageError(
-                f"layer is {self.layer!r}; give one name. Several: CNNCodes.transform_layers, or "
-                "--layer repeated."
+                f"layer is {self.layer!r}; give one name. Several: CNNCodes.transform_layers."
             )
         if self.weights is not None and not isinstance(self.weights, str):
             raise UsageError(
                 f"weights is {self.weights!r}; give an entry's name, a file, 'random'."
             )
+        if self.weights is not None:
+            object.__setattr__(self, "weights", expand_given(self.weights))
+
+    def _take_numpys(self) -> None:
+        """Numpy's text and numbers as Python's: they are written down as JSON and as code."""
+        for name, value in list(vars(self).items()):
+            if isinstance(value, str) and type(value) is not str:
+                object.__setattr__(self, name, str(value))
+        for name in ("input_size", "resize"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, check_whole(name, value, most=LARGEST_SIDE))
 
     @property
     def needs_probes(self) -> bool:
@@ -96,6 +112,41 @@ class BackboneRequest:
                 "backbone='package.module:function', and preprocess by a name."
             )
         return asdict(self)
+
+    @classmethod
+    def from_file(
+        cls, words: Mapping[str, Any], path: str | os.PathLike[str], *, trust_code: bool = False
+    ) -> BackboneRequest:
+        """The words that a file holds, which are whoever made the file's, not the person's own.
+
+        Parameters
+        ----------
+        words : mapping
+            As `to_json` gives them.
+        path : path
+            The file, for messages.
+        trust_code : bool, default=False
+            Whether they may lead to an import.
+
+        Raises
+        ------
+        ModelFileError
+            If they would lead to code that is not the program's own.
+        KeyError, TypeError
+            If they are no words of a request.
+        UsageError
+            If one of them is impossible.
+        """
+        request = cls(**words)
+        if not request.is_words:
+            raise TypeError("backbone and preprocess must be names")
+        if request.is_own and not trust_code:
+            raise ModelFileError(
+                f"{path} asks for the network {request.backbone!r}: importing that runs code that "
+                "the file chooses; if you trust the file and that module, allow it with "
+                "--trust-code (in Python trust_code=True)."
+            )
+        return request
 
 
 def weights_word(weights: Any) -> Any:

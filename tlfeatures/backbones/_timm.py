@@ -63,10 +63,23 @@ def make_timm(name: str, *, pretrained: bool, n_classes: int | None = None) -> n
             raise
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise WeightsError(
-            f"the weights of timm:{name} could not be had ({line}); use --weights FILE, "
-            "--weights random, or --backbone embedded."
+            f"the weights of timm:{name} could not be had ({line}); use `weights=FILE`, "
+            "`weights='random'`, or `backbone='embedded'`."
         ) from error
     return network.eval()
+
+
+def has_timm_weights(name: str) -> bool:
+    """Whether the hub's cache has them; True where that cannot be told."""
+    source = _import_timm().get_pretrained_cfg(name)
+    if source is None or not source.hf_hub_id:
+        return True
+    try:
+        find = import_module("huggingface_hub").try_to_load_from_cache
+    except (ImportError, AttributeError):
+        return True
+    names = ("model.safetensors", "open_clip_model.safetensors", "pytorch_model.bin")
+    return any(isinstance(find(source.hf_hub_id, file), str) for file in names)
 
 
 def timm_preset(network: nn.Module) -> AnyPreprocessing:

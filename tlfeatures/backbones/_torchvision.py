@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ FILLING = frozenset({  # what networks are initialised with; the rest of `nn.ini
 })  # fmt: skip
 POSITIONS = "encoder.pos_embedding"
 AUXILIARY = ("aux1.", "aux2.", "AuxLogits.")
+OLD_STEM = (32, 3, 3, 3)
 _SLOW_INIT = (
     "googlenet",
     "inception_v3",
@@ -56,7 +57,7 @@ def make_network(name: str, *, image_size: int | None = None, n_classes: int = 1
     except AssertionError as error:  # a size that its patches do not divide
         patch = name.rpartition("_")[2]
         raise UsageError(
-            f"{name} takes no pictures of {image_size} pixels; give an input_size that is a "
+            f"{name} takes no pictures of {image_size} pixels; give an `input_size` that is a "
             f"multiple of its patches' side, {patch}."
         ) from error
     return network.eval()
@@ -114,9 +115,24 @@ def fit_state(network: nn.Module, state: dict[str, torch.Tensor]) -> dict[str, t
         return state
     if state[POSITIONS].shape == network.state_dict()[POSITIONS].shape:
         return state
-    with torch.no_grad():
-        sizes = network.image_size, network.patch_size
-        return dict(transformers.interpolate_embeddings(*sizes, {**state}))
+    sizes = network.image_size, network.patch_size
+    try:
+        with torch.no_grad():
+            return dict(transformers.interpolate_embeddings(*sizes, {**state}))
+    except (ValueError, RuntimeError):  # those of no square of patches: another network's
+        return state
+
+
+def stem_version(module: nn.Module, state: Mapping[str, Any], prefix: str) -> int | None:
+    """Which version of MNASNet's code weights are of, by the width of the stem; None of others.
+
+    The first one had the same stem for all widths. A state dict notes its version, but files of
+    safetensors do not hold it, and MNASNet refuses what has none.
+    """
+    if not isinstance(module, torchvision.models.MNASNet):
+        return None
+    given, own = state.get(f"{prefix}layers.0.weight"), module.state_dict()["layers.0.weight"]
+    return 1 if given is not None and given.shape == OLD_STEM != own.shape else 2
 
 
 def set_input_transform(network: Any) -> None:

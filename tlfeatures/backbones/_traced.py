@@ -16,7 +16,7 @@ from torch import fx, nn
 from tlfeatures.backbones._aliases import Call
 from tlfeatures.backbones._layers import Layers, Step
 from tlfeatures.backbones._lean import torchvision
-from tlfeatures.backbones._pooling import count_prefix_tokens, pool_codes
+from tlfeatures.backbones._pooling import count_prefix_tokens, has_places, pool_codes
 from tlfeatures.errors import UnknownLayerError
 
 NodePathTracer = torchvision.models.feature_extraction.NodePathTracer
@@ -96,6 +96,19 @@ class TracedLayers(Layers):
             recorder.run(batch)
         return recorder.steps
 
+    def last_places(self, layer: str, batch: torch.Tensor) -> str | None:
+        """The last node before this one that gives a map or tokens."""
+        watcher = _Watcher(fx.GraphModule(self._tracer.root, self._graph), batch)
+        with torch.inference_mode():
+            watcher.run(batch)
+        before: str | None = None
+        for name, node in self._pairs():
+            if name == layer:
+                break
+            if node.op != "get_attr" and node.name in watcher.with_places:
+                before = name
+        return None if before is None else self.shortest(before)
+
     def _has_weights(self, node: fx.Node) -> bool:
         module = self._module(node)
         if module is not None:
@@ -130,6 +143,21 @@ class TracedLayers(Layers):
 def function_name(target: Any) -> str:
     """The name of a function, method or operator."""
     return str(getattr(target, "__name__", target)).strip("_")
+
+
+class _Watcher(fx.Interpreter):
+    """Runs a graph and notes the nodes that give a map or tokens."""
+
+    def __init__(self, network: fx.GraphModule, batch: torch.Tensor) -> None:
+        super().__init__(network)
+        self._batch = batch
+        self.with_places: set[str] = set()
+
+    def run_node(self, n: fx.Node) -> Any:
+        answer = super().run_node(n)
+        if has_places(answer, self._batch):
+            self.with_places.add(n.name)
+        return answer
 
 
 class _Recorder(fx.Interpreter):

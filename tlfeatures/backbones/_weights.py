@@ -1,28 +1,42 @@
-"""Weights: files by name or path, the head they were trained for, their identity."""
+"""Weights: files by name or path, put into a network, their identity."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 from urllib.error import URLError
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from tlfeatures.backbones._checkpoint import StateDict, fit_names, likeliest_network, unwrap
-from tlfeatures.backbones._torchvision import weights_entry
+from tlfeatures.backbones._checkpoint import find_states, likeliest_network
+from tlfeatures.backbones._formats import first_line, load_anything
+from tlfeatures.backbones._heads import (
+    IGNORED,
+    Faults,
+    compare,
+    is_other_count,
+    left_aside,
+    set_class_count,
+)
+from tlfeatures.backbones._lean import torchvision
+from tlfeatures.backbones._names import State, fit_names, n_fitting
+from tlfeatures.backbones._quiet import words_only
+from tlfeatures.backbones._torchvision import fit_state, weights_entry
 from tlfeatures.backbones._words import weights_file
 from tlfeatures.errors import WeightsError, few
 
-IGNORED = "num_batches_tracked"
+RGB = 3
+MNASNET_NOW = 2  # the version of its code
 _log = logging.getLogger(__name__)
 
 
-def download(backbone: str, weights: str | None) -> StateDict:
+def download(backbone: str, weights: str | None) -> State:
     """Torchvision's weights, from its usual place or downloaded into it.
 
     Raises
@@ -32,102 +46,151 @@ def download(backbone: str, weights: str | None) -> StateDict:
     """
     entry, target = weights_entry(backbone, weights), weights_file(backbone, weights)
     try:
-        return dict(entry.get_state_dict(progress=False, check_hash=True))
+        # What lies in torch's folder already is not hashed again, and others may write there.
+        with words_only():
+            found = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (URLError, OSError, RuntimeError) as error:
         raise WeightsError(
-            f"the weights {entry.name} of {backbone} could not be had ({_first_line(error)}); put "
-            f"{Path(str(target)).name} into {Path(str(target)).parent}, or use --weights FILE, "
-            f"or --backbone embedded."
+            f"the weights {entry.name} of {backbone} could not be had ({first_line(error)}); put "
+            f"{Path(str(target)).name} into {Path(str(target)).parent}, or use `weights=FILE`, "
+            f"or `backbone='embedded'`."
         ) from error
+    except Exception as error:  # UnpicklingError, ValueError: a hostile file or archive
+        raise WeightsError(
+            f"the weights file {target} holds no plain tensors; it was refused: delete it, and it "
+            "is downloaded again."
+        ) from error
+    return State(dict(found), getattr(found, "_metadata", {}))
 
 
-def read_file(path: Path) -> tuple[StateDict, list[str]]:
-    """The tensors of a .safetensors or .pth file, and what was unwrapped; nothing is executed.
+def read_file(path: Path) -> list[State]:
+    """The state dicts of a .safetensors or .pth file, best first; nothing is executed.
 
     Raises
     ------
     WeightsError
-        If the file is missing, unreadable, corrupt or holds no state dict.
+        If the file is missing, unreadable, corrupt, of another kind, or holds no state dict.
     """
-    if not path.is_file():
-        raise WeightsError(f"weights file {path} is not there; check the path after --weights.")
-    try:
-        if path.suffix.lower() == ".safetensors":
-            loaded = load_file(path)
-        else:
-            loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise WeightsError(
-            f"weights file {path} cannot be read ({_first_line(error)}); see that it is whole, "
-            "or download or save it again."
-        ) from error
-    except Exception as error:  # UnpicklingError, KeyError: text, a web page, hostile files
-        raise WeightsError(
-            f"weights file {path} holds no plain tensors; it was refused. If it is a training "
-            "checkpoint of yours, save its state_dict alone with safetensors."
-        ) from error
-    state, said = unwrap(loaded)
-    if not state:
+    found = find_states(load_anything(path))
+    if not found:
         raise WeightsError(
             f"weights file {path} holds no plain state dict; save one of tensors only."
         )
-    return state, said
+    return found
 
 
-def assign(
-    network: nn.Module,
-    state: Mapping[str, torch.Tensor],
-    path: object,
-    name: str,
-    said: Sequence[str] = (),
-) -> None:
+def assign(network: nn.Module, states: Sequence[State], path: object, name: str) -> tuple[str, ...]:
     """Copy the tensors of a file into the network as float32; names and shapes must agree.
 
-    Prefixes of wrappers are taken off. The classifier may differ: one of another number of classes
-    replaces the network's, one that is missing is filled with nan, so that layers which need it
-    are refused later. What was done is said in the log.
+    Of several state dicts that one is taken which fits best. Names are made the network's own
+    (`fit_names`). The classifier may differ: one of another number of classes replaces the
+    network's; another one, or none, is left aside: the network's is filled with nan, so that layers
+    which need it are refused later. A first convolution of one channel takes a third of it from
+    each of three. What was done is said in the log.
+
+    Returns
+    -------
+    tuple of str
+        Parameters of the head that was left aside, because the file has another one or none.
 
     Raises
     ------
     WeightsError
         Naming missing, unexpected and misshapen parameters, and the likeliest network.
     """
-    own = network.state_dict()
-    state, more = fit_names(dict(state), own)
-    notes = [*said, *more]
-    head = _head_path(own)
-    missing = [k for k in own if k not in state and not k.endswith(IGNORED)]
-    unexpected = [k for k in state if k not in own]
-    misshapen = [k for k in own if k in state and own[k].shape != state[k].shape]
-    if misshapen and not missing and all(_is_other_head(k, head, own, state) for k in misshapen):
-        _replace_head(network, head, state)
-        notes.append(f"its classifier has {len(state[misshapen[0]])} classes")
-        misshapen = []
-    if missing and not misshapen and all(k.startswith(f"{head}.") for k in missing):
-        notes.append("it has no classifier; layers before it can be used")
-        state = {**state, **{k: torch.full_like(own[k], torch.nan) for k in missing}}
-        missing = []
-    if faults := _faults(missing, unexpected, misshapen):
-        inside = f" (it is {'; '.join(notes)})" if notes else ""
+    given = max(states, key=lambda state: n_fitting(state, network))
+    state = fit_names(given, network)
+    state = replace(state, tensors=fit_state(network, state.tensors))
+    state = _with_three_channels(network, state, path, name)
+    faults = compare(network.state_dict(), state.tensors)
+    if is_other_count(faults, network, state.tensors):
+        count = set_class_count(network, state.tensors)
+        state = state.and_said(f"its classifier has {count} classes", state.tensors)
+        faults = compare(network.state_dict(), state.tensors)
+    aside = left_aside(faults, network, state.tensors)
+    if aside is None:
+        inside = f" (it is {'; '.join(state.said)})" if state.said else ""
         raise WeightsError(
-            f"{path}{inside} is not for {name}: parameters {faults}. {_likeliest_words(state)}"
+            f"{path}{inside} is not for {name}: parameters {faults}. "
+            f"{_what_to_do(faults, given.tensors, name)}"
         )
-    for words in notes:
+    for words in (*state.said, *_head_words(faults, aside, name)):
         _log.warning("%s: %s", path, words)
-    floats = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    _fill(network, state.tensors, aside)
+    return aside
+
+
+def _with_three_channels(network: nn.Module, state: State, path: object, name: str) -> State:
+    """The state with a first convolution of three channels, made of one of one channel.
+
+    Each takes a third: three equal channels give what one gave.
+
+    Raises
+    ------
+    WeightsError
+        If it takes another number of channels.
+    """
+    own = network.state_dict()
+    kernels = (n for n, t in own.items() if isinstance(t, torch.Tensor) and t.ndim == 4)
+    first = next(kernels, None)
+    if first is None or first not in state.tensors or own[first].shape[1] != RGB:
+        return state
+    kernel, shape = state.tensors[first], own[first].shape
+    if kernel.ndim != len(shape) or (kernel.shape[0], *kernel.shape[2:]) != (shape[0], *shape[2:]):
+        return state
+    if kernel.shape[1] == 1:
+        words = (
+            "its first convolution takes one channel, grey: each of three takes a third of it, so "
+            "that grey pictures give what they gave; see that --preprocess is that of its training"
+        )
+        return state.and_said(words, {**state.tensors, first: kernel.repeat(1, RGB, 1, 1) / RGB})
+    if kernel.shape[1] != RGB:
+        raise WeightsError(
+            f"{path} is of {name} with a first convolution of {kernel.shape[1]} channels ({first}),"
+            " and pictures here have three, red, green and blue; give a network of your own that "
+            "makes its channels of these, or weights for three."
+        )
+    return state
+
+
+def _head_words(faults: Faults, aside: Sequence[str], name: str) -> list[str]:
+    """What is left aside, in words."""
+    if aside:
+        other = faults.unexpected or (*faults.misshapen, *faults.integers)
+        if not other:
+            return ["it has no classifier; layers before it can be used"]
+        return [
+            f"its head is another than that of {name} ({few(other, shown=3)}) and is left aside; "
+            "layers before it can be used"
+        ]
+    if faults.unexpected:
+        n, shown = len(faults.unexpected), few(faults.unexpected, shown=3)
+        return [f"{n} tensors that {name} has not are left aside ({shown})"]
+    return []
+
+
+def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], aside: Sequence[str]) -> None:
+    """Load them as float32, with nan where the head is left aside."""
+    own = network.state_dict()
+    floats: Any = OrderedDict(
+        (n, t.float() if isinstance(t, torch.Tensor) and t.is_floating_point() else t)
+        for n, t in tensors.items()
+        if n in own
+    )
+    floats.update((n, torch.full_like(own[n], torch.nan)) for n in aside)
+    floats._metadata = getattr(own, "_metadata", {})  # they have today's names by now
+    if isinstance(network, torchvision.models.MNASNet):
+        floats._metadata[""]["version"] = MNASNET_NOW
     network.load_state_dict(floats, strict=False)
 
 
-def _is_other_head(
-    key: str, head: str, own: Mapping[str, torch.Tensor], state: Mapping[str, torch.Tensor]
-) -> bool:
-    """Whether this parameter is the classifier's, for the same inputs but other classes."""
-    is_heads = key in (f"{head}.weight", f"{head}.bias")
-    return is_heads and own[key].shape[1:] == state[key].shape[1:]
-
-
 def check_finite(
-    network: nn.Module, codes: Sequence[torch.Tensor], layers: Sequence[str], path: object
+    network: nn.Module,
+    codes: Sequence[torch.Tensor],
+    layers: Sequence[str],
+    path: object,
+    aside: Sequence[str] = (),
+    earlier: str | None = None,
 ) -> None:
     """Refuse layers whose computation needs weights that are no numbers.
 
@@ -139,6 +202,10 @@ def check_finite(
     layers : sequence of str
     path : object
         Where the weights are from.
+    aside : sequence of str
+        Parameters of the head that was left aside.
+    earlier : str, optional
+        A layer before the head.
 
     Raises
     ------
@@ -146,11 +213,18 @@ def check_finite(
     """
     wrong = [la for la, c in zip(layers, codes, strict=True) if not bool(torch.isfinite(c).all())]
     names = (n for n, t in network.state_dict().items() if _has_nan(t))
-    if wrong and (name := next(names, None)) is not None:
+    if not wrong or (name := next(names, None)) is None:
+        return
+    if name in aside:
         raise WeightsError(
-            f"layer {few(wrong)} needs {name}, which holds values that are not finite "
-            f"numbers in {path}; choose an earlier layer, or other weights."
+            f"layer {few(wrong)} lies in the head and needs {name}, and {path} has another "
+            "head or none, so that it was left aside; choose an earlier layer"
+            f"{f', such as {earlier}' if earlier else ''}, or other weights."
         )
+    raise WeightsError(
+        f"layer {few(wrong)} needs {name}, which holds values that are not finite "
+        f"numbers in {path}; choose an earlier layer, or other weights."
+    )
 
 
 def _has_nan(tensor: object) -> bool:
@@ -173,37 +247,16 @@ def make_weights_id(network: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def _head_path(own: Mapping[str, torch.Tensor]) -> str:
-    """The module of the last weight matrix, the classifier."""
-    matrices = [n for n, t in own.items() if isinstance(t, torch.Tensor) and t.ndim > 1]
-    return matrices[-1].rpartition(".")[0] if matrices else ""
-
-
-def _replace_head(network: nn.Module, path: str, state: Mapping[str, torch.Tensor]) -> None:
-    old = network.get_submodule(path)
-    n_classes, has_bias = len(state[f"{path}.weight"]), f"{path}.bias" in state
-    if isinstance(old, nn.Linear):
-        new: nn.Module = nn.Linear(old.in_features, n_classes, bias=has_bias)
-    else:
-        new = nn.Conv2d(old.in_channels, n_classes, old.kernel_size, bias=has_bias)  # type: ignore[arg-type]
-    parent, _, name = path.rpartition(".")
-    setattr(network.get_submodule(parent), name, new.eval())
-
-
-def _faults(missing: list[str], unexpected: list[str], misshapen: list[str]) -> str:
-    kinds = (("missing", missing), ("unexpected", unexpected), ("of another shape", misshapen))
-    return "; ".join(
-        f"{len(names)} {what} ({few(names, shown=3)})" for what, names in kinds if names
-    )
-
-
-def _likeliest_words(state: Mapping[str, torch.Tensor]) -> str:
+def _what_to_do(faults: Faults, state: Mapping[str, torch.Tensor], name: str) -> str:
+    if faults.integers and len(faults.integers) == len(faults.unfilled):
+        return "They were made whole numbers (quantised): give the weights from before."
     found = likeliest_network(state)
     if found is None:
-        return "No known network has such parameters; name its own network with --backbone."
-    name, share = found
-    return f"They look like {name} ({share:.0%} agree): use --backbone {name}."
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+        return "No known network has such parameters; name its own network in `backbone`."
+    likely, share = found
+    if likely == name:
+        return (
+            f"It was changed before training ({share:.0%} of them agree): give the changed network "
+            "itself, `backbone=package.module:function`, and this file as its `weights`."
+        )
+    return f"They look like {likely} ({share:.0%} agree): use `backbone='{likely}'`."

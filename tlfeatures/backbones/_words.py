@@ -8,7 +8,14 @@ from pathlib import Path
 from tlfeatures.backbones._listing import EMBEDDED, list_backbones, weights_place
 from tlfeatures.errors import UsageError
 
-FILE_SUFFIXES = (".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt")
+LARGEST_SEED = 2**64 - 1  # of torch's
+FILE_SUFFIXES = (
+    ".safetensors", ".pth", ".pt", ".tar", ".bin", ".ckpt", ".pkl", ".pickle", ".th",
+    # Of other kinds, so that they are told what they are.
+    ".pt2", ".torchscript", ".jit", ".ptl", ".onnx", ".h5", ".hdf5", ".keras", ".npz", ".npy",
+    ".pb", ".tflite", ".msgpack", ".caffemodel", ".pdparams", ".mlmodel", ".gguf", ".zip", ".gz",
+    ".xz", ".bz2", ".zst", ".7z", ".json", ".txt",
+)  # fmt: skip
 
 
 def is_file_name(weights: str | None) -> bool:
@@ -21,8 +28,11 @@ def random_seed(weights: str | None) -> int | None:
     if weights is None or weights.partition(":")[0] != "random":
         return None
     seed = weights.partition(":")[2] or "0"
-    if not seed.isdecimal():
-        raise UsageError(f"weights {weights!r}: write 'random' or 'random:SEED', SEED a number.")
+    if not seed.isdecimal() or len(seed) > len(str(LARGEST_SEED)) or int(seed) > LARGEST_SEED:
+        raise UsageError(
+            f"weights {weights!r:.80}: write 'random' or 'random:SEED', SEED a number up to "
+            f"{LARGEST_SEED}."
+        )
     return int(seed)
 
 

@@ -17,17 +17,21 @@ from tlfeatures.classification._predictions import (
     predict_saved,
 )
 from tlfeatures.classification._saved import SavedModel
+from tlfeatures.classification._trained import TrainedOn
 
 if TYPE_CHECKING:
     from tlfeatures.classification._baseline import (
         Baseline,
         Control,
         HeadResult,
-        ModelScore,
         evaluate_baseline,
-        evaluate_model,
     )
-    from tlfeatures.classification._classifier import TransferClassifier
+    from tlfeatures.classification._classifier import (
+        TransferClassifier,
+        extract_good,
+        load_model,
+    )
+    from tlfeatures.classification._score import ModelScore, evaluate_model
 else:
     __getattr__, __dir__ = load_later(
         __name__,
@@ -35,10 +39,12 @@ else:
             "Baseline": "_baseline",
             "Control": "_baseline",
             "HeadResult": "_baseline",
-            "ModelScore": "_baseline",
+            "ModelScore": "_score",
             "TransferClassifier": "_classifier",
             "evaluate_baseline": "_baseline",
-            "evaluate_model": "_baseline",
+            "evaluate_model": "_score",
+            "extract_good": "_classifier",
+            "load_model": "_classifier",
         },
     )
 
@@ -51,9 +57,12 @@ __all__ = [
     "Prediction",
     "Predictions",
     "SavedModel",
+    "TrainedOn",
     "TransferClassifier",
     "evaluate_baseline",
     "evaluate_model",
+    "extract_good",
+    "load_model",
     "predict_pictures",
     "predict_saved",
 ]

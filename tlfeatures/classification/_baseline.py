@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -15,12 +15,14 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from tlfeatures._columns import Alone, group_name
-from tlfeatures.classification._classifier import TransferClassifier, as_codes
+from tlfeatures._parameters import seed_of
+from tlfeatures.classification._classifier import TransferClassifier, seeded
 from tlfeatures.classification._controls import histogram_codes, pixel_codes
-from tlfeatures.errors import LabelsError, UsageError, few
+from tlfeatures.classification._trained import TrainedOn
+from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
-from tlfeatures.extraction import CNNCodes, check_preprocessing
-from tlfeatures.heads import HEADS, choose_head, make_head
+from tlfeatures.extraction import CNNCodes, Extraction, as_codes, check_preprocessing
+from tlfeatures.heads import HEADS, choose_head, head_name, make_head
 from tlfeatures.pictures import (
     Pictures,
     check_readable,
@@ -33,6 +35,7 @@ from tlfeatures.store import CodeSpec
 CONTROL_LIMIT = 2000  # pictures; a control is a rough measure
 GEOMETRY = ("resize", "input_size", "crop", "interpolation")
 COPIES_NAMED = 5
+TEST = "test"  # the split that a person sets aside
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,10 @@ class HeadResult:
 
 @dataclass(frozen=True)
 class Control:
-    """What a trivial method reaches on the same split."""
+    """What a trivial method reaches on the same split.
+
+    `ci95` counts the test pictures; of shuffled labels it is where 95 % of the orders lie.
+    """
 
     accuracy: float
     ci95: tuple[float, float] | None
@@ -60,18 +66,24 @@ class Baseline:
 
     Attributes
     ----------
+    n_train, n_test : int
+        Pictures of the two sides that every figure is of.
+    n_fitted : int
+        Pictures that `classifier` was fitted on, in the words of `fitted_on`.
     confounds, learning_curve : list
         Not examined by this version: always empty.
     classifier : TransferClassifier
-        The chosen head, fitted on the training side; not part of the JSON.
-    test : Pictures
-        The held-out pictures; not part of the JSON.
+        The chosen head with the C that was found; not part of the JSON.
+    train, test : Pictures
+        The two sides; not part of the JSON.
     """
 
     classes: list[str]
     protocol: str
     n_train: int
     n_test: int
+    n_fitted: int
+    fitted_on: str
     bad: list[tuple[str, str]]
     backbone: str
     weights_id: str
@@ -100,33 +112,17 @@ class Baseline:
         }
 
 
-@dataclass(frozen=True)
-class ModelScore:
-    """How a saved model does on labelled pictures; fractions in 0..1."""
-
-    accuracy: float
-    ci95: tuple[float, float]
-    mean_recall: float
-    mean_recall_ci95: tuple[float, float]
-    C: float | None
-    n_test: int
-    bad: list[tuple[str, str]]
-    warnings: list[str]
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data."""
-        return {**asdict(self), "bad": [{"path": p, "reason": r} for p, r in self.bad]}
-
-
 def evaluate_baseline(
-    pictures: Pictures,
+    pictures: Any,
     backbone: str | CNNCodes = "resnet50",
     *,
     heads: Sequence[str] = tuple(HEADS),
-    test: str | os.PathLike[str] | float | Pictures | None = None,
+    test: Any = None,
     train_per_class: int | None = None,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
+    refit: bool = True,
     say: Callable[[str], None] = lambda words: None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
 ) -> Baseline:
     """Score every head on held-out pictures, beside what trivial methods reach on the same split.
 
@@ -136,17 +132,25 @@ def evaluate_baseline(
 
     Parameters
     ----------
-    pictures : Pictures
+    pictures : Pictures, folder, or list of pictures
         With labels.
     backbone : str or CNNCodes
     heads : sequence of {"svm", "logistic", "knn"}
     test : folder, Pictures, float or None
-        Other pictures to test on, or the share to hold out.
+        Other pictures to test on (a test folder that `pictures` have is then left aside), or the
+        share to hold out.
     train_per_class : int, optional
         Train on so many pictures a class.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
+    refit : bool, default=True
+        Fit `classifier`, with head and C as found, on all pictures but those that a person has set
+        aside as a test: `val` and a share that was drawn come in. False: it is the head that was
+        scored, fitted on the training side.
     say : callable
         Told in words what is done next.
+    begin : callable
+        Given all pictures, once labels, split and words are found possible, and before a network is
+        opened or downloaded.
 
     Returns
     -------
@@ -161,14 +165,20 @@ def evaluate_baseline(
     UsageError
         If a head is unknown.
     """
-    unfitted = {name: make_head(name) for name in heads}
-    pictures = _with_test(pictures, test) if not isinstance(test, float) else pictures
-    pictures = labelled_pictures(pictures)
-    share = test if isinstance(test, float) else None
-    seconds: dict[str, float] = {}
+    random_state = seed_of(random_state)
+    names = [head_name(name) for name in _names_of(heads)]
+    unfitted = {name: make_head(name, **seeded(name, random_state)) for name in names}
+    share = _share_of(test)
     notes: list[str] = []
+    pictures = labelled_pictures(pictures)
+    if share is None and test is not None:
+        pictures = _with_test(pictures, Pictures.of(test, "classes"), notes)
+    seconds: dict[str, float] = {}
     codes_of = as_codes(backbone)
-    if codes_of.range == "auto":  # once for all pictures: labels play no part
+    how = (share, train_per_class, random_state)
+    split = make_split(np.asarray(pictures.labels), pictures.split, pictures.groups, *how)
+    begin(pictures)
+    if codes_of.estimates_range:  # once for all pictures: labels play no part
         codes_of.set_params(range=estimate_range(pictures) or "full")
     with _timed(seconds, "extract"):
         extraction = codes_of.extract(pictures)
@@ -178,7 +188,8 @@ def evaluate_baseline(
     with _timed(seconds, "doctor"):
         warning = check_preprocessing(extraction, codes_of.request(), codes_of.run_options(), say)
         notes += [warning] if warning else []
-    split = make_split(labels, kept.split, kept.groups, share, train_per_class, random_state)
+    if len(kept) < len(pictures):
+        split = make_split(labels, kept.split, kept.groups, *how)
     notes += [
         *kept.notes,
         *split.warnings,
@@ -199,59 +210,70 @@ def evaluate_baseline(
         say("controls: pixels, colours, random weights, majority, shuffled labels")
         spec = extraction.codes.spec
         controls = _controls(codes_of, kept, X, split, fitted[name], spec, random_state, notes)
+    rows = _rows_to_fit(kept, split) if refit else train
+    with _timed(seconds, "refit"):
+        if len(rows) > len(train):
+            say(f"fitting the chosen head on {len(rows)} pictures")
+        head = _refitted(fitted[name], X, kept, rows, train)
     return Baseline(
         classes=sorted(set(labels.tolist())),
         protocol=split.protocol,
         n_train=len(train),
         n_test=len(held_out),
+        n_fitted=len(rows),
+        fitted_on=_words_of(rows, len(kept), refit),
         bad=extraction.bad,
         backbone=spec.backbone,
         weights_id=spec.weights_id,
         layer=spec.layer,
         key=spec.key,
-        heads={n: _head_result(scores[n], fitted[n]) for n in unfitted},
+        heads={n: head_result(scores[n], fitted[n]) for n in unfitted},
         chosen=name,
         controls=controls,
         warnings=list(dict.fromkeys(notes)),
         seconds={k: round(v, 3) for k, v in seconds.items()},
-        classifier=_classifier(codes_of, name, fitted[name], spec),
+        classifier=_classifier(codes_of, name, head, extraction, rows, random_state),
         train=kept[train],
         test=kept[held_out],
     )
 
 
-def evaluate_model(model: TransferClassifier, pictures: Pictures) -> ModelScore:
-    """Score a fitted model on labelled pictures; bad ones are left out and listed.
+def _names_of(heads: Any) -> list[Any]:
+    if isinstance(heads, str):
+        return [heads]
+    if not isinstance(heads, Iterable):
+        raise UsageError(f"heads is {heads!r:.80}; give names, of {', '.join(HEADS)}.")
+    return list(heads)
 
-    Raises
-    ------
-    LabelsError
-        If the pictures have no labels.
+
+def _share_of(test: Any) -> float | None:
+    """The share to hold out, if it is a number."""
+    if not isinstance(test, Real):
+        return None
+    if not 0 < float(test) < 1:
+        raise UsageError(
+            f"test is {test}; a share lies between 0 and 1, and a folder is given by its name as "
+            "text or as a path."
+        )
+    return float(test)
+
+
+def _with_test(pictures: Pictures, other: Pictures, notes: list[str]) -> Pictures:
+    """The pictures with a split column that holds out `other`.
+
+    What they have set aside as a test themselves is neither trained on nor tested on.
     """
-    pictures = labelled_pictures(pictures)
-    extraction = model.codes_.extract(pictures)
-    labels: Any = extraction.pictures.labels
-    check_readable(pictures, extraction.pictures, extraction.bad, sides=False)
-    unknown = sorted(map(str, set(labels.tolist()) - set(model.classes_.tolist())))
-    notes = [f"the model knows no class {few(unknown)}; those pictures count as wrong."]
-    result = score(labels, model.head_.predict(np.asarray(extraction.codes)))
-    head = _head_result(result, model.head_)
-    return ModelScore(
-        **asdict(head), n_test=len(labels), bad=extraction.bad, warnings=notes if unknown else []
-    )
-
-
-def _with_test(pictures: Pictures, test: str | os.PathLike[str] | Pictures | None) -> Pictures:
-    """The pictures with a split column that holds out `test`."""
-    if test is None:
-        return pictures
-    pictures, other = Pictures.of(pictures, "classes"), Pictures.of(test, "classes")
+    if pictures.split is not None and (aside := pictures.split == TEST).any():
+        notes.append(
+            f"{aside.sum()} pictures of a test of their own are left aside: other ones were given."
+        )
+        pictures = pictures[~aside]
     if pictures.labels is None or other.labels is None:
         raise LabelsError("both sides need labels; use folders of class folders.")
     return Pictures(
         [*pictures.items, *other.items],
         [*pictures.labels, *other.labels],
-        ["train"] * len(pictures) + ["test"] * len(other),
+        ["train"] * len(pictures) + [TEST] * len(other),
         _groups_of(pictures, other),
         names=[*pictures.paths, *other.paths],
         notes=[*pictures.read_notes, *other.read_notes],
@@ -296,15 +318,17 @@ def _controls(
 
     random_codes = _at_random(codes_of, spec)
     options = codes_of.decode_options()
+    linear = make_head("logistic", random_state=random_state)
     controls = {
-        "pixels": judged(pixel_codes(both, options), make_head("logistic")),
-        "histogram": judged(histogram_codes(both, options), make_head("logistic")),
+        "pixels": judged(pixel_codes(both, options), clone(linear)),
+        "histogram": judged(histogram_codes(both, options), clone(linear)),
         "random_weights": judged(random_codes.transform(both), clone(chosen)),
         "majority": _control(majority(y_train, y_test)),
     }
     if len(set(y_train.tolist())) > 1:
-        shuffled = shuffled_labels(chosen, X[train], y_train, X[held_out], y_test, random_state)
-        controls["shuffled_labels"] = _control(shuffled)
+        orders = shuffled_labels(X[train], y_train, X[held_out], y_test, groups, random_state)
+        low, high = np.quantile(orders, (0.025, 0.975))
+        controls["shuffled_labels"] = Control(float(orders.mean()), (float(low), float(high)))
     return controls
 
 
@@ -351,7 +375,7 @@ def _control(result: Score) -> Control:
     return Control(result.accuracy, result.ci95)
 
 
-def _head_result(result: Score, head: Any) -> HeadResult:
+def head_result(result: Score, head: Any) -> HeadResult:
     C = getattr(head, "C_", None)
     return HeadResult(
         result.accuracy,
@@ -362,10 +386,52 @@ def _head_result(result: Score, head: Any) -> HeadResult:
     )
 
 
-def _classifier(codes: CNNCodes, name: str, head: Any, spec: Any) -> TransferClassifier:
-    model = TransferClassifier(codes, head=name)
-    model.codes_, model.head_, model.head_name_, model.spec_ = codes, head, name, spec
-    model.classes_ = head.classes_
+def _rows_to_fit(pictures: Pictures, split: Split) -> NDArray[np.intp]:
+    """All but those that a person has set aside as a test; at least the training side."""
+    if pictures.split is None:
+        return np.arange(len(pictures))
+    return np.union1d(split.train, np.flatnonzero(pictures.split != TEST))
+
+
+def _refitted(
+    head: Any,
+    X: NDArray[np.float32],
+    pictures: Pictures,
+    rows: NDArray[np.intp],
+    train: NDArray[np.intp],
+) -> Any:
+    """The head with the C that it found, fitted on these rows; itself where they are the same."""
+    if len(rows) == len(train):
+        return head
+    again, labels, groups = clone(head), np.asarray(pictures.labels), pictures.groups
+    if hasattr(head, "C_"):
+        again.set_params(C=head.C_)
+    with warnings.catch_warnings():  # what the head has to say was said when it was scored
+        warnings.simplefilter("ignore", UserWarning)
+        return again.fit(X[rows], labels[rows], groups=None if groups is None else groups[rows])
+
+
+def _words_of(rows: NDArray[np.intp], n: int, refit: bool) -> str:
+    """Which of the n pictures the classifier was fitted on."""
+    if not refit:
+        return f"the {len(rows)} pictures of the training side"
+    if len(rows) == n:
+        return f"all {n} pictures"
+    return f"the {len(rows)} pictures that are not set aside as a test"
+
+
+def _classifier(
+    codes: CNNCodes,
+    name: str,
+    head: Any,
+    extraction: Extraction,
+    rows: NDArray[np.intp],
+    random_state: int,
+) -> TransferClassifier:
+    model = TransferClassifier(codes, name, random_state)
+    model.codes_, model.head_, model.head_name_ = codes, head, name
+    model.spec_, model.classes_ = extraction.codes.spec, head.classes_
+    model.trained_on_ = TrainedOn.of(extraction.digests[i] for i in rows)
     return model
 
 
@@ -407,16 +473,3 @@ def _collected(notes: list[str]) -> Iterator[None]:
         warnings.simplefilter("always", UserWarning)
         yield
     notes += [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
-
-
-def check_share(share: float) -> float:
-    """A share of pictures to hold out.
-
-    Raises
-    ------
-    UsageError
-        If it is not between 0 and 1.
-    """
-    if not 0 < share < 1:
-        raise UsageError(f"test share {share} must lie between 0 and 1.")
-    return share

@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.classification._saved import HEAD, NETWORK, SavedModel
-from tlfeatures.errors import WeightsError
-from tlfeatures.extraction import CNNCodes, open_engine
-from tlfeatures.heads import HEADS, choose_head, head_from_arrays, make_head
-from tlfeatures.modelfile import save_model
-from tlfeatures.pictures import labelled_pictures
+from tlfeatures._parameters import seed_of
+from tlfeatures.classification._saved import HEAD, NETWORK, TRAINED_ON, SavedModel
+from tlfeatures.classification._trained import TrainedOn
+from tlfeatures.errors import few
+from tlfeatures.extraction import CNNCodes, Extraction, as_codes, open_engine, raise_if_bad
+from tlfeatures.heads import HEADS, choose_head, head_from_arrays, head_name, make_head
+from tlfeatures.modelfile import write_model_file
+from tlfeatures.pictures import Pictures, check_readable, labelled_pictures
 
 
 class TransferClassifier(ClassifierMixin, BaseEstimator):
@@ -28,7 +32,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         A network's name, or a `CNNCodes` for any other setting.
     head : {"auto", "svm", "logistic", "knn"}, default="auto"
         "auto": chosen by inner cross-validation; within one standard error the simplest stays.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
 
     Attributes
     ----------
@@ -39,6 +43,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     head_name_ : str
     spec_ : CodeSpec
         Which codes it was fitted on.
+    trained_on_ : TrainedOn or None
+        Salted digests of the pictures it was fitted on; None: an earlier version saved it.
 
     Examples
     --------
@@ -47,8 +53,13 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
     array(['bees'], dtype='<U4')
     """
 
+    trained_on_: TrainedOn | None = None
+
     def __init__(
-        self, backbone: str | CNNCodes = "resnet50", head: str = "auto", random_state: int = 0
+        self,
+        backbone: str | CNNCodes = "resnet50",
+        head: str = "auto",
+        random_state: int | np.random.RandomState | None = 0,
     ) -> None:
         self.backbone = backbone
         self.head = head
@@ -70,28 +81,86 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         ------
         LabelsError
             If there are no labels, one is missing, or there is one class only.
+        PicturesError
+            If y or groups have another length, or none of the pictures can be read.
+        UsageError
+            If the head or random_state is impossible.
         ImageReadError
-            If a picture is bad.
+            If a picture is bad, and `on_bad` of the `CNNCodes` is "raise".
+
+        Warns
+        -----
+        UserWarning
+            If pictures are bad, and `on_bad` is "nan": they are left out.
         """
+        seed, heads = seed_of(self.random_state), _heads_called(self.head)
         pictures = labelled_pictures(X, y, groups)
         self.codes_ = as_codes(self.backbone)
-        codes = self.codes_.fit(pictures).transform(pictures)
-        self.spec_ = self.codes_.spec_
+        done = extract_good(self.codes_.fit(pictures), pictures)
+        kept, self.spec_ = done.pictures, self.codes_.spec_
         self.head_name_, self.head_ = fit_head(
-            self.head, codes, np.asarray(pictures.labels), pictures.groups, self.random_state
+            heads, np.asarray(done.codes), kept.labels, kept.groups, seed
         )
         self.classes_ = self.head_.classes_
+        self.trained_on_ = TrainedOn.of(done.digests)
         return self
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """The most probable label of each picture, shape (n_images,)."""
+        """The most probable label of each picture, shape (n_images,).
+
+        Where `on_bad` of the `CNNCodes` is "nan", bad pictures get None; labels are objects then.
+
+        Raises
+        ------
+        ImageReadError
+            If a picture is bad, and `on_bad` is "raise".
+        """
         check_is_fitted(self)
-        return np.asarray(self.head_.predict(self.codes_.query(X)))
+        codes, good = self._query(X)
+        if good.all():
+            return np.asarray(self.head_.predict(codes))
+        labels = np.full(len(codes), None, dtype=object)
+        if good.any():
+            labels[good] = self.head_.predict(codes[good])
+        return labels
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Probabilities of shape (n_images, n_classes), in the order of `classes_`."""
+        """Probabilities of shape (n_images, n_classes), in the order of `classes_`.
+
+        Where `on_bad` of the `CNNCodes` is "nan", bad pictures get rows of nan.
+
+        Raises
+        ------
+        ImageReadError
+            If a picture is bad, and `on_bad` is "raise".
+        """
         check_is_fitted(self)
-        return np.asarray(self.head_.predict_proba(self.codes_.query(X)))
+        codes, good = self._query(X)
+        if good.all():
+            return np.asarray(self.head_.predict_proba(codes))
+        shares = np.full((len(codes), len(self.classes_)), np.nan)
+        if good.any():
+            shares[good] = self.head_.predict_proba(codes[good])
+        return shares
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """The share of labels that are right; a bad picture that `on_bad` lets pass is wrong.
+
+        Parameters
+        ----------
+        X : Pictures, folder, or list of pictures
+        y : array-like of shape (n_images,), optional
+            Labels; default: those of the Pictures.
+        sample_weight : array-like of shape (n_images,), optional
+        """
+        pictures = labelled_pictures(X, y)
+        right = self.predict(pictures) == np.asarray(pictures.labels)
+        return float(np.average(right, weights=sample_weight))
+
+    def _query(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Codes, and of each picture whether it is good."""
+        codes = self.codes_.query(X)
+        return codes, np.asarray(~np.isnan(codes).any(axis=1))
 
     def save(self, path: str | os.PathLike[str], *, with_weights: bool = False) -> Path:
         """Save as one file without pickle.
@@ -123,7 +192,9 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             "head_name": self.head_name_,
             "head": facts,
         }
-        return save_model(path, tensors, words)
+        if self.trained_on_ is not None:
+            tensors[TRAINED_ON], words[TRAINED_ON] = self.trained_on_.to_arrays()
+        return write_model_file(path, tensors, words)
 
     @classmethod
     def load(
@@ -131,6 +202,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         path: str | os.PathLike[str],
         *,
         weights: str | os.PathLike[str] | None = None,
+        trust_code: bool = False,
         **options: Any,
     ) -> TransferClassifier:
         """Load what `save` wrote.
@@ -140,19 +212,23 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         path : path
         weights : path, optional
             Where the network's weights are now, if they have moved.
+        trust_code : bool, default=False
+            Import and call a network of somebody's own, "package.module:attribute", if the file
+            names one: that runs code which the file chooses.
         **options
-            `cache`, `device`, `precision`, `compile`, `batch_size`, `n_jobs`, `store_dtype`,
-            `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit, whatever
-            `decode` says, but exactly for a model of decode "gpu" where there is no CUDA GPU.
+            `cache`, `device`, `precision`, `kernels`, `batch_size`, `n_jobs`, `store_dtype`,
+            `retry_bad`, `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit,
+            whatever `decode` says, but exactly for a model of decode "gpu" where there is no CUDA
+            GPU.
 
         Raises
         ------
         ModelFileError
-            If the file is missing, broken or from elsewhere.
+            If the file is missing, broken or from elsewhere, or names code that is not trusted.
         CodesMismatchError
             If the network found now gives other codes than the model was fitted on.
         """
-        saved = SavedModel.load(path, weights=weights)
+        saved = SavedModel.load(path, weights=weights, trust_code=trust_code)
         asked = (options.get("device", "auto"), options.get("decode"))
         options["precision"] = saved.precision_for(options.get("precision", "auto"))
         options["decode"] = saved.decode_for(*asked)
@@ -162,12 +238,10 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             codes.tensors_ = saved.network
         model = cls(backbone=codes, head=saved.head_name)
         model.codes_, model.head_name_, model.spec_ = codes, saved.head_name, saved.spec
+        model.trained_on_ = saved.trained_on
         model.head_ = head_from_arrays(*saved.head)
         model.classes_ = model.head_.classes_
-        try:
-            saved.check(codes.fit([]).spec_)
-        except WeightsError as error:
-            raise saved.no_network(error) from error
+        saved.check(lambda: codes.fit([]).spec_, codes.run_options())
         return model
 
     def _network_tensors(self) -> dict[str, NDArray[Any]]:
@@ -182,21 +256,95 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         return tags
 
 
-def as_codes(backbone: str | CNNCodes) -> CNNCodes:
-    """The extractor that an estimator's `backbone` parameter means; a given one is copied."""
-    return CNNCodes(backbone) if isinstance(backbone, str) else clone(backbone)
+def load_model(
+    path: str | os.PathLike[str],
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    trust_code: bool = False,
+    **options: Any,
+) -> TransferClassifier:
+    """Open any saved model, of `fit`, `finetune`, `TransferClassifier` or `FineTunedClassifier`.
+
+    Parameters
+    ----------
+    path : path
+    weights : path, optional
+        Where the network's weights are now, if they have moved.
+    trust_code : bool, default=False
+        Let a network of one's own that the file names be imported, which runs its code.
+    **options
+        As of `TransferClassifier.load`.
+
+    Raises
+    ------
+    ModelFileError
+        If the file is missing, broken or from elsewhere.
+    CodesMismatchError
+        If the network found now gives other codes than the model was fitted on.
+
+    Examples
+    --------
+    >>> load_model("my.model").predict(["query.jpg"])  # doctest: +SKIP
+    array(['bees'], dtype='<U4')
+    """
+    return TransferClassifier.load(path, weights=weights, trust_code=trust_code, **options)
+
+
+def extract_good(codes: CNNCodes, pictures: Pictures) -> Extraction:
+    """The codes of the pictures; of bad ones what `on_bad` says.
+
+    Raises
+    ------
+    ImageReadError
+        Naming every bad picture, if `on_bad` is "raise".
+    PicturesError
+        If none can be read.
+
+    Warns
+    -----
+    UserWarning
+        If `on_bad` is "nan", naming some of those that are left out.
+    """
+    done = codes.extract(pictures)
+    if codes.on_bad == "raise":
+        raise_if_bad(done)
+    check_readable(pictures, done.pictures, done.bad, sides=False)
+    if done.bad:
+        warnings.warn(
+            f"{len(done.bad)} of {done.given} pictures are bad and left out of the fit: "
+            f"{few([f'{path}: {reason}' for path, reason in done.bad], '; ')}",
+            UserWarning,
+            stacklevel=3,
+        )
+    return done
 
 
 def fit_head(
-    head: str, X: NDArray[np.float32], y: NDArray[Any], groups: Any, random_state: int
+    heads: Sequence[str], X: NDArray[np.float32], y: Any, groups: Any, seed: int
 ) -> tuple[str, Any]:
-    """The head's name and the head fitted on codes X (n, d); "auto" chooses."""
-    if head == "auto":
-        made = {name: make_head(name, **_seeded(name, random_state)) for name in HEADS}
-        name, table = choose_head(made, X, y, groups, random_state=random_state)
-        return name, next(row.head for row in table if row.name == name)
-    return head, make_head(head, **_seeded(head, random_state)).fit(X, y, groups=groups)
+    """The name of the best of the heads, and that head fitted on codes X (n, d)."""
+    made = {name: make_head(name, **seeded(name, seed)) for name in heads}
+    if len(made) == 1:
+        name, head = next(iter(made.items()))
+        return name, head.fit(X, y, groups=groups)
+    name, table = choose_head(made, X, y, groups, random_state=seed)
+    return name, next(row.head for row in table if row.name == name)
 
 
-def _seeded(name: str, random_state: int) -> dict[str, Any]:
-    return {} if name == "knn" else {"random_state": random_state}
+def _heads_called(word: str) -> tuple[str, ...]:
+    """Which heads "auto" or a name means.
+
+    Raises
+    ------
+    UsageError
+        If there is none of that name.
+    """
+    if word == "auto":
+        return tuple(HEADS)
+    make_head(word)
+    return (head_name(word),)
+
+
+def seeded(name: str, seed: int) -> dict[str, Any]:
+    """The seed as an option of the head of that name, where it has one."""
+    return {} if name == "knn" else {"random_state": seed}

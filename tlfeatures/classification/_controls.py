@@ -34,7 +34,7 @@ def _map(
     options: DecodeOptions | None,
 ) -> NDArray[np.float32]:
     def code(item: Any) -> NDArray[np.float32]:
-        return call(decode(item, options))
+        return call(decode(item, options, check=False))
 
     return np.stack(Parallel(n_jobs=-1, prefer="threads")(delayed(code)(i) for i in pictures))
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tlfeatures._parameters import check_whole
+from tlfeatures._targets import write_whole
 from tlfeatures.classification._saved import SavedModel
-from tlfeatures.errors import OutputError
 from tlfeatures.extraction import Extraction, Progress, RunOptions, extract
 from tlfeatures.heads import scorer_from_arrays
 from tlfeatures.pictures import Pictures
@@ -55,18 +56,12 @@ class Predictions:
         OutputError
             If it cannot be written.
         """
-        text, target = io.StringIO(newline=""), Path(path)
+        text = io.StringIO(newline="")
         writer = csv.writer(text)
         writer.writerow(["path", "label", "probability"])
         writer.writerows([p.path, p.label, f"{p.probability:.6f}"] for p in self.predictions)
-        part = target.with_name(f".{target.name}.part")
-        try:
-            part.write_bytes(text.getvalue().encode("utf-8", "surrogateescape"))
-            part.replace(target)
-        except OSError as error:
-            part.unlink(missing_ok=True)
-            raise OutputError(f"the table {target} cannot be written: {error.strerror}.") from error
-        return target
+        data = text.getvalue().encode("utf-8", "surrogateescape")
+        return write_whole(path, data, "the table")
 
 
 def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int = 3) -> Predictions:
@@ -78,8 +73,14 @@ def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int 
         Fitted.
     pictures : Pictures
     top : int, default=3
-        How many labels to list a picture.
+        How many labels to list a picture, at least 1.
+
+    Raises
+    ------
+    UsageError
+        If `top` is below 1.
     """
+    check_whole("top", top)
     return _label(model.codes_.extract(Pictures.of(pictures)), model.head_, model.classes_, top)
 
 
@@ -105,11 +106,14 @@ def predict_saved(
 
     Raises
     ------
+    UsageError
+        If `top` is below 1.
     ModelFileError, WeightsError
-        If the model's head is incomplete, or its network not there.
+        If the model's network is damaged or not there.
     CodesMismatchError
         If the network found now gives other codes than the model was fitted on.
     """
+    check_whole("top", top)
     scorer, run = scorer_from_arrays(*model.head), model.run_options(run)
     network = model.network
     pictures = Pictures.of(pictures)

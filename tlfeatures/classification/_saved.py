@@ -4,19 +4,36 @@ from __future__ import annotations
 
 import logging
 import os
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
 
 from tlfeatures.backbones import BackboneRequest, weights_word
-from tlfeatures.errors import CodesMismatchError, ModelFileError, WeightsError
+from tlfeatures.classification._saved_facts import (
+    read_decode,
+    read_request,
+    read_spec,
+    read_table,
+    read_text,
+)
+from tlfeatures.classification._trained import TrainedOn
+from tlfeatures.errors import (
+    CodesMismatchError,
+    ModelFileError,
+    StoreFormatError,
+    UsageError,
+    WeightsError,
+)
 from tlfeatures.extraction import RunOptions, resolve_device, spec_of
-from tlfeatures.modelfile import load_model
+from tlfeatures.heads import check_saved_head
+from tlfeatures.modelfile import read_model_file
 from tlfeatures.store import CodeSpec
 
 _log = logging.getLogger(__name__)
-NETWORK, HEAD = "network.", "head."
+NETWORK, HEAD, TRAINED_ON = "network.", "head.", "trained_on"
 FORGIVEN = ("contract", "precision", "decode")  # with a note; `decode_for` has chosen the decoding
 
 Tensors = dict[str, NDArray[Any]]
@@ -43,6 +60,10 @@ class SavedModel:
         For `scorer_from_arrays` or `head_from_arrays`.
     network : dict of str to ndarray or None
         Weights that it brought along.
+    trained_on : TrainedOn or None
+        Which pictures it was trained on; None: an earlier version wrote the file.
+    facts : dict
+        All that the file says.
     """
 
     path: str | os.PathLike[str]
@@ -53,10 +74,16 @@ class SavedModel:
     head_name: str
     head: tuple[Tensors, dict[str, Any]]
     network: Tensors | None
+    trained_on: TrainedOn | None = None
+    facts: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
     def load(
-        cls, path: str | os.PathLike[str], *, weights: str | os.PathLike[str] | None = None
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        weights: str | os.PathLike[str] | None = None,
+        trust_code: bool = False,
     ) -> SavedModel:
         """Read a file.
 
@@ -65,32 +92,29 @@ class SavedModel:
         path : path
         weights : path, optional
             Where the network's weights are now, if they have moved.
+        trust_code : bool, default=False
+            Import and call a network of somebody's own, "package.module:attribute", if the file
+            names one: that runs code which the file chooses.
 
         Raises
         ------
         ModelFileError
-            If the file is missing, broken or from elsewhere.
+            If the file is missing, broken or from elsewhere, or names code that is not trusted.
         """
-        tensors, facts = load_model(path)
+        tensors, facts = read_model_file(path)
+        if not {"request", "spec", "head"} <= set(facts):
+            raise ModelFileError(f"{path} is no classifier of pictures; fit one with 'fit --out'.")
         try:
-            request, decode = BackboneRequest(**facts["request"]), facts["decode"]
-            model = cls(
-                path=path,
-                request=request,
-                spec=CodeSpec.from_json(facts["spec"]),
-                exif=decode["exif"],
-                range=None if decode["range"] is None else tuple(decode["range"]),
-                head_name=facts["head_name"],
-                head=(_with_prefix(tensors, HEAD), facts["head"]),
-                network=_with_prefix(tensors, NETWORK) or None,
-            )
-        except (KeyError, TypeError) as error:
-            raise ModelFileError(
-                f"{path} is no classifier of pictures; fit one with 'fit --out'."
-            ) from error
+            model = _take(path, tensors, facts, trust_code)
+        except KeyError as error:
+            raise _unusable(path, f"{error} is missing") from error
+        except (TypeError, ValueError, OverflowError, StoreFormatError) as error:
+            raise _unusable(path, str(error)) from error
         if weights is None:
             return model
-        return replace(model, request=replace(request, weights=weights_word(weights)), network=None)
+        return replace(
+            model, request=replace(model.request, weights=weights_word(weights)), network=None
+        )
 
     def precision_for(self, asked: str) -> str:
         """The precision for codes like those of the fit, if this one is asked for."""
@@ -125,21 +149,39 @@ class SavedModel:
             decode=self.decode_for(run.device, run.decode if asked else None),
             decode_options=replace(run.decode_options, exif=self.exif, range=self.range),
         )
-        try:
-            found = spec_of(self.request, run, tensors=self.network)
-        except WeightsError as error:
-            raise self.no_network(error) from error
-        self.check(found)
+        self.check(partial(spec_of, self.request, run, tensors=self.network), run)
         return run
 
-    def check(self, found: CodeSpec) -> None:
+    def check(self, find: Callable[[], CodeSpec], run: RunOptions) -> None:
         """Compare with the codes that the network gives now.
+
+        Parameters
+        ----------
+        find : callable
+            Gives their spec.
+        run : RunOptions
+            That they are found with.
 
         Raises
         ------
+        ModelFileError
+            If no network is what the file asks for, or the one inside is damaged.
+        WeightsError
+            If its network is not there.
         CodesMismatchError
             If they are other ones than the model was fitted on.
         """
+        try:
+            found = find()
+        except WeightsError as error:
+            if self.network is not None:
+                raise _unusable(self.path, str(error)) from error
+            raise self.no_network(error) from error
+        except UsageError as error:
+            run.settled()  # refuses what is wrong with the run
+            if self.request.weights != self.facts["request"].get("weights"):
+                raise  # these were named by a person
+            raise _unusable(self.path, str(error)) from error
         forgiven = {name: getattr(self.spec, name) for name in FORGIVEN}
         if replace(found, **forgiven) != self.spec:
             differences = "; ".join(self.spec.diff(found))
@@ -155,8 +197,49 @@ class SavedModel:
     def no_network(self, error: WeightsError) -> WeightsError:
         """What to say if the network's weights are not there."""
         return WeightsError(
-            f"{self.path} needs its network: {error} A model saved with --with-weights needs none."
+            f"{self.path} needs its network: {error} A model saved with `with_weights=True` needs "
+            "none."
         )
+
+
+def _take(
+    path: str | os.PathLike[str], tensors: Tensors, facts: dict[str, Any], trust_code: bool
+) -> SavedModel:
+    """The model, each fact looked at, so that nothing is left to fail on `predict`."""
+    exif, range_ = read_decode(facts)
+    spec, head_name = read_spec(facts), read_text("head_name", facts)
+    head = _with_prefix(tensors, HEAD), read_table("head", facts)
+    check_saved_head(*head)
+    kind, width = head[1]["kind"], head[1]["n_features_in"]
+    if head_name != kind:
+        raise ValueError(f"its head is called {head_name[:40]!r}, but is of kind {kind!r}")
+    if width != spec.dim:
+        raise ValueError(f"its head takes {width} numbers, its codes have {spec.dim}")
+    return SavedModel(
+        path=path,
+        request=BackboneRequest.from_file(read_request(facts), path, trust_code=trust_code),
+        spec=spec,
+        exif=exif,
+        range=range_,
+        head_name=head_name,
+        head=head,
+        network=_with_prefix(tensors, NETWORK) or None,
+        trained_on=_trained_on(tensors, facts),
+        facts=facts,
+    )
+
+
+def _trained_on(tensors: Tensors, facts: dict[str, Any]) -> TrainedOn | None:
+    if TRAINED_ON not in facts:
+        return None
+    return TrainedOn.from_arrays(tensors[TRAINED_ON], read_table(TRAINED_ON, facts))
+
+
+def _unusable(path: str | os.PathLike[str], why: str) -> ModelFileError:
+    return ModelFileError(
+        f"{path} cannot be used as a model ({why.rstrip('.')}); fit the model again, or open it "
+        "with the version that wrote it."
+    )
 
 
 def _with_prefix(tensors: Tensors, prefix: str) -> Tensors:

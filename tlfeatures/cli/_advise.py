@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     LAYER_OPTION,
     LIMIT_OPTION,
@@ -18,7 +19,7 @@ from tlfeatures.cli._options import (
     take_both,
 )
 from tlfeatures.cli._output import exit_code, print_json, say_bad, say_cache, say_plan
-from tlfeatures.cli._progress import printable
+from tlfeatures.cli._wording import with_typed
 
 
 @click.command("advise")
@@ -50,16 +51,20 @@ def command(images: str, is_tried: bool, epochs: int, **given: Any) -> int:
     from tlfeatures.advice import advise, verify
 
     words, pictures = take_both(given, images)
-    say_plan(pictures, words)
-    more = {"random_state": given["seed"], "say": words.progress.say}
+    more: dict[str, Any] = {
+        "random_state": given["seed"],
+        "say": words.progress.say,
+        "begin": lambda pictures: say_plan(pictures, words),
+    }
     if is_tried:
         advice = verify(pictures, words.make_codes(), epochs=epochs, **more)
     else:
         advice = advise(pictures, words.make_codes(), **more)
+    advice = with_typed(advice)
     if given["as_json"]:
         print_json(advice.to_json())
     else:
-        click.echo(printable(advice.to_text()))
+        echo(advice.to_text())
     for note in advice.warnings:
         words.progress.say(f"note: {note}")
     say_bad(advice.bad, words.progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,6 +12,8 @@ from importlib import import_module
 import click
 
 from tlfeatures._version import __version__
+from tlfeatures.cli._echo import echo
+from tlfeatures.cli._wording import as_typed, find_command
 from tlfeatures.errors import TlfeaturesError, UsageError
 
 VERBS = {
@@ -80,6 +83,7 @@ def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code."""
     try:
         answer = cli.main(arguments, prog_name="tlfeatures", standalone_mode=False)
+        sys.stdout.flush()  # here a full disk can still be said
         return answer if isinstance(answer, int) else 0
     except click.ClickException as error:
         error.show()
@@ -88,13 +92,22 @@ def run(arguments: list[str]) -> int:
         words = stop.__cause__ or stop  # click has made an Abort of the interrupt
         _complain(str(words) or STOPPED)
         return 1
+    except BrokenPipeError:  # whoever reads has enough, as `head` has
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (TlfeaturesError, OSError, MemoryError) as error:
         if "--debug" in arguments:
             traceback.print_exc()
-        _complain(f"error: {error}" if str(error) else f"error: {type(error).__name__}")
+        line = as_typed(str(error) or type(error).__name__, find_command(arguments))
+        _complain(f"error: {line}")
         return 2 if isinstance(error, UsageError) else 1
+    except Exception as error:
+        if "--debug" in arguments:
+            traceback.print_exc()
+        line = as_typed(str(error) or "no more is known", find_command(arguments))
+        _complain(f"error: {type(error).__name__}: {line}; with --debug before the verb, where.")
+        return 1
 
 
 def _complain(words: str) -> None:
-    line = " ".join(words.splitlines())
-    click.echo(line.encode("utf-8", "replace").decode(), err=True)
+    echo(" ".join(words.splitlines()), err=True)

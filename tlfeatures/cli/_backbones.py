@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     DEVICE_OPTION,
     LIMIT_OPTION,
@@ -17,6 +18,7 @@ from tlfeatures.cli._options import (
     take_both,
 )
 from tlfeatures.cli._output import counted, doctor_table, exit_code, print_json, say_bad
+from tlfeatures.cli._wording import with_typed
 
 if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneFacts, Description, WeightsFacts
@@ -48,15 +50,15 @@ def list_(every: bool, as_json: bool) -> None:
     if as_json:
         print_json({"backbones": [_facts_json(row) for row in rows], "licences": LICENCES})
         return
-    click.echo(
+    echo(
         f"{'name':<20}{'weights':<27}{'code':>6}{'side':>5}{'M param':>9}{'GFLOP':>8}"
         f"{'top-1 %':>9}  {'on disk':<18}licence"
     )
     for row in rows:
         for entry in row.entries if every else row.entries[:1]:
-            click.echo(_list_line(row, entry))
+            echo(_list_line(row, entry))
     for licence, words in LICENCES.items():
-        click.echo(f"{LICENCE_WORDS[licence]}: {words}.")
+        echo(f"{LICENCE_WORDS[licence]}: {words}.")
 
 
 @command.command("describe")
@@ -80,9 +82,9 @@ def describe(
         aliases = {k: {"layer": v[0], "dim": v[1]} for k, v in made.aliases.items()}
         print_json({**asdict(made), "aliases": aliases})
     elif layers:
-        click.echo("\n".join(made.names))
+        echo("\n".join(made.names))
     else:
-        click.echo("\n".join(_describe_lines(made)))
+        echo("\n".join(_describe_lines(made)))
 
 
 @command.command("doctor")
@@ -98,11 +100,11 @@ def doctor(images: str, **given: Any) -> int:
 
     words, pictures = take_both(given, images, layout="any")
     words.progress.say(f"{counted(len(pictures), 'picture')}; looking at some of them")
-    made = diagnose(pictures, words.request, words.run)
+    made = with_typed(diagnose(pictures, words.request, words.run))
     if given["as_json"]:
         print_json(made.to_json())
     else:
-        click.echo(doctor_table(made))
+        echo(doctor_table(made))
     say_bad(made.bad, words.progress)
     return exit_code(made.bad, given["strict"])
 

@@ -9,14 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import parse_range
 from tlfeatures.cli._output import as_bad, print_json
+from tlfeatures.cli._targets import CODES, check_targets
 from tlfeatures.errors import UsageError
+from tlfeatures.extraction import RunOptions
 from tlfeatures.store import (
     cache_info,
     cache_totals,
     compiled_totals,
-    default_cache_dir,
     export_folder,
     find_folder,
     gc_cache,
@@ -50,7 +52,7 @@ def where(cache: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"cache": str(root), "exists": root.is_dir()})
     else:
-        click.echo(str(root))
+        echo(str(root))
 
 
 @command.command("info")
@@ -69,11 +71,11 @@ def info(cache: str | None, as_json: bool) -> None:
         print_json({"cache": str(root), **totals, "folders": entries, "compiled": compiled})
         return
     for entry in folders:
-        click.echo(_folder_line(entry))
-        click.echo(f"  {entry.spec.describe() if entry.spec else 'spec cannot be read'}")
+        echo(_folder_line(entry))
+        echo(f"  {entry.spec.describe() if entry.spec else 'spec cannot be read'}")
     if n_compiled:
-        click.echo(f"compiled: {n_compiled} files, {compiled_size / 1e6:.1f} MB")
-    click.echo(f"{root}: {rows} rows, {(size + compiled_size) / 1e6:.1f} MB")
+        echo(f"compiled: {n_compiled} files, {compiled_size / 1e6:.1f} MB")
+    echo(f"{root}: {rows} rows, {(size + compiled_size) / 1e6:.1f} MB")
 
 
 @command.command("diff")
@@ -92,7 +94,7 @@ def diff(a: str, b: str, cache: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"a": one.to_json(), "b": other.to_json(), "differences": differences})
     else:
-        click.echo("\n".join(differences) or "nothing differs: they are the same folder.")
+        echo("\n".join(differences) or "nothing differs: they are the same folder.")
 
 
 @command.command("verify")
@@ -106,12 +108,12 @@ def verify(cache: str | None, as_json: bool) -> int:
         print_json({"cache": str(root), **asdict(found), "problems": _problems(found.problems)})
     else:
         _say_problems(found.problems)
-        click.echo(
+        echo(
             f"{root}: {found.rows} whole rows in {found.shards} shards of {found.folders} folders, "
             f"{found.bytes / 1e6:.1f} MB read, {len(found.problems)} problems"
         )
         if found.problems:
-            click.echo("'tlfeatures cache repair' moves what is broken aside and keeps the rest.")
+            echo("'tlfeatures cache repair' moves what is broken aside and keeps the rest.")
     return 1 if found.problems else 0
 
 
@@ -126,7 +128,7 @@ def repair(cache: str | None, as_json: bool) -> None:
         print_json({"cache": str(root), **asdict(done), "moved": _problems(done.moved)})
         return
     _say_problems(done.moved)
-    click.echo(
+    echo(
         f"{root}: {len(done.moved)} broken files moved into folders 'broken', {done.rescued} of "
         f"their rows kept, {done.lost} must be computed again: run the same extraction."
     )
@@ -145,7 +147,7 @@ def gc(
 ) -> None:
     """Make room: take away codes and compiled files that were not used for long.
 
-    Compiled networks of another version of torch go too.
+    Compiled networks that earlier versions left go too.
     """
     if keep_days is None and max_size is None:
         raise UsageError("say what may go: --keep-days N, or --max-size SIZE, or both.")
@@ -160,14 +162,14 @@ def gc(
         return
     gone = "would go" if dry_run else "gone"
     for entry in done.removed:
-        click.echo(f"{gone}: {_folder_line(entry)}")
+        echo(f"{gone}: {_folder_line(entry)}")
     for file in done.compiled_removed:
-        click.echo(f"{gone}: compiled {file.path.name}, {file.bytes / 1e6:.1f} MB")
+        echo(f"{gone}: compiled {file.path.name}, {file.bytes / 1e6:.1f} MB")
     for entry in done.in_use:
-        click.echo(f"kept, used within the last hour: {entry.folder.name}")
+        echo(f"kept, used within the last hour: {entry.folder.name}")
     freed = cache_totals(done.removed)[1] + compiled_totals(done.compiled_removed)[1]
     left = cache_totals(done.kept)[1] + compiled_totals(done.compiled_kept)[1]
-    click.echo(
+    echo(
         f"{root}: {freed / 1e6:.1f} MB {'would be ' if dry_run else ''}freed, "
         f"{left / 1e6:.1f} MB left"
     )
@@ -185,7 +187,7 @@ def merge(other: str, cache: str | None, as_json: bool) -> int:
         print_json({"cache": str(root), **asdict(done), "refused": _problems(done.refused)})
     else:
         _say_problems(done.refused)
-        click.echo(
+        echo(
             f"{root}: {done.shards} shards with {done.rows} rows taken, {done.present} were here "
             f"already, {len(done.refused)} refused"
         )
@@ -209,6 +211,7 @@ def export(
     --images every row is written, sorted by key; a picture extracted with two --exif or --range
     has two.
     """
+    check_targets({"OUT.h5": (out, CODES)}, [images])
     root = _root(cache)
     bad: list[tuple[str, str]] = []
     if images is None:
@@ -225,8 +228,8 @@ def export(
         print_json({"out": str(out), "rows": shape[0], "dim": shape[1], "bad": as_bad(bad)})
         return
     for path, reason in bad:
-        click.echo(f"left out, a bad picture: {path}: {reason}", err=True)
-    click.echo(f"{out}: {shape[0]} rows of {shape[1]} values")
+        echo(f"left out, a bad picture: {path}: {reason}", err=True)
+    echo(f"{out}: {shape[0]} rows of {shape[1]} values")
 
 
 def parse_size(text: str) -> int:
@@ -243,7 +246,7 @@ def parse_size(text: str) -> int:
 
 
 def _root(cache: str | None) -> Path:
-    return Path(cache) if cache else default_cache_dir()
+    return RunOptions(cache=cache).cache_dir
 
 
 def _folder_line(entry: CacheFolder) -> str:
@@ -268,4 +271,4 @@ def _problems(problems: Iterable[Problem]) -> list[dict[str, str]]:
 
 def _say_problems(problems: Iterable[Problem]) -> None:
     for problem in problems:
-        click.echo(f"{problem.path}: {problem.reason}", err=True)
+        echo(f"{problem.path}: {problem.reason}", err=True)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     LIMIT_OPTION,
     NETWORK_OPTIONS,
@@ -29,6 +31,8 @@ from tlfeatures.cli._output import (
     say_notes,
     say_plan,
 )
+from tlfeatures.cli._targets import CODES, check_targets, then_write
+from tlfeatures.cli._wording import as_typed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,7 +53,6 @@ if TYPE_CHECKING:
     metavar="NAME",
     help="Repeatable: several layers in one pass. See 'backbones describe'.",
 )
-@click.option("--retry-bad", is_flag=True, help="Try pictures again that are known to be bad.")
 @click.option(
     "--new-contract",
     is_flag=True,
@@ -61,6 +64,7 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
     from tlfeatures.store import export_codes
 
     began = time.perf_counter()
+    check_targets({"--out": (out, CODES)}, [images, given["weights"]])
     words, pictures = take_both(given, images, layout="any")
     wanted = layers or (None,)
     words = _with_contract(words, wanted, given)
@@ -69,23 +73,23 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
     done = extract_layers(
         pictures, words.request, wanted, words.run, progress=words.progress, began=began
     )
-    for each, path in zip(done, _out_files(out, done), strict=False):
-        export_codes(each.codes, path)
-    if given["as_json"]:
-        print_json(_as_json(done))
-    else:
-        for each in done:
-            click.echo(_line(each))
-    _say_how(done[0], words.progress)
-    say_bad(done[0].bad, words.progress)
-    say_cache(words.run.cache_dir, words.progress)
+    files = zip(done, _out_files(out, done), strict=False)
+    with then_write(*(partial(export_codes, each.codes, path) for each, path in files)):
+        if given["as_json"]:
+            print_json(_as_json(done))
+        else:
+            for each in done:
+                echo(_line(each))
+        _say_how(done[0], words.progress)
+        say_bad(done[0].bad, words.progress)
+        say_cache(words.run.cache_dir, words.progress)
     return exit_code(done[0].bad, given["strict"])
 
 
 def _with_contract(words: Words, layers: Sequence[str | None], given: dict[str, Any]) -> Words:
     from tlfeatures.extraction import next_contract
 
-    run = replace(words.run, retry_bad=given["retry_bad"])
+    run = words.run
     if given["new_contract"]:
         run = replace(run, contract=next_contract(words.request, layers, run))
         words.progress.say(f"contract {run.contract}: a folder of its own, used from now on")
@@ -108,17 +112,17 @@ def _as_json(done: Sequence[Extraction]) -> dict[str, Any]:
         "cached": min(each.cached for each in done),
         "bad": as_bad(first.bad),
         "remembered": first.remembered,
-        "notes": [asdict(note) for note in first.notes],
+        "notes": [{**asdict(note), "words": as_typed(note.words)} for note in first.notes],
         "specs": [{"layer": spec.layer, "dim": spec.dim, "key": spec.key} for spec in specs],
         "device": first.device,
         "precision": specs[0].precision,
-        "compiled": first.is_compiled,
+        "kernels": list(first.kernels),
         "batch_size": first.batch_size,
         "jobs": first.n_jobs,
         "images_per_s": first.images_per_s,
         "seconds": first.seconds,
         "wait": first.wait,
-        "chosen": list(first.chosen),
+        "chosen": [as_typed(each) for each in first.chosen],
     }
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlfeatures._targets import expand
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     LAYER_OPTION,
     LIMIT_OPTION,
@@ -19,7 +22,18 @@ from tlfeatures.cli._options import (
     take_both,
 )
 from tlfeatures.cli._output import exit_code, print_json, say_bad, say_cache, say_plan
+from tlfeatures.cli._targets import (
+    CHECKPOINT,
+    MODEL,
+    PAGE,
+    Kind,
+    check_pictures,
+    check_targets,
+    then_write,
+    to,
+)
 from tlfeatures.cli._tuning import EpochLines, finetuning_table
+from tlfeatures.cli._wording import with_typed
 from tlfeatures.errors import UsageError
 from tlfeatures.finetuning import RECIPES
 
@@ -49,8 +63,9 @@ STOPPED_UNKEPT = (
               help="See 'look augment'.")  # fmt: skip
 @click.option("--batch-norms", type=click.Choice(["recipe", "moving", "frozen"]), default="recipe",
               show_default=True, help="Whether statistics of trained parts move.")  # fmt: skip
-@click.option("--head", type=click.Choice(["logistic", "svm"]), default="logistic",
-              show_default=True, help="Of the baseline, the new layer's start.")  # fmt: skip
+@click.option("--head", type=click.Choice(["logistic", "softmax", "svm"]), default="logistic",
+              show_default=True,
+              help="Of the baseline, the new layer's start; softmax = logistic.")  # fmt: skip
 @click.option("--valid", type=float, default=0.2, show_default=True, metavar="SHARE",
               help="Of the training pictures, carved out to stop and to choose.")  # fmt: skip
 @click.option("--patience", metavar="N|none", help="Epochs without improvement; default: the "
@@ -79,36 +94,68 @@ def command(images: str, **given: Any) -> int:
     from tlfeatures.finetuning import evaluate_finetuning
     from tlfeatures.pictures import load_pictures
 
+    model, report = given["out"], given["report"]
+    check_targets(_targets(given), [images, given["weights"], given["shared_with"]])
     words, pictures = take_both(given, images)
-    say_plan(pictures, words)
+    check_pictures([model, given["checkpoint"]], pictures)
     classifier = _classifier(words, given)
     other = load_pictures(given["shared_with"]) if given["shared_with"] else None
     try:
-        result = evaluate_finetuning(pictures, classifier, test=given["test"], shared_with=other)
+        result = evaluate_finetuning(
+            pictures,
+            classifier,
+            test=given["test"],
+            shared_with=other,
+            begin=lambda pictures: say_plan(pictures, words),
+        )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(STOPPED if classifier.checkpoint else STOPPED_UNKEPT) from None
-    model = given["out"]
-    if model:
-        classifier.save(model)
-    if given["as_json"]:
-        print_json({**result.to_json(), "model": model})
-    else:
-        click.echo(finetuning_table(result))
-    for warning in result.warnings:
-        words.progress.say(f"note: {warning}")
-    say_bad(result.bad, words.progress)
-    say_cache(words.run.cache_dir, words.progress)
-    if given["report"]:  # last: a page that cannot be written must not cost the result
-        _save_pages(result, given["report"], words)
+    result = with_typed(result)
+    with then_write(to(model, classifier.save), to(report, partial(_save_pages, result, words))):
+        if given["as_json"]:
+            print_json({**result.to_json(), "model": model and expand(model)})
+        else:
+            echo(finetuning_table(result))
+            if model:
+                echo(
+                    f"model: {result.kept}, of the {result.n_train + result.n_valid} pictures of "
+                    f"the training side alone; the {result.n_test} held-out ones are new to it"
+                )
+        for warning in result.warnings:
+            words.progress.say(f"note: {warning}")
+        say_bad(result.bad, words.progress)
+        say_cache(words.run.cache_dir, words.progress)
     return exit_code(result.bad, given["strict"])
+
+
+def _targets(given: dict[str, Any]) -> dict[str, tuple[str | Path | None, Kind]]:
+    """All files that are written, the checkpoint and the page of a search for a rate too."""
+    report, search = given["report"], given["lr"] == FIND
+    return {
+        "--out": (given["out"], MODEL),
+        "--checkpoint": (_checkpoint(given), CHECKPOINT),
+        "--report": (report, PAGE),
+        "--lr find": (_beside(report) if report and search else None, PAGE),
+    }
+
+
+def _checkpoint(given: dict[str, Any]) -> str | None:
+    beside = None if given["out"] is None else f"{given['out']}.checkpoint"
+    return beside if given["checkpoint"] is None else given["checkpoint"]
+
+
+def _beside(report: str) -> Path:
+    """The page of the search for a rate."""
+    path = expand(report)
+    return path.with_name(f"{path.stem}-rates{path.suffix}")
 
 
 def _classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
     from tlfeatures.finetuning import FineTunedClassifier
 
     names = ("recipe", "head", "n_blocks", "epochs", "augment", "batch_norms", "valid")
-    checkpoint = given["checkpoint"] or (f"{given['out']}.checkpoint" if given["out"] else None)
-    if checkpoint and Path(checkpoint).exists():
+    checkpoint = _checkpoint(given)
+    if checkpoint and expand(checkpoint).exists():
         words.progress.say(f"note: going on from {checkpoint}")
     return FineTunedClassifier(
         words.make_codes(),
@@ -123,15 +170,14 @@ def _classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
     )
 
 
-def _save_pages(result: FineTuning, report: str, words: Words) -> None:
+def _save_pages(result: FineTuning, words: Words, report: str) -> None:
     """The course of the training; beside it that of the search for a rate, if there was one."""
     from tlfeatures.report import make_finetuning_page, make_rates_page, save_page
 
     save_page(make_finetuning_page(result), report)
     search = result.classifier.rate_search_
     if search is not None:
-        path = Path(report)
-        beside = path.with_name(f"{path.stem}-rates{path.suffix or '.html'}")
+        beside = _beside(report)
         save_page(make_rates_page(search), beside)
         words.progress.say(f"the search for a rate: {beside}")
 

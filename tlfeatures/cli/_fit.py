@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlfeatures._targets import expand
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     LAYER_OPTION,
     LIMIT_OPTION,
@@ -20,19 +24,34 @@ from tlfeatures.cli._options import (
 from tlfeatures.cli._output import (
     baseline_table,
     exit_code,
+    model_line,
     print_json,
     say_baseline,
     say_cache,
     say_plan,
 )
+from tlfeatures.cli._targets import MODEL, PAGE, check_pictures, check_targets, then_write, to
+from tlfeatures.cli._wording import with_typed
+from tlfeatures.errors import UsageError
+
+if TYPE_CHECKING:
+    from tlfeatures.cli._progress import ProgressLine
 
 
 @click.command("fit")
 @click.argument("images")
 @click.option("--head", "heads", default="svm,logistic,knn", show_default=True, metavar="NAMES")
-@click.option("--test", metavar="FOLDER|FRACTION", help="Other pictures to test on, or a share.")
+@click.option(
+    "--test",
+    metavar="FOLDER|FRACTION",
+    help="Other pictures to test on, or a share; a folder of that name is meant first.",
+)
 @click.option("--train-per-class", type=click.IntRange(1), metavar="N")
-@click.option("--out", metavar="MODEL", help="Save the chosen head as one file.")
+@click.option(
+    "--out",
+    metavar="MODEL",
+    help="Save the chosen head as one file, fitted on all pictures but those of a test folder.",
+)
 @click.option("--with-weights", is_flag=True, help="Put the network into the model file.")
 @click.option("--report", metavar="FILE", help="Write the result as one HTML page.")
 @options(
@@ -53,38 +72,63 @@ def command(images: str, **given: Any) -> int:
     from tlfeatures.classification import evaluate_baseline
     from tlfeatures.report import make_baseline_page, save_page
 
+    model, report = given["out"], given["report"]
+    reads = [images, given["weights"], given["test"]]
+    check_targets({"--out": (model, MODEL), "--report": (report, PAGE)}, reads)
     words, pictures = take_both(given, images)
-    say_plan(pictures, words)
+    test = _test(given["test"], words.progress)
+    check_pictures([model], pictures)
     result = evaluate_baseline(
         pictures,
         words.make_codes(),
         heads=[name.strip() for name in given["heads"].split(",")],
-        test=_test(given["test"]),
+        test=test,
         train_per_class=given["train_per_class"],
         random_state=given["seed"],
+        refit=given["out"] is not None,
         say=words.progress.say,
+        begin=lambda pictures: say_plan(pictures, words),
     )
-    model = given["out"]
-    if model:
-        result.classifier.save(model, with_weights=given["with_weights"])
-    if given["report"]:
-        save_page(make_baseline_page(result), given["report"])
-    if given["as_json"]:
-        print_json({**result.to_json(), "model": model})
-    else:
-        click.echo(baseline_table(result))
-    say_baseline(result, words.progress)
-    say_cache(words.run.cache_dir, words.progress)
+    result = with_typed(result)
+    with then_write(
+        to(model, partial(result.classifier.save, with_weights=given["with_weights"])),
+        to(report, partial(save_page, make_baseline_page(result))),
+    ):
+        if given["as_json"]:
+            print_json({**result.to_json(), "model": model and expand(model)})
+        else:
+            echo(baseline_table(result))
+            if model:
+                echo(model_line(result))
+        say_baseline(result, words.progress)
+        say_cache(words.run.cache_dir, words.progress)
     return exit_code(result.bad, given["strict"])
 
 
-def _test(word: str | None) -> str | float | None:
-    """A share of pictures if it is a number, else a folder."""
-    from tlfeatures.classification._baseline import check_share
+def _test(word: str | None, line: ProgressLine) -> str | float | None:
+    """A folder or manifest where there is one of that name, else a share of pictures.
 
+    Raises
+    ------
+    UsageError
+        If it is a number that is neither.
+    """
+    number = None if word is None else _number(word)
+    if word is None or number is None:
+        return word
+    if Path(word).exists():
+        line.say(f"note: --test {word} is the folder of that name, not a share of the pictures")
+        return word
+    if not 0 < number < 1:
+        raise UsageError(
+            f"--test {word}: there is no folder or manifest of that name, and a share lies between "
+            "0 and 1; name one that is there, or write a share such as 0.25."
+        )
+    return number
+
+
+def _number(word: str) -> float | None:
     try:
-        return None if word is None else check_share(float(word))
-    except ValueError as error:
-        if type(error) is ValueError:
-            return word
-        raise
+        return float(word)
+    except ValueError:
+        return None

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import click
 
+from tlfeatures._targets import expand
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     BACKBONE_OPTIONS,
     OUTPUT_OPTIONS,
@@ -16,8 +19,7 @@ from tlfeatures.cli._options import (
     take_both,
 )
 from tlfeatures.cli._output import exit_code, print_json, say_bad
-from tlfeatures.cli._progress import printable
-from tlfeatures.errors import UsageError
+from tlfeatures.cli._targets import SHEET, check_pictures, check_targets, then_write, to
 from tlfeatures.finetuning import DEFAULT_AUGMENTATION, parse_augmentation
 
 AUGMENT_OPTION = click.option(
@@ -56,9 +58,9 @@ def augment(
     from tlfeatures.pictures import save_png
 
     augmentation = parse_augmentation(augment)
-    if not out.lower().endswith(".png"):
-        raise UsageError(f"--out {out!r}: the sheet is a PNG file; end the name in .png.")
+    check_targets({"--out": (out, SHEET)}, [images, given["weights"]])
     words, pictures = take_both(given, images, layout="any")
+    check_pictures([out], pictures)
     sheet = draw_augmentation(
         pictures,
         augmentation,
@@ -68,10 +70,10 @@ def augment(
         random_state=seed,
         decode_options=words.run.decode_options,
     )
-    save_png(sheet.picture, out)
-    if given["as_json"]:
-        print_json({**sheet.to_json(), "sheet": out})
-    else:
-        click.echo(printable(out))
-    say_bad(sheet.bad, words.progress)
+    with then_write(to(out, partial(save_png, sheet.picture))):
+        if given["as_json"]:
+            print_json({**sheet.to_json(), "sheet": expand(out)})
+        else:
+            echo(str(expand(out)))
+        say_bad(sheet.bad, words.progress)
     return exit_code(sheet.bad, given["strict"])

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from tlfeatures._parameters import LARGEST_SEED
 from tlfeatures.backbones import (
     CROPS,
     INTERPOLATIONS,
@@ -17,7 +18,7 @@ from tlfeatures.backbones import (
 )
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction import COMPILES, DECODERS, DEVICES, PRECISIONS, RunOptions
+from tlfeatures.extraction import DECODERS, DEVICES, KERNELS, PRECISIONS, RunOptions
 from tlfeatures.pictures import DecodeOptions, Pictures, estimate_range, load_pictures
 from tlfeatures.store import RangeMemo
 
@@ -111,12 +112,12 @@ RUN_OPTIONS = [
         help="fast: large JPEG files at a reduced scale; gpu: JPEG files on the GPU; kept apart.",
     ),
     click.option(
-        "--compile",
-        type=click.Choice(COMPILES),
-        default="auto",
+        "--kernels",
+        type=click.Choice(KERNELS),
+        default="on",
         show_default=True,
-        help="auto: if it saves more time than it takes: the resizing of pictures, networks on a "
-        "GPU, on a CPU convolutions of 3 x 3 and max pooling; on: networks too; off: nothing.",
+        help="off: without the operations of our own (resizing, on a CPU convolutions of 3 x 3 and "
+        "max pooling) that a C++ compiler makes where that pays; for comparison.",
     ),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
     click.option(
@@ -131,6 +132,7 @@ RUN_OPTIONS = [
         type=click.Choice(["float32", "float16"]),
         help="How new rows are stored; default: half precision as float16.",
     ),
+    click.option("--retry-bad", is_flag=True, help="Try pictures again that are known to be bad."),
     click.option(
         "--cache", metavar="DIR", help="Default: $TLFEATURES_CACHE, else the user's cache folder."
     ),
@@ -139,8 +141,20 @@ OUTPUT_OPTIONS = [
     click.option("--quiet", is_flag=True, help="No words, no progress."),
     click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
 ]
+TRUST_OPTION = click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Import the network package.module:function that MODEL names: this runs its code.",
+)
 STRICT_OPTION = click.option("--strict", is_flag=True, help="Exit with 1 if a picture is bad.")
-SEED_OPTION = click.option("--seed", type=int, default=0, show_default=True)
+SEED_OPTION = click.option(
+    "--seed",
+    type=click.IntRange(0, LARGEST_SEED),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help=f"Of all that is drawn, 0 to {LARGEST_SEED}.",
+)
 LIMIT_OPTION = click.option(
     "--limit",
     type=click.IntRange(1),
@@ -189,10 +203,11 @@ class Words:
             "device": run.device,
             "precision": run.precision,
             "decode": run.decode,
-            "compile": run.compile,
+            "kernels": run.kernels,
             "batch_size": run.batch_size,
             "n_jobs": run.n_jobs,
             "store_dtype": run.store_dtype,
+            "retry_bad": run.retry_bad,
             "max_pixels": run.decode_options.max_pixels,
             "progress": self.progress,
         }
@@ -211,10 +226,11 @@ def take_words(given: dict[str, Any]) -> Words:
         device=given.get("device", "auto"),
         precision=given.get("precision", "auto"),
         decode=given.get("decode", "exact"),
-        compile=given.get("compile", "auto"),
+        kernels=given.get("kernels", "on"),
         batch_size=_number("--batch-size", given.get("batch_size", "auto")),
         n_jobs=_number("--jobs", given.get("jobs", "auto")),
         store_dtype=given.get("store_dtype"),
+        retry_bad=bool(given.get("retry_bad")),
         decode_options=DecodeOptions(
             exif=given.get("exif", "on") == "on",
             range=parse_range(given.get("range_", "full")),

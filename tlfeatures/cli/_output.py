@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
-
 from tlfeatures.backbones import licence_note
-from tlfeatures.cli._progress import ProgressLine, printable
+from tlfeatures.cli._echo import echo, is_utf8
+from tlfeatures.cli._progress import ProgressLine
+from tlfeatures.cli._wording import as_typed
 from tlfeatures.extraction import specs_of
 from tlfeatures.pictures import describe_kinds
 from tlfeatures.store import folder_size
@@ -28,14 +28,20 @@ CONTROL_NAMES = {
     "histogram": "colour histogram",
     "random_weights": "same network, random weights",
     "majority": "majority class",
-    "shuffled_labels": "shuffled labels",
+    "shuffled_labels": "sanity check: shuffled labels",
 }
 BAD_SHOWN = 20
 
 
 def print_json(data: dict[str, Any]) -> None:
-    """Exactly one JSON object on stdout; numbers that JSON has not become null."""
-    click.echo(printable(json.dumps(_plain(data), ensure_ascii=False, indent=1)))
+    """Exactly one JSON object on stdout; numbers that JSON has not become null.
+
+    Where stdout is not UTF-8, or a file name is not, characters are escaped, as JSON has it:
+    the same text is read again, whatever bytes were piped.
+    """
+    plain = _plain(data)
+    text = json.dumps(plain, ensure_ascii=False, indent=1)
+    echo(text if is_utf8(text) else json.dumps(plain, indent=1))
 
 
 def _plain(value: Any) -> Any:
@@ -57,7 +63,7 @@ def counted(n: int, noun: str) -> str:
 
 def as_bad(bad: Sequence[tuple[str, str]]) -> list[dict[str, str]]:
     """Bad pictures as JSON has them."""
-    return [{"path": path, "reason": reason} for path, reason in bad]
+    return [{"path": path, "reason": as_typed(reason)} for path, reason in bad]
 
 
 def say_bad(bad: Sequence[tuple[str, str]], line: ProgressLine) -> None:
@@ -128,6 +134,17 @@ def baseline_table(result: Baseline) -> str:
         lines.append(f"{CONTROL_NAMES[name]:<30}{shown}".rstrip())
     lines.append(f"* chosen by cross-validation inside the training data. {result.protocol}")
     return "\n".join(lines)
+
+
+def model_line(result: Baseline) -> str:
+    """What the saved model was fitted on, and that the figures are of other fits."""
+    line = f"model: {HEAD_NAMES[result.chosen]}, fitted on {result.fitted_on}"
+    if result.n_fitted == result.n_train:
+        return f"{line}, those that the figures are of heads fitted on"
+    return (
+        f"{line} with the head and C found; the figures are of heads fitted on the "
+        f"{result.n_train} training pictures alone, on the {result.n_test} held-out ones"
+    )
 
 
 def doctor_table(made: Diagnosis) -> str:

@@ -6,7 +6,8 @@ import logging
 import sys
 from typing import TYPE_CHECKING, Any
 
-import click
+from tlfeatures.cli._echo import echo
+from tlfeatures.cli._wording import as_typed, running
 
 if TYPE_CHECKING:
     from tlfeatures.extraction import Progress
@@ -22,6 +23,7 @@ class ProgressLine:
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
+        self._command = running()  # threads that say something know of none
         self._bar: Any = None
 
     def __call__(self, progress: Progress) -> None:
@@ -57,7 +59,7 @@ class ProgressLine:
             return
         if self._bar is not None:
             self._bar.clear()
-        click.echo(printable(words), err=True)
+        echo(as_typed(words, self._command), err=True)
         if self._bar is not None:
             self._bar.refresh()
 
@@ -73,8 +75,3 @@ class _Notes(logging.Handler):
         if words not in self._said:
             self._said.add(words)
             self._line.say(f"note: {words}")
-
-
-def printable(words: str) -> str:
-    """Text that any UTF-8 terminal takes; names that are not UTF-8 are shown with marks."""
-    return words.encode("utf-8", "replace").decode()

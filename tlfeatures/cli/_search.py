@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from tlfeatures.cli._echo import echo
 from tlfeatures.cli._options import (
     LAYER_OPTION,
     LIMIT_OPTION,
@@ -26,7 +28,16 @@ from tlfeatures.cli._output import (
     say_notes,
     say_plan,
 )
-from tlfeatures.cli._progress import printable
+from tlfeatures.cli._targets import SHEET, check_pictures, check_targets, then_write, to
+from tlfeatures.errors import ImageReadError, few
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tlfeatures.pictures import Pictures
+    from tlfeatures.search import Neighbour
+
+COPIES = {"file": "\ta copy of the file", "pixels": "\tthe same pixels"}
 
 
 @click.command("search")
@@ -44,28 +55,55 @@ def command(
     sheet: str | None,
     **given: Any,
 ) -> int:
-    """Find the pictures of IMAGES nearest to each query; its own content is left out."""
+    """Find the pictures of IMAGES nearest to each query.
+
+    The query's own file is left out. Copies of it come first, beside the K neighbours: files of the
+    same bytes, or of the same pixels.
+    """
     from tlfeatures.search import ImageIndex, save_sheet
 
+    check_targets({"--sheet": (sheet, SHEET)}, [images, given["weights"], *queries])
+    asked = check_queries(queries)
     words, pictures = take_both(given, images, layout="any")
+    check_pictures([sheet], pictures)
     say_plan(pictures, words)
     say_notes(pictures, words.progress)
     index = ImageIndex(words.make_codes()).fit(pictures)
-    found = index.search(list(queries), k)
-    if sheet:
-        save_sheet(sheet, queries, found)
-    if given["as_json"]:
-        rows = [
-            [{k: v for k, v in asdict(hit).items() if k != "row"} for hit in hits] for hits in found
-        ]
-        both = zip(queries, rows, strict=True)
-        found_of = [{"path": query, "neighbours": hits} for query, hits in both]
-        print_json({"queries": found_of, "bad": as_bad(index.bad_)})
-    else:
-        for query, hits in zip(queries, found, strict=True):
-            click.echo(printable(query))
-            for hit in hits:
-                click.echo(printable(f"  {hit.distance:.4f}  {hit.label or ''}\t{hit.path}"))
-    say_bad(index.bad_, words.progress)
-    say_cache(words.run.cache_dir, words.progress)
-    return exit_code(index.bad_, given["strict"])
+    answers = index.answer(asked, k)
+    paths, bad = answers.queries.paths, [*answers.bad, *index.bad_]
+    found = list(zip(paths, answers.neighbours, strict=True))
+    with then_write(to(sheet, partial(save_sheet, queries=paths, found=answers.neighbours))):
+        if given["as_json"]:
+            rows = [{"path": path, "neighbours": _as_json(hits)} for path, hits in found]
+            print_json({"queries": rows, "bad": as_bad(bad)})
+        else:
+            for path, hits in found:
+                echo("\n".join([path, *map(_line, hits)]))
+        say_bad(bad, words.progress)
+        say_cache(words.run.cache_dir, words.progress)
+    return exit_code(bad, given["strict"] or not found)
+
+
+def check_queries(queries: tuple[str, ...]) -> Pictures:
+    """The queries, of which one at least is there.
+
+    Raises
+    ------
+    ImageReadError
+    """
+    from tlfeatures.pictures import Pictures, all_unreadable
+
+    asked = Pictures(list(queries))
+    if bad := all_unreadable(asked):
+        listed = few([f"{path}: {reason}" for path, reason in bad], "; ")
+        raise ImageReadError(f"no query can be read ({listed}); give other pictures.", bad)
+    return asked
+
+
+def _as_json(hits: Sequence[Neighbour]) -> list[dict[str, Any]]:
+    return [{k: v for k, v in asdict(hit).items() if k != "row"} for hit in hits]
+
+
+def _line(hit: Neighbour) -> str:
+    mark = COPIES[hit.copy] if hit.copy else ""
+    return f"  {hit.distance:.4f}  {hit.label or ''}\t{hit.path}{mark}"

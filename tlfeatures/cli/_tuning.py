@@ -56,6 +56,8 @@ def plan_lines(plan: TrainingPlan) -> list[str]:
     ]
     for phase in plan.phases:
         lines += phase_lines(phase, plan.n_parameters)
+    if plan.note:
+        lines.append(f"note: {plan.note}")
     if plan.seconds is not None:
         lines.append(f"expected time: {_duration(plan.seconds)} for all epochs")
     return lines

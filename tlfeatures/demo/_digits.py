@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import OutputError
 
 __all__ = ["WHAT_WAS_DONE", "draw_digits", "write_digits"]
@@ -108,7 +109,7 @@ def write_digits(folder: str | Path, random_state: int = 0) -> Path:
     OutputError
         When the folder cannot be written.
     """
-    folder = Path(folder)
+    folder = expand(folder)
     try:
         if not _is_complete(folder, random_state):
             _write_all(folder, random_state)

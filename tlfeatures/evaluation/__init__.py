@@ -12,6 +12,7 @@ from tlfeatures.evaluation._scores import (
     mean_recall,
     mean_recall_interval,
     paired_difference,
+    recall_bounds,
     score,
     wilson_interval,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "mean_recall",
     "mean_recall_interval",
     "paired_difference",
+    "recall_bounds",
     "score",
     "shuffled_labels",
     "wilson_interval",

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from tlfeatures._columns import cells_of, is_missing, whole_groups, whole_labels
+from tlfeatures._parameters import seed_of
 from tlfeatures.errors import LabelsError, UsageError, few
 
 Ints = npt.NDArray[np.intp]
 Labels = npt.NDArray[Any]
 
 HELD_OUT = 0.25  # where nothing else is said
+NEAR = 0.01  # of the share that was asked for
 SIDES = ("train", "val", "test")
 SHOWN = 5  # notes of one kind
 
@@ -42,7 +45,7 @@ class Split:
     warnings: tuple[str, ...]
 
 
-def draw(y: npt.ArrayLike, n: int, random_state: int = 0) -> Ints:
+def draw(y: npt.ArrayLike, n: int, random_state: int | np.random.RandomState | None = 0) -> Ints:
     """Draw n training pictures a class.
 
     One generator shuffles the rows of each class, in sorted order of the labels; the first n of
@@ -54,7 +57,7 @@ def draw(y: npt.ArrayLike, n: int, random_state: int = 0) -> Ints:
         Labels.
     n : int
         Pictures a class.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
         Seed of the generator.
 
     Returns
@@ -63,7 +66,7 @@ def draw(y: npt.ArrayLike, n: int, random_state: int = 0) -> Ints:
         Row numbers, ascending.
     """
     labels = np.asarray(y)
-    rng = np.random.default_rng(random_state)
+    rng = np.random.default_rng(seed_of(random_state))
     chosen: list[int] = []
     for label in np.unique(labels):
         rows = np.flatnonzero(labels == label)
@@ -78,7 +81,7 @@ def make_split(
     groups: npt.ArrayLike | None = None,
     test: float | None = None,
     train_per_class: int | None = None,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> Split:
     """Split labelled pictures into a training and a test side.
 
@@ -102,8 +105,8 @@ def make_split(
         Share to hold out, in (0, 1); a quarter without it.
     train_per_class : int, optional
         Training pictures a class, at least 1.
-    random_state : int, default=0
-        Of every draw.
+    random_state : int, RandomState or None, default=0
+        Of every draw; the protocol names the number that it came to.
 
     Returns
     -------
@@ -117,7 +120,7 @@ def make_split(
     UsageError
         If an option is out of range, the lengths differ, or a split's name is unknown.
     """
-    labels = whole_labels(y)
+    labels, random_state = whole_labels(y), seed_of(random_state)
     group_rows = None if groups is None else whole_groups(groups)
     _check_options(labels, group_rows, test, train_per_class)
     sides = _sides(split, len(labels))
@@ -133,24 +136,26 @@ def make_split(
         protocol = f"random {train_per_class} a class for training"
     else:
         train, held_out, protocol = _share(labels, group_rows, test, random_state)
+        notes = _notes_on_share(labels, held_out, test)
     if thinned is not None:
         train = train[draw(labels[train], thinned, random_state)]
         protocol += f", {thinned} a class drawn from the training side"
     _check_sides(labels, train, held_out)
     seed = "" if fixed and thinned is None else f", seed {random_state}"
     protocol += f"{seed}: trained on {len(train)}, tested on {len(held_out)}"
+    if n_unused := len(labels) - len(train) - len(held_out):
+        protocol += f", {n_unused} left out"
     return Split(train, held_out, protocol, (*notes, *_notes_on_classes(labels, train, held_out)))
 
 
-def _check_options(
-    y: Labels, groups: Labels | None, test: float | None, train_per_class: int | None
-) -> None:
+def _check_options(y: Labels, groups: Labels | None, test: Any, train_per_class: Any) -> None:
     if groups is not None and len(groups) != len(y):
         raise UsageError(f"{len(groups)} groups for {len(y)} labels; give one a picture.")
-    if test is not None and not 0 < test < 1:
-        raise UsageError(f"test={test:g} is no share to hold out; give one between 0 and 1.")
-    if train_per_class is not None and train_per_class < 1:
-        raise UsageError(f"train_per_class={train_per_class} leaves nothing; give 1 or more.")
+    if test is not None and not (isinstance(test, Real) and 0 < float(test) < 1):
+        raise UsageError(f"test={test} is no share to hold out; give one between 0 and 1.")
+    n = train_per_class
+    if n is not None and not (isinstance(n, Integral) and int(n) >= 1):
+        raise UsageError(f"train_per_class={n} trains on nothing; give 1 or more.")
 
 
 def _sides(split: Sequence[str | None] | Labels | None, n: int) -> Labels:
@@ -197,7 +202,7 @@ def _notes_on_fixed(
 ) -> list[str]:
     notes = []
     if test is not None:
-        notes.append(f"test={test:g} was not used: the pictures come with a split of their own")
+        notes.append(f"`test={test:g}` was not used: the pictures come with a split of their own")
     shared = np.intersect1d(groups[train], groups[held_out]) if groups is not None else train[:0]
     if len(shared):
         notes.append(
@@ -214,7 +219,31 @@ def _share(
     held_out = _hold_out(y, groups, share, np.random.default_rng(random_state))
     train = np.setdiff1d(np.arange(len(y)), held_out)
     whole = "" if groups is None else ", groups kept whole"
-    return train, held_out, f"random stratified {100 * share:g} % held out{whole}"
+    made, asked = _percent(len(held_out) / len(y)), _percent(share)
+    meant = "" if made == asked else f" (asked for: {asked} %)"
+    return train, held_out, f"random stratified {made} % held out{meant}{whole}"
+
+
+def _percent(share: float) -> str:
+    """One decimal, and more where that would say nothing or all of a share that is neither."""
+    shown = f"{100 * share:.1f}".removesuffix(".0")
+    return f"{100 * share:.6g}" if shown in ("0", "100") else shown
+
+
+def _notes_on_share(y: Labels, held_out: Ints, test: float | None) -> list[str]:
+    """Which classes are too small for the share that was asked for, where that shows."""
+    if test is None or abs(len(held_out) / len(y) - test) <= NEAR:
+        return []
+    classes, counts = np.unique(y, return_counts=True)
+    nearest = np.clip(np.round(test * counts), 1, counts - 1) / counts
+    small = [str(each) for each in classes[abs(nearest - test) > NEAR]]
+    if not small:
+        return []
+    which = "1 class is" if len(small) == 1 else f"{len(small)} classes are"
+    return [
+        f"{_percent(test)} % were to be held out, {_percent(len(held_out) / len(y))} % are: "
+        f"{which} too small for that share ({few(small)})"
+    ]
 
 
 def _hold_out(y: Labels, groups: Labels | None, share: float, rng: np.random.Generator) -> Ints:

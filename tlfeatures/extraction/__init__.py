@@ -15,9 +15,9 @@ from tlfeatures.extraction._doctor_check import check_preprocessing
 from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import Extraction, Note, Progress, extract_codes
 from tlfeatures.extraction._machine import (
-    COMPILES,
     DECODERS,
     DEVICES,
+    KERNELS,
     PRECISIONS,
     has_bf16,
     resolve_device,
@@ -31,7 +31,7 @@ from tlfeatures.extraction._specs import next_contract, spec_of, specs_of
 if TYPE_CHECKING:
     from tlfeatures.extraction._doctor import Diagnosis, diagnose
     from tlfeatures.extraction._doctor_examination import Finding
-    from tlfeatures.extraction._estimator import CNNCodes
+    from tlfeatures.extraction._estimator import CNNCodes, as_codes, raise_if_bad
     from tlfeatures.extraction._settings import exact_products, is_out_of_memory
 else:
     __getattr__, __dir__ = load_later(
@@ -40,17 +40,19 @@ else:
             "CNNCodes": "_estimator",
             "Diagnosis": "_doctor",
             "Finding": "_doctor_examination",
+            "as_codes": "_estimator",
             "diagnose": "_doctor",
             "exact_products": "_settings",
             "is_out_of_memory": "_settings",
+            "raise_if_bad": "_estimator",
         },
     )
 
 
 __all__ = [
-    "COMPILES",
     "DECODERS",
     "DEVICES",
+    "KERNELS",
     "PRECISIONS",
     "CNNCodes",
     "Diagnosis",
@@ -61,6 +63,7 @@ __all__ = [
     "Progress",
     "RunOptions",
     "check_preprocessing",
+    "as_codes",
     "diagnose",
     "end_workers",
     "exact_products",
@@ -72,6 +75,7 @@ __all__ = [
     "is_out_of_memory",
     "next_contract",
     "open_engine",
+    "raise_if_bad",
     "resolve_device",
     "spec_of",
     "specs_of",

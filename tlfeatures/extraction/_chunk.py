@@ -43,19 +43,19 @@ A = TypeVar("A")
 B = TypeVar("B")
 _log = logging.getLogger(__name__)
 REMEMBER_EVERY_S = 5.0  # bad pictures found so far
-NOT_FINITE = "the network gives NaN or infinity for it; try precision float32"
+NOT_FINITE = "the network gives NaN or infinity for it; try `precision='float32'`"
 AHEAD = 4  # tasks a thread may be ahead of the network; bounds the memory
 
 
 class Engine(Protocol):
     """What the loop needs of a network; a fake one takes ten lines.
 
-    One that takes several batches at once says so by an `at_once` of pictures.
+    One that takes several batches at once says so by an `at_once` of pictures, one that computes
+    with operations of our own by the names in `kernels`.
     """
 
     batch_size: int
     device: str
-    is_compiled: bool
     made_with: dict[str, str]
 
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
@@ -137,8 +137,8 @@ class Done:
         From the first picture to the last row written; opening the engine comes before.
     device : str
     batch_size : int
-    is_compiled : bool
-        To the end: where memory is short, the compiled network is let go of.
+    kernels : tuple of str
+        The operations of our own that took part.
     said : tuple of Said
         What was logged meanwhile in another process, to be logged in the caller's.
     """
@@ -153,7 +153,7 @@ class Done:
     seconds: float = 0.0
     device: str = ""
     batch_size: int = 0
-    is_compiled: bool = False
+    kernels: tuple[str, ...] = ()
     said: tuple[Said, ...] = ()
 
 
@@ -337,7 +337,7 @@ class _Chunk:
         if tell is not None and told < len(rows):  # the last ones were bad
             tell(len(rows))
         self.done.batch_size = self._engine.batch_size
-        self.done.is_compiled = self._engine.is_compiled
+        self.done.kernels = getattr(self._engine, "kernels", ())
         self.done.seconds = time.perf_counter() - began
 
     def _computed(
@@ -386,7 +386,7 @@ class _Chunk:
         except ImageReadError as error:
             return _Prepared(str(error), is_lasting=error.is_lasting)
         except MemoryError:
-            return _Prepared("not enough memory to decode it; see max_pixels")
+            return _Prepared("not enough memory to decode it; see `max_pixels`")
         return _Prepared(pixels, notes)
 
     def _unchanged(self, row: Row) -> Any:
@@ -411,7 +411,8 @@ class _Chunk:
         """Append to each store the rows that it lacks; a picture without numbers is a bad one."""
         rows = computed.rows
         is_finite = np.all([np.isfinite(codes).all(axis=1) for codes in computed.codes], axis=0)
-        self.done.bad.update({rows[j].key: NOT_FINITE for j in np.flatnonzero(~is_finite)})
+        reason = not_finite(self._run.specs[0].precision)
+        self.done.bad.update({rows[j].key: reason for j in np.flatnonzero(~is_finite)})
         for i, (writer, values) in enumerate(zip(writers, computed.codes, strict=True)):
             lacking = [j for j, row in enumerate(rows) if i in row.lacks and is_finite[j]]
             if lacking:
@@ -438,6 +439,13 @@ class _Chunk:
         answer = call(*arguments)
         self.done.wait[what] += time.perf_counter() - started
         return answer
+
+
+def not_finite(precision: str) -> str:
+    """Why a picture without numbers is a bad one, and what to do."""
+    if precision == "float32":
+        return f"{NOT_FINITE}try another layer, or look at this picture"
+    return f"{NOT_FINITE}try precision float32"
 
 
 def iter_ahead(

@@ -18,9 +18,9 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import functional
 
 from tlfeatures.backbones import is_thin
-from tlfeatures.errors import UsageError
+from tlfeatures.errors import ImageReadError, UsageError
 from tlfeatures.extraction._settings import is_out_of_memory
-from tlfeatures.pictures import orientation_of
+from tlfeatures.pictures import find_damage, orientation_of
 
 if TYPE_CHECKING:
     from tlfeatures.backbones import Preprocessing
@@ -162,6 +162,11 @@ def _plain_jpeg(data: bytes, options: DecodeOptions) -> int | None:
         return None
     limit = options.max_pixels or Image.MAX_IMAGE_PIXELS
     if header.mode not in ("RGB", "L") or (limit and header.width * header.height > limit):
+        return None
+    try:
+        if find_damage(header, data):
+            return None  # Pillow's way says so
+    except ImageReadError:
         return None
     return orientation_of(header) if options.exif else 1
 

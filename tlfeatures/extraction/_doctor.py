@@ -14,6 +14,7 @@ from tlfeatures.backbones import (
     BackboneRequest,
     Network,
     Preprocessing,
+    check_before_weights,
     load_network,
     random_seed,
 )
@@ -28,7 +29,12 @@ from tlfeatures.extraction._doctor_candidates import (
     make_named,
 )
 from tlfeatures.extraction._doctor_evidence import Patient, Sample
-from tlfeatures.extraction._doctor_examination import Examination, Finding, check_count
+from tlfeatures.extraction._doctor_examination import (
+    Effort,
+    Examination,
+    Finding,
+    check_count,
+)
 from tlfeatures.extraction._options import RunOptions, settle
 from tlfeatures.extraction._settings import computing
 
@@ -91,6 +97,7 @@ def diagnose(
     run: RunOptions | None = None,
     *,
     limit: int = LIMIT,
+    effort: Effort | None = None,
 ) -> Diagnosis:
     """Find out whether these weights expect the preprocessing that was asked for.
 
@@ -104,6 +111,8 @@ def diagnose(
         Device and decoding.
     limit : int, default=160
         Pictures looked at.
+    effort : Effort, optional
+        How much it may take; what is open then stays so.
 
     Returns
     -------
@@ -122,6 +131,7 @@ def diagnose(
     check_request(request)
     check_count(min(len(pictures), limit))
     run = run or RunOptions()
+    check_before_weights(request, (None,))
     network = load_network(request)
     asked, published = undo_input_transform(network)
     if asked is None:
@@ -132,14 +142,14 @@ def diagnose(
     patient, sample = Patient(network.module), Sample(pictures, run.decode_options, limit)
     try:
         with computing(str(patient.device.type), "float32"):
-            return make_diagnosis(Examination(patient, sample, asked, published))
+            return make_diagnosis(Examination(patient, sample, asked, published, effort))
     except TlfeaturesError:
         raise
     except Exception as error:  # pictures smaller than the network's own strides, for one
         line = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UsageError(
             f"{network.name} cannot be examined with pictures of {asked.input_size} pixels: "
-            f"{line}; check input_size."
+            f"{line}; check `input_size`."
         ) from error
 
 
@@ -170,7 +180,7 @@ def check_request(request: BackboneRequest) -> None:
             "with, its training script says."
         )
     if random_seed(request.weights) is not None:
-        raise UsageError("random weights expect nothing; give --weights FILE or an entry's name.")
+        raise UsageError("random weights expect nothing; give `weights=FILE` or an entry's name.")
     if request.needs_probes:
         raise UsageError(
             "a preprocess function cannot be compared; give its numbers as a Preprocessing."
@@ -206,7 +216,7 @@ def _words(verdict: str, found: Examination) -> str:
     if verdict == SIZE:
         return (
             f"these weights do worse at {size} pixels than at the published {published}; "
-            f"use --input-size {published}."
+            f"use `input_size={published}`."
         )
     if verdict == CANNOT_TELL:
         why = "; ".join(dict.fromkeys(found.reasons)) or "these pictures tell too little"
@@ -219,9 +229,9 @@ def _words(verdict: str, found: Examination) -> str:
 def _cure(expected: Candidate, verb: str) -> str:
     """What to type."""
     if expected.name in PRESETS:
-        return f"{verb} --preprocess {expected.name}."
+        return f"{verb} `preprocess='{expected.name}'`."
     if expected.name == "published":
-        return "leave --preprocess out."
+        return "leave `preprocess` out."
     p = expected.preprocessing
     numbers = f"divide_by={p.divide_by:g}, mean={p.mean}, std={p.std}, order={p.order!r}"
     return f"from Python: Preprocessing({p.resize}, {p.input_size}, {numbers})."

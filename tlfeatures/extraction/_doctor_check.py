@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tlfeatures.backbones import BackboneRequest, is_file_name
 from tlfeatures.errors import TlfeaturesError
@@ -12,8 +13,11 @@ from tlfeatures.extraction._extract import Extraction
 from tlfeatures.extraction._options import RunOptions
 from tlfeatures.store import AnswerMemo
 
-CHECK_LIMIT = 64  # pictures: a few seconds
-RULES = 1  # raised when the doctor says something else of the same pictures
+CHECK_LIMIT = 16  # pictures
+CHECK_SECONDS = 2.0  # of CPU time
+GLANCE = {"for_norms": 4, "first_look": 8}  # pictures
+MISSING = 0  # what no answer holds
+RULES = 2  # raised when the doctor says something else of the same pictures
 
 
 def check_preprocessing(
@@ -24,7 +28,8 @@ def check_preprocessing(
 ) -> str | None:
     """Whether local weights seem to expect another preprocessing than codes were made with.
 
-    Asked once for the same codes; the cache folder remembers what was said.
+    A glance at a few pictures, in one thread: `diagnose` sees more. What it found out is remembered
+    in the cache folder by weights and preprocessing; where it could not tell, by the pictures too.
 
     Parameters
     ----------
@@ -42,24 +47,50 @@ def check_preprocessing(
     """
     if request.needs_probes or not is_file_name(request.weights):
         return None
-    keys = hashlib.sha256(b"".join(extraction.codes.keys)).hexdigest()
-    question = {"doctor": RULES, "pictures": keys, "spec": extraction.codes.spec.to_json()}
+    of_weights, of_pictures = _questions(extraction)
     memo = AnswerMemo(run.cache_dir)
-    known = memo.get(question)
-    if known is None and Path(str(request.weights)).is_file():
-        say("looking whether these weights expect this preprocessing")
-        known = {"warning": _ask(extraction, request, run)}
-        memo.put(question, known)
-    return known["warning"] if known else None
+    for question in (of_weights, of_pictures):
+        known = memo.get(question) or {}
+        warning = known.get("warning", MISSING)
+        if warning is None or isinstance(warning, str):
+            return warning
+    if not Path(str(request.weights)).is_file():
+        return None
+    say("looking whether these weights expect this preprocessing")
+    warning, is_sure = _ask(extraction, request, run)
+    memo.put(of_weights if is_sure else of_pictures, {"warning": warning})
+    return warning
 
 
-def _ask(extraction: Extraction, request: BackboneRequest, run: RunOptions) -> str | None:
+def _questions(extraction: Extraction) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is asked of the weights and their preprocessing, and the same of these pictures."""
+    spec = extraction.codes.spec
+    asked = {
+        "doctor": RULES,
+        "backbone": spec.backbone,
+        "weights": spec.weights_id,
+        "preprocessing": spec.to_json()["preprocessing"],
+    }
+    keys = hashlib.sha256(b"".join(extraction.codes.keys)).hexdigest()
+    return asked, {**asked, "pictures": keys}
+
+
+def _ask(
+    extraction: Extraction, request: BackboneRequest, run: RunOptions
+) -> tuple[str | None, bool]:
+    """The warning, if there is one, and whether the doctor could tell."""
     from tlfeatures.extraction._doctor import diagnose
+    from tlfeatures.extraction._doctor_candidates import CANNOT_TELL
+    from tlfeatures.extraction._doctor_examination import Effort
+    from tlfeatures.extraction._settings import single_threaded
 
+    effort = Effort(CHECK_SECONDS, **GLANCE)
     try:
-        made = diagnose(extraction.pictures, request, run, limit=CHECK_LIMIT)
+        with single_threaded():
+            made = diagnose(extraction.pictures, request, run, limit=CHECK_LIMIT, effort=effort)
     except TlfeaturesError:  # too few pictures, nothing to go by: no reason to stop
-        return None
+        return None, False
     if not made.is_mistake:
-        return None
-    return f"{made.verdict}: {made.words} 'tlfeatures backbones doctor' shows the evidence."
+        return None, made.verdict != CANNOT_TELL
+    words = f"{made.verdict}: {made.words} 'tlfeatures backbones doctor' shows the evidence."
+    return words, True

@@ -80,7 +80,7 @@ class Sample:
     def _picture(self, place: int) -> Image.Image | None:
         """The picture at that place among those that can be read; None after the last."""
         if place < len(self._rows):
-            return decode(self._pictures.items[self._rows[place]], self._options)
+            return decode(self._pictures.items[self._rows[place]], self._options, check=False)
         while self._waiting:
             row = self._waiting.pop()
             try:

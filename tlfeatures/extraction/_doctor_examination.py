@@ -25,6 +25,7 @@ The rule is the same for all networks. Its thresholds are first guesses with the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -71,6 +72,8 @@ SAME_SCALE = 1.1
 ENLARGED = 1.5
 SIZE_FACTOR = 1.25
 SIZE_NORMS = 1.5
+N_VIEWS = 3  # of each picture, that its answers are compared over
+TOO_LONG = "looking closer would take too long here"
 
 BY_NORMS, BY_FLAT, BY_SATURATED = "batch norms", "head unsure of everything", "head too sure"
 BY_VIEWS, BY_CUSTOM = "head less consistent", "nobody trains so"
@@ -108,6 +111,32 @@ class Finding:
     excluded: str | None = None
 
 
+class Effort:
+    """How much an examination may take.
+
+    Parameters
+    ----------
+    seconds : float or None
+        Of CPU time, from now on, all threads of this process together; None: as much as it takes.
+    for_norms, first_look : int
+        Pictures that batch norms and head are asked about first.
+    """
+
+    def __init__(
+        self,
+        seconds: float | None = None,
+        *,
+        for_norms: int = FOR_NORMS,
+        first_look: int = FIRST_LOOK,
+    ) -> None:
+        self.for_norms, self.first_look = for_norms, first_look
+        self._end = None if seconds is None else time.process_time() + seconds
+
+    def allows(self, seconds: float = 0.0) -> bool:
+        """Whether so much more may be taken."""
+        return self._end is None or time.process_time() + seconds <= self._end
+
+
 class Examination:
     """One patient, one sample, what was asked, and what was found so far.
 
@@ -118,6 +147,8 @@ class Examination:
     asked : Preprocessing
     published : Preprocessing or None
         Of the network's published weights.
+    effort : Effort
+        Where it ends, what was not looked at remains possible.
 
     Attributes
     ----------
@@ -142,8 +173,10 @@ class Examination:
         sample: Sample,
         asked: Preprocessing,
         published: Preprocessing | None,
+        effort: Effort | None = None,
     ) -> None:
         self.patient, self.sample = patient, sample
+        self.effort = effort or Effort()
         self.asked = self.working = asked
         self.published_side = published.input_size if published else asked.input_size
         self._choose_size()
@@ -219,9 +252,12 @@ class Examination:
         return self.sample.squares(self.working, first, last)
 
     def _ask_norms(self) -> None:
-        squares = self._squares(FOR_NORMS)[0]
+        squares = self._squares(self.effort.for_norms)[0]
         found: dict[str, float] = {}
-        for each in self.candidates:
+        for each in sorted(self.candidates, key=lambda c: c.name != self.of_asked.name):
+            if not self.effort.allows():
+                self.reasons.append(TOO_LONG)
+                return
             distance = self.patient.norm_distance(squares, each.preprocessing)
             self.findings[each.name].batch_norm_distance = distance
             if distance is not None:
@@ -240,7 +276,11 @@ class Examination:
         What was asked takes part even if the batch norms exclude it: they may be mistaken.
         """
         contenders = [c for c in self.candidates if self._takes_part(self.findings[c.name])]
-        squares = self._squares(FIRST_LOOK)[0]
+        squares = self._squares(self.effort.first_look)[0]
+        took = self._time_of_one(squares)
+        if not self.effort.allows(len(squares) * len(contenders) * took):
+            self.reasons.append(TOO_LONG)
+            return
         leads = {c.name: self._first_look(c, squares) for c in contenders}
         sound = [c for c in contenders if not self._numbness(c, contenders, leads)]
         if not any(not self.findings[c.name].excluded for c in sound):
@@ -252,8 +292,16 @@ class Examination:
         if self.is_enlarged:
             times = self._enlarging(self.working)
             self.reasons.append(f"the pictures are enlarged {times:.1f} times")
+        elif not self.effort.allows(N_VIEWS * LEAST_PICTURES * len(sound) * took):
+            self.reasons.append(TOO_LONG)
         else:
             self._race(sound)
+
+    def _time_of_one(self, squares: NDArray[np.uint8]) -> float:
+        """CPU seconds that the head takes for a picture."""
+        began = time.process_time()
+        self.patient.answers(squares[:2], self.working)
+        return (time.process_time() - began) / 2
 
     def _takes_part(self, found: Finding) -> bool:
         is_near = (found.batch_norm_distance or 0.0) <= HOPELESS
@@ -285,7 +333,7 @@ class Examination:
         running, done = list(contenders), 0
         while not done or len(running) > 1:
             squares = self._squares(done + ROUND, done)
-            if not squares.shape[1]:
+            if not squares.shape[1] or (done and not self.effort.allows()):
                 break
             done += squares.shape[1]
             for each in running:
@@ -353,7 +401,8 @@ class Examination:
             found.batch_norm_distance = self.patient.norm_distance(squares, other)
         here = self.findings[self.of_asked.name].batch_norm_distance or 0.0
         there = found.batch_norm_distance or 0.0
-        better = self._compare_sizes(fed, other, name) if self.is_head_heard else 0.0
+        is_heard = self.is_head_heard and self.effort.allows()
+        better = self._compare_sizes(fed, other, name) if is_heard else 0.0
         if better > 0 and here <= max(POOR_FIT, SIZE_NORMS * there):
             return SIZE
         if better < 0 and there <= max(POOR_FIT, SIZE_NORMS * here):

@@ -20,14 +20,13 @@ from tlfeatures.backbones import (
     Backbone,
     BackboneRequest,
     Preprocessing,
-    check_layers_of_entry,
+    check_before_weights,
     load_network,
     network_input,
     normalise,
     trace_cut,
 )
 from tlfeatures.errors import ExtractionError, UsageError
-from tlfeatures.extraction._compile import CompiledCut, compile_cut, path_of
 from tlfeatures.extraction._fuse import (
     fold_batch_norms,
     fuse,
@@ -35,11 +34,12 @@ from tlfeatures.extraction._fuse import (
     has_linears,
     keep_first_exact,
 )
+from tlfeatures.extraction._fused import PositiveMaxPool2d
 from tlfeatures.extraction._in_parts import in_parts
 from tlfeatures.extraction._kernels import SAME_BYTES, WINOGRAD, load, say_unusable
 from tlfeatures.extraction._plan import CPU_BATCH, at_once_of
 from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
-from tlfeatures.extraction._winograd import Kernels, load_kernels
+from tlfeatures.extraction._winograd import Kernels, WinogradConv2d, load_kernels
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
 
 if TYPE_CHECKING:
@@ -69,10 +69,6 @@ class Means:
     batch_size : int or None
         None: 16 on a CPU, what the memory holds on a GPU.
     decode : {"exact", "fast", "gpu"}
-    compiled_in : Path or None
-        The cache folder, where compiled networks are kept; None: not compiled.
-    may_compile : bool
-        False: only what is kept there is taken.
     kernels : Path or None
         Our own compiled convolutions, for a process of one thread.
     same_bytes : Path or None
@@ -85,8 +81,6 @@ class Means:
     precision: str = "float32"
     batch_size: int | None = None
     decode: str = "exact"
-    compiled_in: Path | None = None
-    may_compile: bool = True
     kernels: Path | None = None
     same_bytes: Path | None = None
     is_alone: bool = False
@@ -128,9 +122,8 @@ class TorchEngine:
             )
             for layer, dim in zip(backbone.layers, backbone.dims, strict=True)
         )
-        whole = _exact_enough(backbone.cut, means.precision)
         faster = faster_cut(backbone, means)
-        backbone.cut = whole if faster is None else faster
+        backbone.cut = _exact_enough(backbone.cut, means.precision) if faster is None else faster
         if faster is None and means.precision != "float32":
             self._try()
         if means.batch_size is None and means.device == "cuda":
@@ -139,9 +132,17 @@ class TorchEngine:
             from tlfeatures.extraction._device_decode import check_decoder
 
             check_decoder(means.device)
-        self.is_compiled = False
-        if means.compiled_in is not None:
-            self._compile(whole, means, means.compiled_in)
+
+    @property
+    def kernels(self) -> tuple[str, ...]:
+        """The operations of our own that it computes with."""
+        modules = list(self.backbone.cut.modules())
+        has = {
+            "resizing": self.resizer is not None,
+            "convolutions": any(isinstance(each, WinogradConv2d) for each in modules),
+            "pooling": any(isinstance(each, PositiveMaxPool2d) and each.is_own for each in modules),
+        }
+        return tuple(name for name, is_there in has.items() if is_there)
 
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
         """Resize and crop one RGB picture."""
@@ -163,8 +164,7 @@ class TorchEngine:
     def codes(self, batch: NDArray[Any] | torch.Tensor) -> list[NDArray[np.float32]]:
         """Codes (n, d), float32, of each layer, of prepared pictures.
 
-        Where the device's memory does not hold the batch, it is halved, for all that follow too; a
-        compiled network, being for batches of one size, is then let go of.
+        Where the device's memory does not hold the batch, it is halved, for all that follow too.
         Where numbers leave the range of fp16, the batch is computed in float32.
 
         Raises
@@ -179,8 +179,6 @@ class TorchEngine:
                 _say_overflow(self.backbone.name)
                 with computing(self.device, "float32"):
                     codes = self.backbone.codes(batch)
-            if isinstance(self.backbone.cut, CompiledCut) and self.backbone.cut.has_failed:
-                self._drop_compiled()
             return codes
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
@@ -197,10 +195,7 @@ class TorchEngine:
         half = self.batch_size if is_late else (len(batch) + 1) // 2
         if half < self.batch_size:
             self.batch_size = half
-            without = ", without the compiled network" if self._drop_compiled() else ""
-            _log.warning(
-                "the device's memory is short; going on with batches of %d%s", half, without
-            )
+            _log.warning("the device's memory is short; going on with batches of %d", half)
         parts = [self.codes(batch[:half]), self.codes(batch[half:])]
         return [np.concatenate(codes) for codes in zip(*parts, strict=True)]
 
@@ -219,16 +214,6 @@ class TorchEngine:
             f"{smaller if self.device == 'cpu' else f'{smaller}, or device cpu'}."
         )
 
-    def _drop_compiled(self) -> bool:
-        """Go on with the network as it was before it was compiled; False if it is not compiled.
-
-        Compiling again would take longer than it saves, and memory is short.
-        """
-        if not isinstance(self.backbone.cut, CompiledCut):
-            return False
-        self.backbone.cut, self.is_compiled = self.backbone.cut.uncompiled, False
-        return True
-
     def _try(self) -> None:
         """Run one example in half precision: what a person's own network does may not know it.
 
@@ -246,8 +231,8 @@ class TorchEngine:
                 raise ExtractionError(self._too_short()) from error
             line = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise UsageError(
-                f"{self.backbone.name} does not run in {self.precision}: {line}; use precision "
-                "float32."
+                f"{self.backbone.name} does not run in {self.precision}: {line}; use "
+                "`precision='float32'`."
             ) from error
 
     def _fitting_batch(self) -> int:
@@ -261,36 +246,6 @@ class TorchEngine:
         self.codes(np.zeros(shape, np.uint8 if is_ours else np.float32))
         taken = torch.cuda.max_memory_allocated() - before
         return batch_size_for(torch.cuda.mem_get_info()[0], taken // TRIED)
-
-    def _compile(self, whole: nn.Module, means: Means, root: Path) -> None:
-        """Compile, or take what is kept, if it says the same as the uncompiled network.
-
-        What is kept may be of an earlier `forward` of the user's own; then it is made anew.
-        """
-        name, plain = self.backbone.name, self.backbone.cut
-        pictures = _noise(self.backbone, self.batch_size, means.device)
-        batch = normalise(pictures, self.backbone.preprocessing)
-        keys = [spec.key for spec in self.specs]
-        path = path_of(root, keys, means.device, self.batch_size)
-        for _ in range(2 if path.exists() else 1):
-            may_compile = means.may_compile
-            made = compile_cut(whole, batch, means.precision, path, name, may_compile=may_compile)
-            if made is None:
-                return
-            compiled = CompiledCut(made, plain, batch, means.precision)
-            try:
-                if _agree(compiled, batch, means):
-                    self.backbone.cut, self.is_compiled = compiled, True
-                    return
-            except RuntimeError as error:  # short memory too
-                line = str(error).strip().partition("\n")[0][:200]
-                _log.warning(
-                    "%s is not compiled: it cannot be compared (%s); if that stays, delete %s",
-                    name, line, path,
-                )  # fmt: skip
-                return
-            path.unlink(missing_ok=True)
-        _log.warning("%s is not compiled: the compiled network gives other codes", name)
 
 
 def batch_size_for(free: int, a_picture: int) -> int:
@@ -440,24 +395,6 @@ def _noise(backbone: Backbone, n: int, device: str) -> torch.Tensor:
     return noise.to(device, memory_format=torch.channels_last)
 
 
-def _agree(compiled: CompiledCut, batch: torch.Tensor, means: Means) -> bool:
-    """Whether a compiled network gives the codes of the uncompiled one.
-
-    Raises
-    ------
-    RuntimeError
-        If one of them cannot be run, for lack of memory perhaps.
-    """
-    with computing(means.device, means.precision):
-        wanted = compiled.uncompiled(batch)
-        return _is_same(compiled.run_compiled(batch), wanted, means.precision)
-
-
-def _is_same(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor], precision: str) -> bool:
-    """Whether codes of some layers lie within the tolerance of a precision."""
-    return _difference(found, wanted) <= tolerance(precision)
-
-
 def _difference(found: Sequence[torch.Tensor], wanted: Sequence[torch.Tensor]) -> float:
     """The largest relative difference of a picture's code of some layer; NaN is passed on."""
     differences = [
@@ -508,7 +445,7 @@ def open_torch_engine(
     means = replace(means or Means(), is_alone=torch.get_num_threads() == 1)
     if not means.is_alone:  # torch's pooling takes all threads
         means = replace(means, same_bytes=None)
-    check_layers_of_entry(request, layers)
+    check_before_weights(request, layers)
     with _opening:
         return _take_or_load(request, layers, means, tensors)
 
@@ -532,7 +469,7 @@ def _take_or_load(
         opened = _open[key]
     cut = (tuple(layers), request.pooling, means)
     if cut not in opened.engines:
-        # The one that told the specs, before there was a plan, and before that was compiled.
+        # The one that told the specs, before there was a plan, and before ours were compiled.
         for each in (replace(means, kernels=None), replace(means, kernels=None, same_bytes=None)):
             opened.engines.pop((*cut[:2], each), None)
         while len(opened.engines) >= KEPT_CUTS:  # each holds fused weights of its own

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.exceptions import NotFittedError
 
+from tlfeatures._parameters import check_whole
 from tlfeatures.backbones import BackboneRequest, weights_word
 from tlfeatures.errors import ImageReadError, UsageError, few
 from tlfeatures.extraction._batch import prepare_item, stack
+from tlfeatures.extraction._chunk import not_finite
 from tlfeatures.extraction._extract import Extraction, Progress
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions, decoding_of, settle
@@ -74,18 +76,25 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     decode : {"exact", "fast", "gpu"}, default="exact"
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
-    compile : {"auto", "on", "off"}, default="auto"
-        "auto": if it saves more time than it takes, see `RunOptions`.
+    kernels : {"on", "off"}, default="on"
+        "off": without the operations of our own that the machine's compiler makes, for comparison;
+        see `RunOptions`.
     batch_size : int or None
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process, -1: one for every core, -2: for all
         but one; None: as it pays.
     store_dtype : {"float32", "float16"} or None
-        How new rows are stored; None: half precision as float16.
+        How new rows are stored; None: half precision as float16. What is too large or too
+        small for float16 is stored as float32 in any case.
+    retry_bad : bool, default=False
+        Decode pictures again that the cache remembers as bad.
     cache : path or None
         None: $TLFEATURES_CACHE, else the user's cache folder.
     on_bad : {"raise", "nan"}, default="raise"
         What `transform` does about bad pictures: name them all in an error, or give rows of nan.
+        With "nan", `TransferClassifier` and `FineTunedClassifier` leave them out of a fit, with a
+        warning, and predict None for them; in a pipeline with a head that takes no nan, such as
+        those of scikit-learn, they end in its error: leave them out there.
     progress : callable or None
         Called with a `Progress` after each batch.
 
@@ -121,10 +130,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         device: str = "auto",
         precision: str = "auto",
         decode: str = "exact",
-        compile: str = "auto",  # noqa: A002  the option's name
+        kernels: str = "on",
         batch_size: int | None = None,
         n_jobs: int | None = None,
         store_dtype: str | None = None,
+        retry_bad: bool = False,
         cache: str | os.PathLike[str] | None = None,
         on_bad: str = "raise",
         progress: Callable[[Progress], None] | None = None,
@@ -145,10 +155,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self.device = device
         self.precision = precision
         self.decode = decode
-        self.compile = compile
+        self.kernels = kernels
         self.batch_size = batch_size
         self.n_jobs = n_jobs
         self.store_dtype = store_dtype
+        self.retry_bad = retry_bad
         self.cache = cache
         self.on_bad = on_bad
         self.progress = progress
@@ -161,7 +172,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         UsageError, WeightsError
         """
         pictures = Pictures.of(X)
-        if self.range == "auto":
+        if self.estimates_range:
             self.range_ = estimate_range(pictures)
         self._resolve()
         return self
@@ -299,10 +310,13 @@ class CNNCodes(TransformerMixin, BaseEstimator):
                 rows.append(row)
             except ImageReadError as error:
                 bad.append((pictures.paths[row], str(error)))
-        if bad and self.on_bad == "raise":
-            raise bad_pictures_error(bad)
         if rows:
             codes[rows] = engine.codes(stack(prepared))[0]
+            wrong = [row for row in rows if not np.isfinite(codes[row]).all()]
+            codes[wrong] = np.nan
+            bad += [(pictures.paths[row], not_finite(store.spec.precision)) for row in wrong]
+        if bad and self.on_bad == "raise":
+            raise bad_pictures_error(bad)
         return codes
 
     def request(self) -> BackboneRequest:
@@ -345,11 +359,12 @@ class CNNCodes(TransformerMixin, BaseEstimator):
             device=self.device,
             precision=self.precision,
             decode=self.decode,
-            compile=self.compile,
+            kernels=self.kernels,
             batch_size=self.batch_size,
             n_jobs=self.n_jobs,
             decode_options=self.decode_options(),
             store_dtype=self.store_dtype,
+            retry_bad=self.retry_bad,
         )
 
     def decode_options(self) -> DecodeOptions:
@@ -364,9 +379,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
                 raise UsageError(
                     f"range {self.range!r} is unknown; choose full, auto, or two numbers."
                 )
-            if self.range == "auto" and not hasattr(self, "range_"):
+            if self.estimates_range and not hasattr(self, "range_"):
                 raise NotFittedError("range 'auto' is estimated by fit; call fit first.")
-            resolved = self.range_ if self.range == "auto" else None
+            resolved = self.range_ if self.estimates_range else None
         else:
             try:
                 low, high = self.range
@@ -375,7 +390,15 @@ class CNNCodes(TransformerMixin, BaseEstimator):
                 raise UsageError(
                     f"range {self.range!r} is unknown; choose full, auto, or two numbers."
                 ) from error
-        return DecodeOptions(exif=self.exif, range=resolved, max_pixels=self.max_pixels)
+        if self.exif not in (True, False):
+            raise UsageError(f"exif is {self.exif!r:.80}; give True or False.")
+        most = None if self.max_pixels is None else check_whole("max_pixels", self.max_pixels)
+        return DecodeOptions(exif=bool(self.exif), range=resolved, max_pixels=most)
+
+    @property
+    def estimates_range(self) -> bool:
+        """Whether `fit` estimates the range."""
+        return isinstance(self.range, str) and self.range == "auto"
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names such as resnet50_flatten_0, shape (n_features,)."""
@@ -384,11 +407,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return self.range != "auto" or hasattr(self, "range_")
+        return not self.estimates_range or hasattr(self, "range_")
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.requires_fit = self.range == "auto"
+        tags.requires_fit = self.estimates_range
         tags.input_tags.two_d_array = False
         return tags
 
@@ -435,6 +458,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         return filled
 
 
+def as_codes(backbone: Any) -> CNNCodes:
+    """The extractor that an estimator's `backbone` parameter means; a given one is copied."""
+    return clone(backbone) if isinstance(backbone, CNNCodes) else CNNCodes(backbone)
+
+
 def raise_if_bad(extraction: Extraction) -> None:
     """Raise an ImageReadError that names every bad picture, if there is one."""
     if extraction.bad:
@@ -445,5 +473,7 @@ def bad_pictures_error(bad: list[tuple[str, str]]) -> ImageReadError:
     """The error for bad pictures: all are in `.bad`, the first are named in the message."""
     listed = few([f"{path}: {reason}" for path, reason in bad], "; ")
     return ImageReadError(
-        f"{len(bad)} bad pictures ({listed}); remove them or use on_bad='nan'.", bad
+        f"{len(bad)} bad pictures ({listed}); remove them, or use `on_bad='nan'`: their codes are "
+        "nan then, and TransferClassifier leaves them out of its fit.",
+        bad,
     )

@@ -58,7 +58,7 @@ def export_pictures(
     if n_missing:
         raise StoreError(
             f"{n_missing} of {len(pictures)} pictures have no codes in {cache.folder}; extract "
-            "them first, or name the --exif and --range that they were extracted with."
+            "them first, or name the `exif` and `range` that they were extracted with."
         )
     kept: Pictures = pictures[rows]
     labels = None if kept.labels is None else kept.labels.tolist()

@@ -9,12 +9,12 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import ImageReadError
 from tlfeatures.extraction._chunk import (
     Done,
@@ -104,10 +104,12 @@ class Extraction:
     wait : dict of str to float
         Seconds spent decoding, in the network and writing, or waiting for each of them, all
         processes together.
-    is_compiled : bool
-        To the end: where memory is short, the compiled network is let go of.
+    kernels : tuple of str
+        The operations of our own that took part, of "resizing", "convolutions", "pooling".
     chosen : tuple of str
         What was chosen for this machine and why, in sentences.
+    digests : sequence of bytes
+        Of the content of pictures[i], however it is decoded.
     """
 
     pictures: Pictures
@@ -125,8 +127,9 @@ class Extraction:
     seconds: dict[str, float]
     images_per_s: float
     wait: dict[str, float] = field(default_factory=dict)
-    is_compiled: bool = False
+    kernels: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
+    digests: Sequence[bytes] = ()
 
 
 def extract_codes(
@@ -184,7 +187,8 @@ def extract_codes(
     began = time.perf_counter() if began is None else began
     options = options or DecodeOptions()
     stores = [CodeCache(cache, spec) for spec in specs]
-    keys, reasons = _make_keys(pictures.items, options, FileMemo(cache))
+    digests, reasons = _make_digests(pictures.items, FileMemo(cache))
+    keys = [row_key(digest, options) if digest else b"" for digest in digests]
     remembered = {} if retry_bad else remembered_bad(stores, keys, options)
     reasons.update(remembered)
     missing = [_missing(store, keys, reasons) for store in stores]
@@ -198,7 +202,7 @@ def extract_codes(
             token=uuid.uuid4().hex,
             specs=wanted,
             make_engine=plan.make_engine or make_engine,
-            cache=Path(cache).absolute(),  # a worker may stand in another folder
+            cache=expand(cache).absolute(),  # a worker may stand in another folder
             options=options,
             store_dtype=store_dtype,
             n_threads=plan.n_threads,
@@ -232,8 +236,9 @@ def extract_codes(
             seconds=seconds,
             images_per_s=total.n_rows / max(seconds["extract"], 1e-9) if total.n_rows else 0.0,
             wait=total.wait,
-            is_compiled=total.is_compiled,
+            kernels=total.kernels,
             chosen=plan.chosen if lacking else (),
+            digests=[digests[i] for i in rows_kept],
         )
         for i, store in enumerate(stores)
     ]
@@ -283,7 +288,7 @@ class _Total:
     def __init__(self, n_specs: int) -> None:
         self.computed = [0] * n_specs
         self.n_rows, self.batch_size, self.device = 0, 0, "cached"
-        self.is_compiled = False
+        self.kernels: tuple[str, ...] = ()
         self.bad: dict[bytes, str] = {}
         self.wait = {"decode": 0.0, "network": 0.0, "write": 0.0}
         self._notes: dict[str, tuple[int, str]] = {}
@@ -299,7 +304,7 @@ class _Total:
         for words, (count, first) in done.notes.items():
             before, earlier = self._notes.get(words, (0, first))
             self._notes[words] = (before + count, earlier)
-        self.is_compiled = done.is_compiled
+        self.kernels = done.kernels
         self._ended = time.perf_counter()  # by this machine's clock, wherever the chunk was done
         self._began = min(self._began, self._ended - done.seconds)
 
@@ -337,15 +342,14 @@ def _say(total: _Total, remembered: Mapping[int, str]) -> None:
         _log.info("%s: %s, %s the first", note.words, count, note.first)
     if remembered:
         _log.info(
-            "%d bad pictures are known from earlier runs, not tried again; --retry-bad tries them",
+            "%d bad pictures are known from earlier runs, not tried again; `retry_bad=True` tries "
+            "them",
             len(remembered),
         )
 
 
-def _make_keys(
-    items: Sequence[Any], options: DecodeOptions, memo: FileMemo
-) -> tuple[list[bytes], dict[int, str]]:
-    """Row keys, and the reasons of those that cannot be read (their key is empty)."""
+def _make_digests(items: Sequence[Any], memo: FileMemo) -> tuple[list[bytes], dict[int, str]]:
+    """Content digests, and the reasons of those that cannot be read (their digest is empty)."""
     files = [i for i, item in enumerate(items) if isinstance(item, (str, os.PathLike))]
     paths = [os.fspath(items[i]) for i in files]
     known, facts = memo.look_up(paths)
@@ -386,7 +390,7 @@ def _make_keys(
             raise
         finally:
             remember()
-    return [row_key(digest, options) if digest else b"" for digest in digests], reasons
+    return digests, reasons
 
 
 def remembered_bad(

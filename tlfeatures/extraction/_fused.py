@@ -240,6 +240,11 @@ class PositiveMaxPool2d(nn.Module):
         self._pool, self._overlaps = pool, _pair(pool.kernel_size) == (3, 3)
         self._same_bytes = same_bytes
 
+    @property
+    def is_own(self) -> bool:
+        """Whether it is done by our own compiled operations."""
+        return self._same_bytes is not None
+
     @staticmethod
     def can_pool(pool: nn.MaxPool2d) -> bool:
         """Whether its windows are 2 wide side by side, or 3 wide and overlapping, 2 apart."""

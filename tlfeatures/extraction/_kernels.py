@@ -1,6 +1,7 @@
-"""Our own operations, compiled for this processor, kept in the user's cache folder; without torch.
+"""Our own operations, compiled for this processor, kept in a folder of the user's; without torch.
 
-Not in the cache folder of a run, which others may write to: what is loaded is code.
+Not in the cache folder of a run, which others may write to: what is loaded is code. Nor anywhere
+else that others may write to, see `_private`.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from tlfeatures.extraction._machine import cpu_flags, has_bf16_vectors_alone, processor_signs
-from tlfeatures.store import kernels_path, mark_compiled, user_cache_dir
+from tlfeatures.extraction._private import check_own_file, make_private, private_path
+from tlfeatures.store import KERNELS, user_cache_dir
 
 _log = logging.getLogger(__name__)
 COMPILERS = ("c++", "g++", "clang++")
@@ -96,20 +98,22 @@ def winograd_pays(precision: str) -> bool:
     return precision == "float32" or (precision == "bf16" and has_bf16_vectors_alone())
 
 
-def own_path(library: Library) -> Path:
-    """Where the operations of this program are kept for this user and processor.
+def folders() -> list[Path]:
+    """Where operations may be kept, the first choice first; each is to be private.
 
-    Raises
-    ------
-    RuntimeError
-        If the user has no folder of their own, as in some containers.
+    The user's cache folder, else a folder of the user's own where temporary files are, whose names
+    others cannot take back: what may be written to by others holds no code that is loaded.
     """
-    if not user_cache_dir().is_absolute():
-        raise RuntimeError("the user has no cache folder; set HOME or XDG_CACHE_HOME")
+    own = Path(tempfile.gettempdir()) / f"tlfeatures-{KERNELS}-{os.geteuid()}"
+    kept = user_cache_dir() / KERNELS
+    return [kept, own] if kept.is_absolute() else [own]
+
+
+def file_name(library: Library) -> str:
+    """The name of the file with the operations of this program, for this processor."""
     texts = [source.read_text(encoding="utf-8") for source in library.sources]
     words = [*texts, *_flags(library), *processor_signs()]
-    digest = hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32]
-    return kernels_path(user_cache_dir(), digest)
+    return hashlib.sha256(json.dumps(words).encode()).hexdigest()[:32] + ".so"
 
 
 def _flags(library: Library) -> tuple[str, ...]:
@@ -117,12 +121,15 @@ def _flags(library: Library) -> tuple[str, ...]:
 
 
 def find_kept(library: Library) -> Path | None:
-    """The compiled operations, if they are there."""
-    try:
-        path = own_path(library)
-    except RuntimeError:
+    """The compiled operations, if they are there and nobody but the user can have written them."""
+    if not are_for_here():
         return None
-    return path if os.path.isfile(path) else None
+    for folder in folders():
+        with contextlib.suppress(OSError):
+            path = private_path(folder) / file_name(library)
+            check_own_file(path)
+            return path
+    return None
 
 
 def make_ready(library: Library) -> None:
@@ -131,15 +138,46 @@ def make_ready(library: Library) -> None:
     Raises
     ------
     RuntimeError, OSError
-        As `build` and `load` do.
+        As `build` and `load` do; if no folder is the user's alone.
     """
-    path = own_path(library)
-    if os.path.isfile(path):
+    kept = find_kept(library)
+    if kept is not None:
         with contextlib.suppress(OSError):  # cut short by a full disk or a power cut
-            load(library, path)
+            load(library, kept)
             return
+    path = own_path(library)
     build(library, path)
     load(library, path)
+
+
+def own_path(library: Library) -> Path:
+    """Where the operations are to be kept: in the first of `folders` that is private.
+
+    The folder is made if need be.
+
+    Raises
+    ------
+    OSError
+        If none is, with the reason why the first one is not.
+    """
+    faults: list[str] = []
+    for folder in folders():
+        try:
+            make_private(folder)
+            found = private_path(folder)
+        except OSError as error:
+            faults.append(f"{folder}: {error.strerror}" if error.strerror else str(error))
+        else:
+            if faults:
+                _say_elsewhere(found, faults[0])
+            return found / file_name(library)
+    raise OSError(f"no folder for them is the user's alone ({faults[0]})")
+
+
+@lru_cache(maxsize=8)
+def _say_elsewhere(folder: Path, why: str) -> None:
+    """Once in a process."""
+    _log.info("operations of our own are kept in %s, as %s", folder, why)
 
 
 def build(library: Library, path: Path) -> None:
@@ -153,7 +191,6 @@ def build(library: Library, path: Path) -> None:
         If the file cannot be written.
     """
     command = [*_find_compiler(), *_flags(library), *map(str, library.sources), "-o"]
-    path.parent.mkdir(parents=True, exist_ok=True)
     _log.info("compiling operations of our own for this processor, once for this user")
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=".tmp-") as scratch:
         made = Path(scratch) / path.name
@@ -169,9 +206,10 @@ def load(library: Library, path: Path) -> Any:
     Raises
     ------
     OSError
-        If it cannot be loaded.
+        If it cannot be loaded, or others than the user may have written it.
     """
     if path not in _loaded:
+        check_own_file(path)
         functions = ctypes.CDLL(str(path))
         try:
             for name, (given, taken) in library.functions.items():
@@ -179,7 +217,8 @@ def load(library: Library, path: Path) -> Any:
                 function.restype, function.argtypes = given, taken
         except AttributeError as error:
             raise OSError(f"{path} is another library: {error}") from error
-        mark_compiled(path)
+        with contextlib.suppress(OSError):
+            os.utime(path)  # for `gc_cache`
         _loaded[path] = functions
     return _loaded[path]
 

@@ -16,7 +16,7 @@ from tlfeatures.errors import UsageError
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
 DECODERS = ("exact", "fast", "gpu")
-COMPILES = ("auto", "on", "off")
+KERNELS = ("on", "off")
 BF16_VECTORS, BF16_TILES = "avx512_bf16", "amx_bf16"
 GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD
 GPU_NODES = ("nvidia[0-9]*", "dri/render*")  # in /dev

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing import resource_tracker
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
+from joblib._parallel_backends import LokyBackend
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import BrokenProcessPool
 from joblib.parallel import get_active_backend
@@ -15,14 +18,14 @@ from joblib.parallel import get_active_backend
 from tlfeatures.errors import ExtractionError
 from tlfeatures.extraction._chunk import Done, Row, Run
 from tlfeatures.extraction._said import Said, say
-from tlfeatures.extraction._worker import Errand, answer, do_chunk, errand_of
+from tlfeatures.extraction._worker import Errand, answer, do_chunk, end_with, errand_of
 
 A = TypeVar("A")
 _log = logging.getLogger(__name__)
 TIMES = 3  # that workers may be killed with nothing done in between
 KILLED = (
     "worker processes were killed again and again, likely for lack of memory; what was computed is "
-    "kept: run again with fewer, such as --jobs 1."
+    "kept: run again with fewer, such as `n_jobs=1`."
 )
 KILLED_ON_CLUSTER = (
     "workers of the cluster were killed again and again, likely for lack of memory; what was "
@@ -30,10 +33,11 @@ KILLED_ON_CLUSTER = (
 )
 KILLED_AT_ONCE = (
     "a worker process was killed as it read the network, likely for lack of memory; run again with "
-    "fewer, such as --jobs 1."
+    "fewer, such as `n_jobs=1`."
 )
 SHARE = 3  # a chunk is at most this part of what a process has left to do
 LEAST = 8  # nor less than this part of the longest: each costs a file
+SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 IN_THIS_PROCESS = ("SequentialBackend", "ThreadingBackend")
 _have_started = False  # worker processes of this machine
 
@@ -67,8 +71,8 @@ def chunk_sizes(n: int, n_workers: int, batch_size: int, most: int) -> list[int]
 def cluster_size() -> int:
     """Workers of the backend that `joblib.parallel_config` names; 0 if it is this machine's own."""
     backend, n_jobs = get_active_backend()
-    name = type(backend).__name__
-    if name in ("LokyBackend", *IN_THIS_PROCESS) or not streams_answers(backend):
+    is_here = isinstance(backend, LokyBackend) or type(backend).__name__ in IN_THIS_PROCESS
+    if is_here or not streams_answers(backend):
         return 0
     return int(backend.effective_n_jobs(-1 if n_jobs in (None, 1) else n_jobs))
 
@@ -185,5 +189,37 @@ def _workers(n_workers: int) -> Iterator[Parallel]:
         yield Parallel(return_as=answers)
         return
     _have_started = True
-    with parallel_config("loky", n_jobs=n_workers, inner_max_num_threads=1):
+    with parallel_config(OwnWorkers(inner_max_num_threads=1), n_jobs=n_workers):
         yield Parallel(return_as=answers, batch_size=1)
+
+
+class OwnWorkers(LokyBackend):
+    """joblib's worker processes, which end with this process however it ends.
+
+    Python starts them, and what tidies up after them, with the working folder before the libraries:
+    a file there named like a module would run. They get this process's path afterwards.
+    """
+
+    def configure(self, *args: Any, **options: Any) -> int:
+        """Start them, or take those that are there; returns how many."""
+        ending = {"initializer": end_with, "initargs": (os.getpid(),)}
+        with _environment(SAFE_PATH):
+            resource_tracker.ensure_running()
+            return int(super().configure(*args, **ending, **options))
+
+    def _prepare_worker_env(self, n_jobs: int) -> dict[str, str]:
+        return {**super()._prepare_worker_env(n_jobs), **SAFE_PATH}
+
+
+@contextlib.contextmanager
+def _environment(words: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in words}
+    os.environ.update(words)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,8 +1,7 @@
-"""Opening the network of some words, in this process or in another one; compiling it first."""
+"""Opening the network of some words, in this process or in another one, with what it needs."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
@@ -47,9 +46,6 @@ class EngineMaker:
         The layer that was asked for.
     tensors : mapping of name to ndarray, or None
         Weights that a saved model carries.
-    is_compiled : bool
-    may_compile : bool
-        False: what is not kept compiled stays uncompiled.
     with_kernels : bool
         With our own convolutions, as far as they are compiled where it is opened.
     with_resizing : bool
@@ -60,8 +56,6 @@ class EngineMaker:
     run: RunOptions
     names: dict[CodeSpec, str | None]
     tensors: Mapping[str, Any] | None = None
-    is_compiled: bool = False
-    may_compile: bool = True
     with_kernels: bool = False
     with_resizing: bool = False
 
@@ -79,8 +73,6 @@ class EngineMaker:
             self.run,
             layers,
             tensors=self.tensors,
-            is_compiled=self.is_compiled,
-            may_compile=self.may_compile,
             # A worker's processor may be another than the one that the plan was made on.
             with_kernels=self.with_kernels and winograd_pays(self.run.precision),
             with_resizing=self.with_resizing,
@@ -100,8 +92,6 @@ def open_engine(
     layers: Sequence[str | None] | None = None,
     *,
     tensors: Mapping[str, Any] | None = None,
-    is_compiled: bool = False,
-    may_compile: bool = True,
     with_kernels: bool = False,
     with_resizing: bool | None = None,
 ) -> TorchEngine:
@@ -114,10 +104,6 @@ def open_engine(
     layers : sequence of str or None, optional
         They stand for the request's layer.
     tensors : mapping of name to ndarray, optional
-    is_compiled : bool, default=False
-        Compile it, or take what the cache folder keeps of an earlier time.
-    may_compile : bool, default=True
-        False: only take what is kept.
     with_kernels : bool, default=False
         Take our own convolutions, if they are compiled; for a process of one thread.
     with_resizing : bool, optional
@@ -137,8 +123,6 @@ def open_engine(
         run.precision,
         run.batch_size,
         run.decode,
-        compiled_in=run.cache_dir if is_compiled else None,
-        may_compile=may_compile,
         kernels=_kept_kernels(run.precision) if with_kernels else None,
         same_bytes=find_kept(SAME_BYTES) if _pools_by_own(run) else None,
     )
@@ -155,7 +139,7 @@ def _kept_kernels(precision: str) -> Path | None:
 
 def _pools_by_own(run: RunOptions) -> bool:
     """Whether a network has pooling of our own, where that is compiled."""
-    return (run.device, run.precision) == ("cpu", "bf16") and run.compile != "off"
+    return (run.device, run.precision) == ("cpu", "bf16") and run.kernels == "on"
 
 
 def absolute(request: BackboneRequest) -> BackboneRequest:
@@ -166,8 +150,8 @@ def absolute(request: BackboneRequest) -> BackboneRequest:
     return replace(request, weights=os.path.abspath(weights))
 
 
-def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Plan:
-    """How so many pictures are computed; where compiling pays, it is done here.
+def make_plan_ready(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Plan:
+    """How so many pictures are computed; where compiling our operations pays, it is done here.
 
     Workers find what was compiled on the disk.
     """
@@ -178,22 +162,7 @@ def plan_and_compile(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> P
     kernels = WINOGRAD.get(maker.run.precision)
     if kernels is not None and _takes(kernels, plan.kernels_save_s, KERNELS_S):
         return _with_kernels(plan, maker, kernels)
-    kept = None if plan.is_compiled else _with_kept(specs, maker)
-    if kept is not None:
-        chosen = (*plan.chosen[:-1], "compiled: what an earlier run compiled is kept")
-        plan, maker = replace(plan, is_compiled=True, chosen=chosen), kept
-    if not plan.is_compiled:
-        return plan
-    from tlfeatures.extraction._settings import single_threaded
-
-    started, maker = time.perf_counter(), replace(maker, is_compiled=True)
-    with single_threaded() if plan.n_workers > 1 else contextlib.nullcontext():
-        engine = maker(specs)
-    seconds = plan.compile_s + time.perf_counter() - started
-    if not engine.is_compiled:
-        said = (*plan.chosen[:-1], "not compiled: it could not be")
-        return replace(plan, is_compiled=False, compile_s=seconds, chosen=said)
-    return replace(plan, make_engine=maker, compile_s=seconds)
+    return plan
 
 
 def _takes(library: Library, saved_s: float, taken_s: float) -> bool:
@@ -212,7 +181,7 @@ def _with_resizing(plan: Plan, maker: EngineMaker) -> tuple[Plan, EngineMaker]:
     """Compile our own resizing, unless it is there; without it Pillow does the same, unwarned."""
     started = time.perf_counter()
     is_usable, said = _make_resizing_ready()
-    chosen = (*plan.chosen[:-1], said, plan.chosen[-1])
+    chosen = (*plan.chosen, said)
     maker, seconds = replace(maker, with_resizing=is_usable), time.perf_counter() - started
     return replace(plan, make_engine=maker, compile_s=seconds, chosen=chosen), maker
 
@@ -245,21 +214,3 @@ def _with_kernels(plan: Plan, maker: EngineMaker, kernels: Library) -> Plan:
     seconds = plan.compile_s + time.perf_counter() - started
     said = "convolutions of 3 x 3 by Winograd's method, compiled for this processor"
     return replace(plan, make_engine=made, compile_s=seconds, chosen=(*plan.chosen, said))
-
-
-def _with_kept(specs: Sequence[CodeSpec], maker: EngineMaker) -> EngineMaker | None:
-    """The maker for what an earlier run compiled, which costs nothing; None if `auto` finds none.
-
-    Not on a CPU, where it gains nothing either. The batch size is known of an open engine only.
-    """
-    is_wanted = maker.run.compile == "auto" and maker.run.device != "cpu"
-    if not is_wanted or maker.request.needs_probes:  # one's own code is loaded anew each time
-        return None
-    from tlfeatures.extraction import _compile
-
-    engine = maker(specs)
-    size, keys = engine.batch_size, [spec.key for spec in engine.specs]
-    is_kept = _compile.path_of(maker.run.cache_dir, keys, engine.device, size).exists()
-    if not is_kept:
-        return None
-    return replace(maker, run=replace(maker.run, batch_size=size), may_compile=False)

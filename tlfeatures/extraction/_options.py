@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tlfeatures._parameters import check_jobs, check_whole
+from tlfeatures._targets import expand
 from tlfeatures.backbones import BackboneRequest, stands_bf16
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction._machine import (
-    COMPILES,
     DECODERS,
     DEVICES,
+    KERNELS,
     PRECISIONS,
     device_signs,
     find_devices,
@@ -21,8 +23,9 @@ from tlfeatures.extraction._machine import (
     resolve_precision,
 )
 from tlfeatures.pictures import DecodeOptions
-from tlfeatures.store import CodeSpec, DeviceMemo, default_cache_dir
+from tlfeatures.store import CodeSpec, DeviceMemo, check_folder, default_cache_dir
 
+STORE_DTYPES = (None, "float32", "float16")
 FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
 
 
@@ -43,10 +46,10 @@ class RunOptions:
     decode : {"exact", "fast", "gpu"}
         "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
         resizing on the GPU. Codes of each are kept apart.
-    compile : {"auto", "on", "off"}
-        "auto": if it saves more time than it takes; networks on a GPU, by torch; by the machine's
-        C++ compiler the resizing of pictures and, on a CPU, convolutions of 3 x 3 and max pooling.
-        "on": networks, and the resizing if it pays. "off": nothing.
+    kernels : {"on", "off"}
+        Whether operations of our own take part, which the machine's C++ compiler makes where they
+        save more time than that takes: the resizing of pictures and, on a CPU, convolutions of
+        3 x 3 and max pooling. "off": none, for comparison.
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
         as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.
@@ -69,7 +72,7 @@ class RunOptions:
     precision: str = "auto"
     batch_size: int | None = None
     decode: str = "exact"
-    compile: str = "auto"
+    kernels: str = "on"
     n_jobs: int | None = None
     decode_options: DecodeOptions = field(default_factory=DecodeOptions)
     store_dtype: str | None = None
@@ -81,20 +84,27 @@ class RunOptions:
             ("device", DEVICES),
             ("precision", PRECISIONS),
             ("decode", DECODERS),
-            ("compile", COMPILES),
+            ("kernels", KERNELS),
         ):
             value = getattr(self, name)
             if value not in known:
                 raise UsageError(f"{name} {value!r} is unknown; choose one of {', '.join(known)}.")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise UsageError(f"batch_size is {self.batch_size}; it must be at least 1.")
-        if self.n_jobs == 0:
-            raise UsageError("n_jobs is 0; give a number of processes, -1 for all cores, or None.")
+        if self.batch_size is not None:
+            object.__setattr__(self, "batch_size", check_whole("batch_size", self.batch_size))
+        object.__setattr__(self, "n_jobs", check_jobs(self.n_jobs))
+        if self.store_dtype not in STORE_DTYPES:
+            raise UsageError(
+                f"store_dtype {self.store_dtype!r} is unknown; choose float32, float16 or None."
+            )
+        if not isinstance(self.cache, str | os.PathLike | None):
+            raise UsageError(f"cache is {self.cache!r:.80}; give a folder, or None.")
+        if self.cache is not None and not os.fsdecode(self.cache).strip():
+            raise UsageError("cache is empty; name a folder, or leave it out.")
 
     @property
     def cache_dir(self) -> Path:
         """The cache folder."""
-        return default_cache_dir() if self.cache is None else Path(self.cache)
+        return default_cache_dir() if self.cache is None else expand(self.cache)
 
     def settled(self, devices: Sequence[str] | None = None) -> RunOptions:
         """The same with device, precision and cache folder as they are here.
@@ -108,6 +118,8 @@ class RunOptions:
         ------
         UsageError
             If the device is not there, or has no such precision.
+        StoreError
+            If a file is where the cache folder should be.
         """
         device = resolve_device(self.device, devices)
         precision = resolve_precision(self.precision, device)
@@ -115,10 +127,11 @@ class RunOptions:
             raise UsageError(f"decode gpu needs a CUDA GPU, the device is {device}; try fast.")
         if precision == "float32" and self.store_dtype == "float16":
             raise UsageError(
-                "store_dtype float16 is for codes of half precision; those of float32 would lose "
+                "`store_dtype` float16 is for codes of half precision; those of float32 would lose "
                 "more than their tolerance."
             )
         cache = self.cache_dir.absolute()  # a worker may stand in another folder
+        check_folder(cache)
         return replace(self, device=device, precision=precision, cache=cache)
 
 

@@ -29,13 +29,11 @@ TOGETHER = 0.8  # rate of one process with threads, by that of as many processes
 DECODE_S = 0.0025  # of one core, for a picture of 500 x 375: reading, decoding, resizing
 GFLOP_PER_S = {"float32": 200.0, "bf16": 400.0, "gpu": 3e4}  # of one core with AVX-512, or a GPU
 USUAL_GFLOP = 4.0
-COMPILE_S = 60.0  # on a GPU
 KERNELS_S = 2.0  # to compile our own operations
 KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.4 to 2.6 in float32, 1.9 to 2.4 in bf16
 # To compile our own resizing (and pooling), and what it saves of DECODE_S: reckoned for the core
 # that DECODE_S is of; measured on a slower one: 1.2 and 0.0017.
 RESIZING_S, RESIZING_SAVES_S = 0.7, 0.001
-COMPILED_GAIN = 1.6  # of convolutional networks on a GPU: timm's published tables, uncompiled to it
 
 
 @dataclass(frozen=True)
@@ -53,15 +51,14 @@ class Plan:
     batch_size : int
     most : int
         Pictures of a chunk.
-    is_compiled : bool
     kernels_save_s : float
         Seconds that our own convolutions would save; 0.0: they are not for this run.
     resizing_saves_s : float
         The same of our own resizing.
     compile_s : float
-        Seconds that compiling took, or finding what was compiled before.
+        Seconds that compiling our own operations took, or finding what was compiled before.
     make_engine : callable or None
-        Opens the compiled network; None: the run's own does.
+        Opens the network with our own operations; None: the run's own does.
     chosen : tuple of str
         What was chosen and why, in sentences.
     """
@@ -71,7 +68,6 @@ class Plan:
     n_threads: int = 1
     batch_size: int = CPU_BATCH
     most: int = MOST_CHUNK
-    is_compiled: bool = False
     kernels_save_s: float = 0.0
     resizing_saves_s: float = 0.0
     compile_s: float = 0.0
@@ -96,7 +92,7 @@ def plan_run(n: int, request: BackboneRequest, run: RunOptions) -> Plan:
         run.precision,
         batch_size=run.batch_size or CPU_BATCH,
         n_jobs=run.n_jobs,
-        compile=run.compile,
+        kernels=run.kernels,
         decode=run.decode,
     )
 
@@ -109,7 +105,7 @@ def make_plan(
     *,
     batch_size: int,
     n_jobs: int | None = None,
-    compile: str = "auto",  # noqa: A002  the option's name
+    kernels: str = "on",
     decode: str = "exact",
 ) -> Plan:
     """Weigh what processes and a compiler cost at the start against what they save.
@@ -126,29 +122,27 @@ def make_plan(
     n_jobs : int or None
         As the user wishes: processes on a CPU (1: this one), decoder threads on a GPU; negative
         counts from all cores, as in joblib.
-    compile : {"auto", "on", "off"}
+    kernels : {"on", "off"}
     decode : {"exact", "fast", "gpu"}
     """
-    at_once = at_once_of(backbone, precision, batch_size) if compile != "on" else batch_size
+    at_once = at_once_of(backbone, precision, batch_size)
     plan = _share_out(n, backbone, device, precision, batch_size, at_once, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
-    # Beside the network, where that is a GPU's.
-    decoding = 0.0 if decode == "gpu" else n * DECODE_S / min(plan.n_threads, n_cores())
-    is_compiled, reason = weigh_compiling(compile, seconds, device, decoding=decoding)
     # They are for processes of one thread; on a cluster workers know their own processors.
     may_pay = cluster_size() > 0 or winograd_pays(precision)
-    is_for_kernels = plan.is_mapped and may_pay and compile == "auto"
+    is_for_kernels = plan.is_mapped and may_pay and kernels == "on"
     share = share_3x3_of(backbone, is_wide=precision == "bf16") if is_for_kernels else 0.0
     saved = seconds * share * (1 - 1 / KERNELS_GAIN)
-    chosen = (_say_precision(precision, device, backbone), *plan.chosen, reason)
-    plan = replace(plan, is_compiled=is_compiled, kernels_save_s=saved, chosen=chosen)
-    if compile == "off" or decode == "gpu" or backbone is None:
+    chosen = (_say_precision(precision, device, backbone), *plan.chosen)
+    if kernels == "off":
+        chosen = (*chosen, "kernels off, as asked: no operations of our own")
+    plan = replace(plan, kernels_save_s=saved, chosen=chosen)
+    if kernels == "off" or decode == "gpu" or backbone is None:
         return plan
     decoders = plan.n_workers if plan.is_mapped else min(plan.n_threads, n_cores())
     saved = n * RESIZING_SAVES_S / decoders
     if device != "cpu":  # only what the network waits for counts
-        network = seconds / COMPILED_GAIN if is_compiled else seconds
-        saved = min(saved, max(0.0, decoding - network))
+        saved = min(saved, max(0.0, n * DECODE_S / decoders - seconds))
     return replace(plan, resizing_saves_s=saved)
 
 
@@ -162,30 +156,6 @@ def _say_precision(precision: str, device: str, backbone: str | None) -> str:
     if device == "cpu" and not has_bf16():
         return f"{precision} on {device}, slow: this processor has no operations for it"
     return f"{precision} on {device}, which this processor multiplies in"
-
-
-def weigh_compiling(
-    word: str, seconds: float, device: str, *, decoding: float = 0.0
-) -> tuple[bool, str]:
-    """Whether to compile, and why.
-
-    Parameters
-    ----------
-    word : {"auto", "on", "off"}
-    seconds : float
-        In the network, without compiling.
-    device : str
-    decoding : float, default=0.0
-        Seconds that decoding takes at the same time, on a GPU.
-    """
-    if word != "auto":
-        return word == "on", f"compile {word}, as asked"
-    if device == "cpu":
-        why = "as fused operations are about as fast"
-        return False, f"network not compiled: on a CPU only if asked, {why}"
-    saved = max(seconds, decoding) - max(seconds / COMPILED_GAIN, decoding)
-    words = f"compiling takes about {COMPILE_S:.0f} s and would save about {saved:.0f} s"
-    return saved > COMPILE_S, words if saved > COMPILE_S else f"not compiled: {words}"
 
 
 def _share_out(
@@ -221,7 +191,7 @@ def _share_out(
     if n_workers <= 1:
         return here(threads, "in this process")
     if wanted is None and not isinstance(backbone, str):
-        return here(threads, "in this process, for code of your own; n_jobs sends it to others")
+        return here(threads, "in this process, for code of your own; `n_jobs` sends it to others")
     if wanted is None and not pays_off(n * seconds, n_workers):
         return here(threads, "in this process: starting others would take longer than it saves")
     reason = f"{n_workers} processes of one thread each, one a core"

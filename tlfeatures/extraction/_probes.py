@@ -9,12 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
-from tlfeatures.errors import CodesMismatchError
+import numpy as np
+
+from tlfeatures.errors import CodesMismatchError, WeightsError
 from tlfeatures.extraction._batch import prepare_item, stack
 from tlfeatures.pictures import DecodeOptions, decoder_versions
-from tlfeatures.store import CodeCache, Probes, relative_difference, tolerance
+from tlfeatures.store import CodeCache, CodeSpec, Probes, relative_difference, tolerance
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tlfeatures.extraction._chunk import Engine
 
 _log = logging.getLogger(__name__)
@@ -44,12 +48,17 @@ def check_probes(engine: Engine, caches: Sequence[CodeCache]) -> None:
     ------
     CodesMismatchError
         If they differ by more than their precision allows: rows of two kinds would be mixed.
+    WeightsError
+        If the network gives NaN or infinity for them; nothing is stored.
     StoreError
         If the cache cannot be read or written.
     """
     prepared = [prepare_item(engine, data, DecodeOptions())[0] for data in probe_files()]
     made_with = {**engine.made_with, **decoder_versions()}
     answers = engine.codes(stack(prepared))
+    for cache, codes in zip(caches, answers, strict=True):
+        if not np.isfinite(codes).all():
+            raise WeightsError(_no_numbers(cache.spec, codes))
     for cache, codes in zip(caches, answers, strict=True):
         stored = cache.read_probes()
         if stored is None:
@@ -59,7 +68,7 @@ def check_probes(engine: Engine, caches: Sequence[CodeCache]) -> None:
                 )
             stored = cache.write_probes(Probes(codes, made_with))
         difference = relative_difference(codes, stored.codes)
-        if difference > tolerance(cache.spec.precision):
+        if not difference <= tolerance(cache.spec.precision):
             raise CodesMismatchError(_mismatch(cache, difference, stored, made_with))
 
 
@@ -77,6 +86,16 @@ def check_probes_once(engine: Engine, cache: CodeCache) -> None:
     if cache.folder not in checked and cache.read_probes() is not None:
         check_probes(engine, [cache])
         checked.add(cache.folder)
+
+
+def _no_numbers(spec: CodeSpec, codes: NDArray[np.float32]) -> str:
+    n = int((~np.isfinite(codes)).any(axis=1).sum())
+    precision = "" if spec.precision == "float32" else " --precision float32,"
+    return (
+        f"{spec.backbone} gives NaN or infinity for {n} of {len(codes)} probe pictures at layer "
+        f"{spec.layer} in {spec.precision}, so nothing could tell whether its numbers stay the "
+        f"same; try{precision} another layer, other weights or another preprocessing."
+    )
 
 
 def _mismatch(

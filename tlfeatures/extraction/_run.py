@@ -10,7 +10,7 @@ from typing import Any
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction._extract import Extraction, Progress, extract_codes
-from tlfeatures.extraction._open import EngineMaker, absolute, plan_and_compile
+from tlfeatures.extraction._open import EngineMaker, absolute, make_plan_ready
 from tlfeatures.extraction._options import RunOptions, decoding_of, settle
 from tlfeatures.extraction._plan import Plan
 from tlfeatures.extraction._specs import recall_specs, specs_of
@@ -120,7 +120,7 @@ def _extract(
     def plan_for(n: int, lacking: Sequence[CodeSpec]) -> Plan:
         if settle(asked, request) != run:
             raise _OtherDevice
-        return plan_and_compile(n, lacking, maker)
+        return make_plan_ready(n, lacking, maker)
 
     done = extract_codes(
         pictures,

@@ -25,6 +25,7 @@ from tlfeatures.store import (
     newest_contract,
 )
 
+POOLING_RULES = 1  # raised when poolings are refused that were not before, by what is remembered
 PACKAGES = ("tlfeatures", "torch", "torchvision", "timm", "numpy", "pillow")
 
 
@@ -176,6 +177,8 @@ def _words(request: BackboneRequest, run: RunOptions) -> dict[str, Any]:
         "precision": run.precision,
         "decode": run.decode,
     }
+    if request.pooling not in ("avg", "flatten"):
+        words["pooling_rules"] = POOLING_RULES
     if request.weights is not None and Path(request.weights).exists():
         words["weights"] = str(Path(request.weights).resolve())
     hub = {name: os.environ.get(name, "") for name in ("TORCH_HOME", "XDG_CACHE_HOME")}

@@ -12,6 +12,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from tlfeatures.store import scratch_file
 
 A = TypeVar("A")
 REST_S = 3.0  # without work, after which a process lets go of its network
+PARENT_S = 1.0  # between two looks whether the parent is still there
 RARELY = (50_000, 20, 20)  # for the garbage collector: imports make a million objects that stay
 ENGINES = "tlfeatures.extraction._engine"
 _lock = threading.Lock()
@@ -100,6 +102,27 @@ def _read(errand: Errand) -> Run:
         raise StoreError(f"{errand.path} is not what this run has written; run again.")
     run: Run = pickle.loads(data)  # noqa: S301  the caller's own, as its digest says
     return run
+
+
+def end_with(parent: int) -> None:
+    """End this process soon after its parent has ended, however that was.
+
+    The queue that it takes chunks from stays open, as it holds both ends itself. No signal of the
+    system's: that comes when the thread ends which started this process.
+
+    Parameters
+    ----------
+    parent : int
+        Its process id.
+    """
+    if os.name == "posix":  # elsewhere the id stays that of a parent that has gone
+        threading.Thread(target=_watch, args=(parent,), name="end_with", daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(PARENT_S)
+    os._exit(1)  # as killed: what is stored is whole, and nobody waits for the rest
 
 
 def do_chunk(i: int, errand: Errand, rows: Sequence[Row]) -> tuple[int, Done]:

@@ -12,7 +12,7 @@ import torch
 
 from tlfeatures.errors import ModelFileError
 from tlfeatures.finetuning._result import EpochRow
-from tlfeatures.modelfile import load_model, save_model
+from tlfeatures.modelfile import read_model_file, write_model_file
 
 KIND = "checkpoint of a fine-tuning"
 NETWORK, BEST, OPTIMIZER = "network.", "best.", "optimizer."
@@ -87,7 +87,7 @@ class Checkpoint:
             "rows": [_to_json(row) for row in state.rows],
         }
         arrays = {name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
-        save_model(self.path, arrays, facts)
+        write_model_file(self.path, arrays, facts)
 
     def load(self) -> Progressed | None:
         """The state that was saved; None if there is no file, or that of another that is done.
@@ -99,10 +99,10 @@ class Checkpoint:
         """
         if not self.path.exists():
             return None
-        arrays, facts = load_model(self.path)
+        arrays, facts = read_model_file(self.path)
         if facts.get("kind") != KIND:
             raise ModelFileError(
-                f"{self.path} is no checkpoint of a fine-tuning; name another file with checkpoint."
+                f"{self.path} is no checkpoint of a fine-tuning; name another file in `checkpoint`."
             )
         found = facts["identity"]
         differing = [name for name in self._identity if self._identity[name] != found.get(name)]
@@ -111,7 +111,7 @@ class Checkpoint:
         if differing:
             raise ModelFileError(
                 f"the checkpoint {self.path} is of another training (other "
-                f"{', '.join(differing)}); remove it, or name another file with checkpoint."
+                f"{', '.join(differing)}); remove it, or name another file in `checkpoint`."
             )
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         optimizer: dict[int, dict[str, Any]] = {}

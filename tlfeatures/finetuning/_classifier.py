@@ -9,22 +9,27 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.backbones import Backbone, Preprocessing, check_layers_of_entry, load_network
-from tlfeatures.classification import TransferClassifier
+from tlfeatures._parameters import check_jobs, check_share, check_whole, seed_of
+from tlfeatures._targets import check_target, expand
+from tlfeatures.backbones import Backbone, Preprocessing, check_before_weights, load_network
+from tlfeatures.classification import TrainedOn, TransferClassifier, extract_good, load_model
 from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.evaluation import make_split, paired_difference
 from tlfeatures.extraction import (
     CNNCodes,
     Progress,
+    as_codes,
     has_bf16,
     is_out_of_memory,
     resolve_device,
@@ -51,8 +56,8 @@ from tlfeatures.finetuning._result import (
 )
 from tlfeatures.finetuning._structure import find_structure
 from tlfeatures.finetuning._train import Training, estimate_seconds, train
-from tlfeatures.heads import head_from_arrays
-from tlfeatures.pictures import Pictures, estimate_range, labelled_pictures
+from tlfeatures.heads import head_from_arrays, head_name
+from tlfeatures.pictures import Pictures, content_digest, estimate_range, labelled_pictures
 
 _log = logging.getLogger(__name__)
 LINEAR = ("logistic", "svm")
@@ -63,7 +68,7 @@ NEVER_RISES = (
     "on few pictures; the recipe's rates are used"
 )
 DIVERGED = (
-    "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower lr"
+    "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower `lr`"
 )
 Watch = Callable[[RateSearch | TrainingPlan | EpochRow | Progress], None]
 
@@ -98,8 +103,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     ----------
     backbone : str or CNNCodes, default="resnet50"
         A network's name, or a `CNNCodes` for any other setting; one layer is the new one's input.
-    recipe : str, default="full"
-        A name of `tlfeatures.finetuning.RECIPES`.
+    recipe : str or Recipe, default="full"
+        A name of `tlfeatures.finetuning.RECIPES`, or one of these.
     head : {"logistic", "svm"}, default="logistic"
         Of the baseline.
     n_blocks : int, default=1
@@ -123,9 +128,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     checkpoint : path or None
         A file that keeps the state after each epoch; a `fit` that finds it there goes on. It stays
         until `save` has put the model elsewhere, or another training takes its place.
-    n_jobs : int, default=0
-        Processes that decode; 0: this one, which keeps decoded pictures in memory.
-    random_state : int, default=0
+    n_jobs : int or None, default=0
+        Processes that decode; 0 or None: this one, which keeps decoded pictures in memory; -1: one
+        for every core, -2: for all but one.
+    random_state : int, RandomState or None, default=0
     watch : callable or None
         Told the `RateSearch` if there is one, the `TrainingPlan` before the training, the
         `Progress` within each epoch, and each `EpochRow` as it is done.
@@ -160,7 +166,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     def __init__(
         self,
         backbone: str | CNNCodes = "resnet50",
-        recipe: str = "full",
+        recipe: str | Recipe = "full",
         *,
         head: str = "logistic",
         n_blocks: int = 1,
@@ -173,8 +179,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         patience: int | str | None = "recipe",
         precision: str = "auto",
         checkpoint: str | os.PathLike[str] | None = None,
-        n_jobs: int = 0,
-        random_state: int = 0,
+        n_jobs: int | None = 0,
+        random_state: int | np.random.RandomState | None = 0,
         watch: Watch | None = None,
     ) -> None:
         self.backbone = backbone
@@ -218,7 +224,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         UsageError
             If an option is impossible, the recipe does not fit the network, or no rate is found.
         ImageReadError
-            If a picture is bad.
+            If a picture is bad, and `on_bad` of the `CNNCodes` is "raise"; with "nan" bad ones are
+            left out, with a warning.
         ModelFileError
             If the checkpoint is of another training.
         ExtractionError
@@ -250,8 +257,37 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         return self.model_.predict_proba(X)
 
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """The share of labels that are right, as `TransferClassifier.score` has it."""
+        check_is_fitted(self)
+        return self.model_.score(X, y, sample_weight)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], **options: Any) -> FineTunedClassifier:
+        """Load what `save` wrote, to predict with.
+
+        The file keeps the network and its last layer, not the training: parameters are those by
+        default, and `baseline_`, `history_` and the like are not there. `tlfeatures.load_model`
+        opens the same file as the `TransferClassifier` that it holds.
+
+        Parameters
+        ----------
+        path : path
+        **options
+            As of `tlfeatures.load_model`.
+
+        Raises
+        ------
+        ModelFileError
+            If the file is missing, broken or from elsewhere.
+        """
+        model = load_model(path, **options)
+        loaded = cls(model.codes_)
+        loaded.model_, loaded.codes_, loaded.classes_ = model, model.codes_, model.classes_
+        return loaded
+
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Save what was kept as one file, the network inside; `TransferClassifier.load` loads it.
+        """Save what was kept as one file, the network inside; `load_model` opens it.
 
         The checkpoint, which is no longer needed, is taken away.
 
@@ -264,29 +300,70 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         saved = self.model_.save(path, with_weights=True)
         if self.checkpoint is not None:
             with contextlib.suppress(OSError):
-                Path(self.checkpoint).unlink(missing_ok=True)
+                expand(self.checkpoint).unlink(missing_ok=True)
         return saved
 
     def _begin(
         self, X: Any, y: Any, groups: Any, shared_with: Any
     ) -> tuple[Recipe, list[_Task], Pictures]:
-        """Check the options, carve, fit the baselines."""
-        recipe = self._check()
-        if recipe.is_shared != (shared_with is not None):
-            raise UsageError(
-                "recipe 'hard-sharing' needs shared_with, a second task's pictures, and no other "
-                f"recipe takes it; the recipe is {self.recipe!r}."
-            )
+        """Check the options, leave bad pictures aside, carve, fit the baselines."""
+        recipe = self._check(is_shared=shared_with is not None)
+        self._seed = seed_of(self.random_state)
         pictures = labelled_pictures(X, y, groups)
-        self.codes_ = as_codes_of(self, pictures)
         others = [] if shared_with is None else [labelled_pictures(shared_with)]
-        return recipe, [self._carve(each) for each in (pictures, *others)], pictures
+        self.codes_ = as_codes_of(self, pictures)
+        every = [extract_good(self.codes_, each).pictures for each in (pictures, *others)]
+        return recipe, [self._carve(each) for each in every], every[0]
 
-    def _check(self) -> Recipe:
+    def check(
+        self, pictures: Pictures, *, test: float | None = None, shared_with: Pictures | None = None
+    ) -> None:
+        """Look at options and pictures as `evaluate_finetuning` does, without any network.
+
+        Raises
+        ------
+        LabelsError
+            If there are no labels, one class only, or too few pictures to hold out and to carve.
+        UsageError
+            If an option is impossible.
+        OutputError
+            If the checkpoint cannot be written.
+        """
+        self._check(is_shared=shared_with is not None)
+        given, seed = labelled_pictures(pictures), seed_of(self.random_state)
+        split = make_split(labels_of(given), given.split, given.groups, test, None, seed)
+        others = [] if shared_with is None else [labelled_pictures(shared_with)]
+        for task in (given[split.train], *others):
+            make_split(labels_of(task), None, task.groups, self.valid, None, seed)
+        self._check_recipe(len(given.classes) + sum(len(each.classes) for each in others))
+
+    def _check_recipe(self, n_classes: int) -> None:
+        """Whether the recipe suits the network, seen on one without its weights.
+
+        Raises
+        ------
+        UsageError
+        """
+        request = as_codes_of(self, None).request()
+        if request.is_own:  # to draw its weights would be to lose them
+            return
+        network = load_network(replace(request, weights="random"))
+        structure = find_structure(Backbone(network, (request.layer,), request.pooling), n_classes)
+        lr = None if isinstance(self.lr, str) else self.lr
+        recipe = make_recipe(self.recipe)
+        recipe.phases(structure, n_blocks=self.n_blocks, epochs=self.epochs, lr=lr)
+
+    def _check(self, *, is_shared: bool) -> Recipe:
         """The recipe, after a look at the options that are wrong whatever the pictures are."""
         recipe = make_recipe(self.recipe)
+        if recipe.is_shared != is_shared:
+            raise UsageError(
+                "recipe 'hard-sharing' needs a second task's pictures, `shared_with`, and no other "
+                f"recipe takes it; the recipe is {recipe.name!r}."
+            )
+        if self.checkpoint is not None:
+            check_target(self.checkpoint, "the checkpoint")
         choices = {
-            "head": LINEAR,
             "batch_norms": ("recipe", "moving", "frozen"),
             "precision": ("auto", "float32", "bf16"),
         }
@@ -295,24 +372,35 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                 raise UsageError(
                     f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}."
                 )
+        if head_name(self.head) not in LINEAR:
+            raise UsageError(
+                f"head {self.head!r} is not a linear one; choose one of {', '.join(LINEAR)}."
+            )
         if isinstance(self.lr, str) and self.lr != FIND:
-            raise UsageError(f"lr {self.lr!r} is unknown; give a number, 'find', or None.")
-        if not 0 < self.valid < 1:
-            raise UsageError(f"valid is {self.valid}; give a share between 0 and 1.")
-        for name, least in (("batch_size", 2), ("n_blocks", 1), ("epochs", 1)):
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(f"{name} is {value}; it must be at least {least}.")
+            raise UsageError(f"`lr` {self.lr!r} is unknown; give a number, 'find', or None.")
+        if self.lr is not None and not isinstance(self.lr, str | Real):
+            raise UsageError(f"`lr` is {self.lr!r}; give a number, 'find', or None.")
+        check_share("valid", self.valid)
+        check_whole("batch_size", self.batch_size, 2)
+        check_whole("n_blocks", self.n_blocks)
+        if self.epochs is not None:
+            check_whole("epochs", self.epochs)
+        if self.patience not in (None, "recipe"):
+            check_whole("patience", self.patience)
+        if self.checkpoint is not None and self.random_state is None:
+            raise UsageError(
+                "with random_state None each training is another one, which no checkpoint can go "
+                "on with; give a number."
+            )
+        self._n_workers()
         self._augmentation()
         return recipe
 
     def _carve(self, pictures: Pictures) -> _Task:
-        split = make_split(
-            labels_of(pictures), None, pictures.groups, self.valid, None, self.random_state
-        )
+        split = make_split(labels_of(pictures), None, pictures.groups, self.valid, None, self._seed)
         training: Pictures = pictures[split.train]
         carved: Pictures = pictures[split.test]
-        baseline = TransferClassifier(self.codes_, self.head, self.random_state)
+        baseline = TransferClassifier(self.codes_, self.head, self._seed)
         return _Task(training, carved, baseline.fit(training))
 
     def _train(self, recipe: Recipe, tasks: list[_Task]) -> None:
@@ -325,12 +413,13 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         if not self.best_epoch_:
             warnings.warn(DIVERGED, UserWarning, stacklevel=3)
         self.tuned_ = self._as_transfer(net, tasks[0])
+        self.tuned_.trained_on_ = _trained_on(tasks)
 
     def _find_lr(self, recipe: Recipe, tasks: list[_Task]) -> float | None:
         """The highest rate; None: the recipe's. A search learns from what will be trained on."""
         self.rate_search_: RateSearch | None = None
         if not isinstance(self.lr, str):
-            return self.lr
+            return None if self.lr is None else float(self.lr)
         net, training = self._prepare(recipe, tasks, None)
         self.rate_search_ = search_rate(net, training, self._plan(net, training))
         self._tell(self.rate_search_)
@@ -340,8 +429,8 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             warnings.warn(NEVER_RISES, UserWarning, stacklevel=4)
             return None
         raise UsageError(
-            "no learning rate can be found: the loss is no number even at the lowest one; give lr "
-            "a number, or use another recipe."
+            "no learning rate can be found: the loss is no number even at the lowest one; give "
+            "`lr` a number, or use another recipe."
         )
 
     def _tell(self, what: RateSearch | TrainingPlan | EpochRow | Progress) -> None:
@@ -367,10 +456,12 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         backbone = self._load(recipe)
         sizes = tuple(len(task.classes) for task in tasks)
         structure = find_structure(backbone, sum(sizes))
-        phases = recipe.phases(structure, n_blocks=self.n_blocks, epochs=self.epochs, lr=lr)
+        epochs = None if self.epochs is None else int(self.epochs)
+        phases = recipe.phases(structure, n_blocks=int(self.n_blocks), epochs=epochs, lr=lr)
         module = self._start(recipe, backbone, tasks, sizes)
         training = self._training(recipe, phases, backbone, tasks, self._checkpoint(tasks, lr))
-        n_over = len(training.train) % self.batch_size
+        batch_size, n_workers = int(self.batch_size), self._n_workers()
+        n_over = len(training.train) % batch_size
         net = make_net(
             module,
             recipe,
@@ -380,12 +471,12 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             precision=self._precision(),
             batch_norms=recipe.batch_norms if self.batch_norms == "recipe" else self.batch_norms,
             device=resolve_device(self.codes_.device),
-            batch_size=self.batch_size,
+            batch_size=batch_size,
             iterator_train__shuffle=True,
             # a batch of one picture has no variance for a batch norm
-            iterator_train__drop_last=n_over == 1 and len(training.train) > self.batch_size,
-            iterator_train__num_workers=self.n_jobs,
-            iterator_valid__num_workers=self.n_jobs,
+            iterator_train__drop_last=n_over == 1 and len(training.train) > batch_size,
+            iterator_train__num_workers=n_workers,
+            iterator_valid__num_workers=n_workers,
         )
         return net, training
 
@@ -393,10 +484,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         """The network, to be trained; not one that others use."""
         request = self.codes_.request()
         if recipe.is_scratch:
-            request = replace(request, weights=f"random:{self.random_state}")
+            request = replace(request, weights=f"random:{self._seed}")
         tensors = None if recipe.is_scratch else self.codes_._tensors()
         as_torch = tensors and {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
-        check_layers_of_entry(request, (request.layer,))
+        check_before_weights(request, (request.layer,))
         network = load_network(request, as_torch)
         network.module.to(resolve_device(self.codes_.device)).to(memory_format=torch.channels_last)
         return Backbone(network, (request.layer,), request.pooling)
@@ -406,9 +497,9 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
     ) -> FineTuneNet:
         codes = tasks[0].baseline.codes_
         if recipe.is_scratch:
-            codes = clone(codes).set_params(weights=f"random:{self.random_state}", weights_id=None)
+            codes = clone(codes).set_params(weights=f"random:{self._seed}", weights_id=None)
         some: Pictures = tasks[0].train[:64]
-        with seeded(self.random_state):
+        with seeded(self._seed):
             module = FineTuneNet(backbone, sizes, usual_length(codes.query(some)))
         if recipe.head_start == "probe":
             first = 0
@@ -444,10 +535,10 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             phases,
             LabelledPictures(items, y, preprocessing, options, transform),
             LabelledPictures(carved.items, tasks[0].encode(carved.labels), preprocessing, options),
-            self.batch_size,
+            int(self.batch_size),
             recipe.patience if self.patience == "recipe" else self.patience,  # type: ignore[arg-type]
             recipe.stops_unfreezing,
-            self.random_state,
+            self._seed,
             checkpoint,
             self._tell,
         )
@@ -465,15 +556,26 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             "pooling": spec.pooling,
             "decoding": self.codes_.decode_options().to_json(),
             "preprocessing": spec.to_json()["preprocessing"],
-            "pictures": _digest(tasks),
+            "pictures": _digest(tasks, self.codes_),
             **{name: _plain(value) for name, value in words.items() if name not in hidden},
+            "recipe": make_recipe(self.recipe).name,
+            "head": head_name(self.head),
+            "random_state": self._seed,
             "lr": lr,
         }
-        return Checkpoint(Path(self.checkpoint), identity)
+        return Checkpoint(expand(self.checkpoint), identity)
 
     def _augmentation(self) -> Augmentation:
         given = self.augment
-        return parse_augmentation(given) if isinstance(given, str) else given
+        if isinstance(given, Augmentation):
+            return given
+        if not isinstance(given, str):
+            raise UsageError(f"augment is {given!r:.80}; give words, as 'light', or Augmentation.")
+        return parse_augmentation(given)
+
+    def _n_workers(self) -> int:
+        """Processes that decode beside this one; 0: none."""
+        return effective_n_jobs(check_jobs(self.n_jobs)) if self.n_jobs else 0
 
     def _precision(self) -> str:
         if self.precision != "auto":
@@ -494,7 +596,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         codes = clone(task.baseline.codes_)
         state = module.network.state_dict()
         codes.tensors_ = {name: tensor.cpu().numpy() for name, tensor in state.items()}
-        model = TransferClassifier(codes, "logistic", self.random_state)
+        model = TransferClassifier(codes, "logistic", self._seed)
         model.codes_, model.head_name_ = codes, "logistic"
         model.head_ = head_from_arrays(as_head(weights, biases), facts)
         model.classes_, model.spec_ = model.head_.classes_, codes.fit([]).spec_
@@ -547,16 +649,13 @@ def as_head(
     return {"coef": weights, "intercept": biases}
 
 
-def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures) -> CNNCodes:
+def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures | None) -> CNNCodes:
     """The extractor that its `backbone` parameter means; a given one is copied.
 
-    The range "auto" becomes that of the pictures; labels play no part.
+    The range "auto" becomes that of the pictures, if there are any; labels play no part.
     """
-    backbone = classifier.backbone
-    if isinstance(backbone, str):
-        return CNNCodes(backbone)
-    codes: CNNCodes = clone(backbone)
-    if codes.range == "auto":
+    codes = as_codes(classifier.backbone)
+    if codes.estimates_range and pictures is not None:
         codes.set_params(range=estimate_range(pictures) or "full")
     return codes
 
@@ -566,13 +665,19 @@ def labels_of(pictures: Pictures) -> NDArray[Any]:
     return np.asarray(pictures.labels)
 
 
-def _digest(tasks: list[_Task]) -> str:
-    """Of the pictures' names and labels, in order."""
+def _trained_on(tasks: list[_Task]) -> TrainedOn:
+    """Of all that the network has seen, what was carved out to choose the epoch included."""
+    parts = [part for task in tasks for part in (task.train, task.valid)]
+    return TrainedOn.of(content_digest(item) for part in parts for item in part.items)
+
+
+def _digest(tasks: list[_Task], codes: CNNCodes) -> str:
+    """Of the pictures' contents and labels, in order; what a file is called says nothing."""
     digest = hashlib.sha256()
     for task in tasks:
         for part in (task.train, task.valid):
-            for path, label in zip(part.paths, labels_of(part), strict=True):
-                digest.update(f"{path}\0{label}\0".encode("utf-8", "surrogateescape"))
+            for key, label in zip(codes.codes(part).keys, labels_of(part), strict=True):
+                digest.update(key + f"\0{label}\0".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 

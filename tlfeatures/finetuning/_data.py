@@ -71,7 +71,7 @@ class LabelledPictures(Dataset[tuple[torch.Tensor, int]]):
     def _pixels(self, i: int) -> torch.Tensor:
         if i in self._kept:
             return self._kept[i]
-        picture = decode(self.items[i], self._options)
+        picture = decode(self.items[i], self._options, check=False)
         if self._transform is not None and isinstance(self._preprocessing, Preprocessing):
             made = torch.from_numpy(np.array(_middle(self._preprocessing.resized(picture))))
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ def evaluate_finetuning(
     *,
     test: float | None = None,
     shared_with: Pictures | None = None,
+    begin: Callable[[Pictures], None] = lambda pictures: None,
 ) -> FineTuning:
     """Fine-tune on the training side, score once on the other one, beside the baseline.
 
@@ -39,6 +41,9 @@ def evaluate_finetuning(
         The share to hold out.
     shared_with : Pictures, optional
         See `FineTunedClassifier.fit`.
+    begin : callable
+        Given the pictures, once labels, split and the classifier's options are found possible, and
+        before a network is opened or downloaded.
 
     Raises
     ------
@@ -47,6 +52,8 @@ def evaluate_finetuning(
     """
     pictures = labelled_pictures(pictures)
     shared_with = None if shared_with is None else labelled_pictures(shared_with)
+    classifier.check(pictures, test=test, shared_with=shared_with)
+    begin(pictures)
     began = time.perf_counter()
     codes_of = as_codes_of(classifier, pictures)
     extraction, bad = codes_of.extract(pictures), []

@@ -75,6 +75,7 @@ class TuningNet(NeuralNet):
         self.structure = structure
         self.precision = precision
         self.tell_: Callable[[int], None] | None = None  # told of each step's pictures
+        self.given_: dict[int, torch.Tensor] = {}  # weights that L2-SP stays near, by parameter
         self.batch_norms = batch_norms
 
     def begin(self, phase: Phase, n_steps: int) -> None:
@@ -171,8 +172,6 @@ class TuningNet(NeuralNet):
 
     def _penalty(self, alpha: float, beta: float) -> torch.Tensor:
         """L2-SP: half alpha times the squared way from the given weights, half beta the head's."""
-        if not hasattr(self, "given_"):
-            self.given_ = {id(p): p.detach().clone() for p in self.module_.network.parameters()}
         moved = [p for p in self.module_.network.parameters() if p.requires_grad]
         way = torch.stack([((p - self.given_[id(p)]) ** 2).sum() for p in moved]).sum()
         penalty: torch.Tensor = 0.5 * alpha * way + 0.5 * beta * (self.module_.head.weight**2).sum()
@@ -228,6 +227,8 @@ def make_net(
         **more,
     )
     net.initialize()
+    if recipe.l2sp is not None:  # now: a training that goes on begins with others
+        net.given_ = {id(p): p.detach().clone() for p in module.network.parameters()}
     return net
 
 

@@ -51,6 +51,7 @@ def make_plan(
         phases=tuple(_phase(phase, structure, batch_norms) for phase in phases),
         augmentation=augmentation,
         seconds=seconds,
+        note=recipe.note,
     )
 
 

@@ -19,7 +19,9 @@ from tlfeatures.finetuning._parts import HEAD, Stage, Structure, Unit
 RATE, HEAD_RATE = 1e-4, 1e-3  # of Adam, for given weights and for the new layer
 # of everything at once: three times as high, 24 steps on 40 pictures cost 6 points of accuracy
 ALL_RATE, ALL_HEAD_RATE = 3e-5, 3e-4
-ORIGINAL_RATE = 0.1  # with which torchvision's networks were trained on ImageNet (SGD)
+# with which torchvision trained its networks on ImageNet (SGD): AlexNet and the VGGs without batch
+# norms at a tenth of what the others took (its references/classification)
+ORIGINAL_RATE, ORIGINAL_RATE_WITHOUT_NORMS = 1e-1, 1e-2
 CS231N_TOP, CS231N_MIDDLE = 1 / 10, 1 / 100
 GUIDE_HEAD_EPOCHS, GUIDE_ALL_EPOCHS = 16, 8
 GUIDE_FIRST, GUIDE_LAST = 1e-7, 1e-4  # of the feature part, linear over its modules
@@ -82,6 +84,8 @@ class Recipe:
         Whether training ends with the first phase that improves nothing.
     is_shared : bool
         Whether a second task is trained along.
+    note : str
+        What else is to be known of its result; "": nothing.
     misfit : callable
         Gives the reason why a structure does not suit, or "".
     """
@@ -101,6 +105,7 @@ class Recipe:
     patience: int | None = 5
     stops_unfreezing: bool = False
     is_shared: bool = False
+    note: str = ""
     misfit: Callable[[Structure], str] = field(default=lambda structure: "", repr=False)
 
     def phases(
@@ -139,19 +144,25 @@ class Recipe:
         return made if lr is None else _scaled(made, lr)
 
 
-def make_recipe(name: str) -> Recipe:
-    """The recipe of that name.
+def make_recipe(recipe: str | Recipe) -> Recipe:
+    """The recipe of that name or other name; a `Recipe` is itself.
 
     Raises
     ------
     UsageError
         If there is none.
     """
+    if isinstance(recipe, Recipe):
+        return recipe
+    if not isinstance(recipe, str):
+        raise UsageError(f"recipe is a {type(recipe).__name__}; give a name: {', '.join(RECIPES)}.")
+    name = recipe.strip().replace("_", "-")
+    name = OTHER_NAMES.get(name.lower(), name)
     if name in RECIPES:
         return RECIPES[name]
-    near = difflib.get_close_matches(str(name), RECIPES, 1)
+    near = difflib.get_close_matches(name, [*RECIPES, *OTHER_NAMES], 1)
     hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"recipe {name!r} is unknown; {hint}Choose one of {', '.join(RECIPES)}.")
+    raise UsageError(f"recipe {recipe!r} is unknown; {hint}Choose one of {', '.join(RECIPES)}.")
 
 
 def _share_epochs(phases: list[Phase], epochs: int) -> list[Phase]:
@@ -171,7 +182,7 @@ def _share_epochs(phases: list[Phase], epochs: int) -> list[Phase]:
 
 def _scaled(phases: list[Phase], lr: float) -> list[Phase]:
     if not 0 < lr < np.inf:
-        raise UsageError(f"lr is {lr:g}; give a number above 0.")
+        raise UsageError(f"`lr` is {lr:g}; give a number above 0.")
     factor = lr / max(rate for phase in phases for rate in phase.rates.values())
     return [
         replace(phase, rates={name: rate * factor for name, rate in phase.rates.items()})
@@ -254,9 +265,15 @@ def _no_five_stages(structure: Structure) -> str:
 
 def _cs231n(structure: Structure, n_blocks: int) -> list[Phase]:
     """The first stage keeps its edges and colours: the deck's figure freezes what is lowest."""
-    middle = _of(structure.stages[1:], ORIGINAL_RATE * CS231N_MIDDLE)
-    top = _classifier_part(structure, ORIGINAL_RATE * CS231N_TOP)
-    return [Phase("all but the first", 20, middle | top | {HEAD: ORIGINAL_RATE * CS231N_TOP})]
+    original = _original_rate(structure)
+    middle = _of(structure.stages[1:], original * CS231N_MIDDLE)
+    top = _classifier_part(structure, original * CS231N_TOP) | {HEAD: original * CS231N_TOP}
+    return [Phase("all but the first", 20, middle | top)]
+
+
+def _original_rate(structure: Structure) -> float:
+    has_norms = any(unit.batch_norms for unit in structure.units)
+    return ORIGINAL_RATE if has_norms else ORIGINAL_RATE_WITHOUT_NORMS
 
 
 def _guide(all_rates: Callable[[Structure], dict[str, float]]) -> Callable[..., list[Phase]]:
@@ -270,8 +287,11 @@ def _guide(all_rates: Callable[[Structure], dict[str, float]]) -> Callable[..., 
 
 
 def _vgg_rates(structure: Structure) -> dict[str, float]:
-    """Linear over all modules of the feature part, of which not all have parameters (R.9)."""
-    by_module = np.linspace(GUIDE_FIRST, GUIDE_LAST, structure.n_features)
+    """Linear over all modules of the feature part, of which not all have parameters (R.9).
+
+    A step is 1/44 of a VGG16's 44 modules: the last module is a step below the classifier (R.23).
+    """
+    by_module = np.linspace(GUIDE_FIRST, GUIDE_LAST, structure.n_features + 1)
     units = [unit for stage in structure.stages for unit in stage.units]
     rates = {unit.name: float(by_module[_index(unit)]) for unit in units}
     return rates | _classifier_part(structure, GUIDE_LAST) | {HEAD: GUIDE_LAST}
@@ -319,7 +339,7 @@ def _no_classifier_part(structure: Structure) -> str:
     return "between its features and the codes is no layer, so it would be 'head'"
 
 
-OURS, GUIDE = "common practice", "Guide (G)"
+GUIDE = "Guide (G)"
 _teh_recipe = partial(
     Recipe,
     optimizer="sgd",
@@ -335,6 +355,17 @@ _guide_recipe = partial(
     head_start="random",
     batch_norms="moving",
     patience=None,
+)
+OTHER_NAMES = {  # of the same procedures in the literature
+    "soft-sharing": "l2sp",
+    "soft-parameter-sharing": "l2sp",
+    "l2-sp": "l2sp",
+    "hard-parameter-sharing": "hard-sharing",
+    "gradual-unfreezing": "ulmfit",
+}
+FIRST_TASK_ONLY = (
+    "both tasks train the network; the first task's last layer alone is kept and scored, the "
+    "second's is left aside"
 )
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
@@ -424,6 +455,7 @@ RECIPES: Mapping[str, Recipe] = {
             "one network for two tasks, trained together",
             _full,
             is_shared=True,
+            note=FIRST_TASK_ONLY,
         ),
     )
 }

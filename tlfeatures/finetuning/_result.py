@@ -82,6 +82,8 @@ class TrainingPlan:
         In the words of `parse_augmentation`.
     seconds : float or None
         Expected on this machine; None: not estimated.
+    note : str
+        What else is to be known of the result, as a second task's layer that is left aside.
     """
 
     recipe: str
@@ -94,6 +96,7 @@ class TrainingPlan:
     phases: tuple[PhasePlan, ...]
     augmentation: str = "none"
     seconds: float | None = None
+    note: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""

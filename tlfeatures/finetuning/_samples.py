@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from tlfeatures._parameters import seed_of
 from tlfeatures.backbones import OwnPreprocessing, Preprocessing
 from tlfeatures.errors import ImageReadError, PicturesError, UsageError
 from tlfeatures.finetuning._augment import PRESETS, Augmentation, make_transform
@@ -64,7 +65,7 @@ def draw_augmentation(
     *,
     n_rows: int = 6,
     n_columns: int = 7,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
     decode_options: DecodeOptions | None = None,
 ) -> AugmentationSheet:
     """Draw pictures, spread over the classes, and what augmentation makes of them.
@@ -78,7 +79,7 @@ def draw_augmentation(
         Of the network that is going to be trained: it settles the size, and evaluation's crop.
     n_rows, n_columns : int
         Pictures, and samples of each.
-    random_state : int
+    random_state : int, RandomState or None
         The same number gives the same sheet.
     decode_options : DecodeOptions, optional
 
@@ -92,9 +93,9 @@ def draw_augmentation(
     if not isinstance(preprocessing, Preprocessing):
         raise UsageError(
             "pictures are prepared by a function of your own, which gives the network's input at "
-            "once; augmentation needs a Preprocessing: give preprocess by name."
+            "once; augmentation needs a Preprocessing: give `preprocess` by name."
         )
-    pictures = _for_training(Pictures.of(X))
+    pictures, random_state = _for_training(Pictures.of(X)), seed_of(random_state)
     read, bad = _read_some(pictures, n_rows, random_state, decode_options)
     if not read:
         raise PicturesError(f"none of the {len(pictures)} pictures can be read.")

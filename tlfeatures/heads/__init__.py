@@ -10,13 +10,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
+from tlfeatures.heads._saved import check_saved_head
 from tlfeatures.heads._scoring import KNNScorer, LinearScorer, Scorer, scorer_from_arrays
 
 if TYPE_CHECKING:
     from tlfeatures.heads._choose import SIMPLEST_FIRST, HeadScore, choose_head
     from tlfeatures.heads._knn import KNNHead
     from tlfeatures.heads._linear import LogisticHead, SVMHead
-    from tlfeatures.heads._registry import HEADS, Head, head_from_arrays, make_head
+    from tlfeatures.heads._registry import HEADS, Head, head_from_arrays, head_name, make_head
 else:
     __getattr__, __dir__ = load_later(
         __name__,
@@ -30,6 +31,7 @@ else:
             "SVMHead": "_linear",
             "choose_head": "_choose",
             "head_from_arrays": "_registry",
+            "head_name": "_registry",
             "make_head": "_registry",
         },
     )
@@ -46,8 +48,10 @@ __all__ = [
     "LogisticHead",
     "SVMHead",
     "Scorer",
+    "check_saved_head",
     "choose_head",
     "head_from_arrays",
+    "head_name",
     "make_head",
     "scorer_from_arrays",
 ]

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from sklearn.base import clone
 
 from tlfeatures._columns import whole_groups, whole_labels
+from tlfeatures._parameters import seed_of
 from tlfeatures.errors import UsageError
 from tlfeatures.heads._path import Fold, make_folds
 from tlfeatures.heads._scoring import Floats
@@ -50,7 +51,7 @@ def choose_head(
     y: npt.ArrayLike,
     groups: npt.ArrayLike | None = None,
     *,
-    random_state: int = 0,
+    random_state: int | np.random.RandomState | None = 0,
 ) -> tuple[str, tuple[HeadScore, ...]]:
     """Choose a head: the simplest that is within one standard error of the best.
 
@@ -72,7 +73,7 @@ def choose_head(
     groups : array-like of shape (n_images,), optional
         Pictures of one group stay in one fold; a picture without one (None, NaN) is a group of
         its own.
-    random_state : int, default=0
+    random_state : int, RandomState or None, default=0
         Of the folds of heads that have none of their own.
 
     Returns
@@ -102,7 +103,7 @@ def choose_head(
     group_of = None if groups is None else whole_groups(groups)
     names = sorted(heads, key=_simplicity)
     fitted = {name: _fit(heads[name], X, labels, group_of) for name in names}
-    folds = make_folds(encoded, group_of, random_state)
+    folds = make_folds(encoded, group_of, seed_of(random_state))
     if folds is None:
         warnings.warn(
             f"a class has one picture or group, so no head can be judged; the simplest, "

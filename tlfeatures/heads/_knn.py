@@ -9,7 +9,6 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tlfeatures.errors import UsageError
 from tlfeatures.heads._linear import (
     FLOATS,
     checked_labels,
@@ -17,7 +16,9 @@ from tlfeatures.heads._linear import (
     encode_labels,
     restore_common,
 )
-from tlfeatures.heads._scoring import Facts, Floats, KNNScorer, Tensors
+from tlfeatures.heads._saved import Facts, Tensors
+from tlfeatures.heads._scoring import Floats, KNNScorer
+from tlfeatures.neighbors import check_n_neighbors
 
 
 class KNNHead(ClassifierMixin, BaseEstimator):
@@ -75,12 +76,11 @@ class KNNHead(ClassifierMixin, BaseEstimator):
         LabelsError
             If a label is missing, or there is one class only.
         UsageError
-            If n_neighbors is below 1.
+            If n_neighbors is no whole number of at least 1.
         ValueError
             If X or y is malformed (scikit-learn's checks).
         """
-        if self.n_neighbors < 1:
-            raise UsageError(f"n_neighbors is {self.n_neighbors}; give 1 or more.")
+        check_n_neighbors(self.n_neighbors)
         codes, labels = validate_data(self, X, checked_labels(y), dtype=FLOATS)
         self.classes_, self._y = encode_labels(labels, type(self).__name__)
         self._X = np.array(codes)

@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
+from numbers import Real
 from typing import Any, Self
 
 import numpy as np
@@ -13,21 +14,20 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LogisticRegression
 from sklearn.svm import LinearSVC
-from sklearn.utils import check_random_state
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from tlfeatures._columns import whole_groups, whole_labels
+from tlfeatures._parameters import check_jobs, seed_of
 from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.heads._path import Fold, Path, make_folds, rotate, search
+from tlfeatures.heads._saved import Facts, Tensors
 from tlfeatures.heads._scoring import (
-    Facts,
     Floats,
     Ints,
     LinearScorer,
     Model,
-    Tensors,
     one_score_a_class,
     saved_classes,
     saved_sigmoid,
@@ -45,6 +45,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
     _grid: tuple[float, ...]
     _fallback: float
     _needs_scores: bool
+    _seed = 0  # each fit draws its own
 
     classes_: npt.NDArray[Any]
     n_features_in_: int
@@ -52,7 +53,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
     def __init__(
         self,
         C: float | str = "auto",
-        random_state: int | None = 0,
+        random_state: int | np.random.RandomState | None = 0,
         n_jobs: int | None = None,
     ) -> None:
         self.C = C
@@ -82,7 +83,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
         LabelsError
             If a label is missing, or there is one class only.
         UsageError
-            If C is neither "auto" nor a number above 0.
+            If C is neither "auto" nor a number above 0, or random_state or n_jobs is impossible.
         ValueError
             If X or y is malformed (scikit-learn's checks).
 
@@ -92,10 +93,12 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
             If a class has one picture (or group): neither C nor, for the SVM, the
             probabilities can then be estimated, and stated defaults are used.
         """
+        # once a fit: folds and solvers, in threads, must not draw one after the other
+        self._seed, grid = seed_of(self.random_state), self._check_grid()
+        check_jobs(self.n_jobs)
         codes, labels = validate_data(self, X, checked_labels(y), dtype=FLOATS)
         self.classes_, encoded = encode_labels(labels, type(self).__name__)
         group_of = self._check_groups(groups, codes)
-        grid = self._check_grid()
         Z, basis = rotate(unit_rows(codes))
         with threadpool_limits(1, user_api="blas"):  # thin products: threads cost ten times more
             self._choose(Z, encoded, grid, group_of)
@@ -111,13 +114,12 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
         return column
 
     def _check_grid(self) -> tuple[float, ...]:
-        if isinstance(self.C, str):
-            if self.C != "auto":
-                raise UsageError(f'C is {self.C!r}; give "auto" or a number above 0.')
+        C: Any = self.C
+        if isinstance(C, str) and C == "auto":
             return self._grid
-        if not 0 < self.C < np.inf:
-            raise UsageError(f'C is {self.C!r}; give "auto" or a number above 0.')
-        return (float(self.C),)
+        if not isinstance(C, Real) or not 0 < float(C) < np.inf:
+            raise UsageError(f'C is {C!r:.80}; give "auto" or a number above 0.')
+        return (float(C),)
 
     def _choose(
         self,
@@ -132,7 +134,7 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
         self.out_of_fold_: npt.NDArray[Any] | None = None
         if len(grid) == 1 and not self._needs_scores:
             return
-        folds = make_folds(y, groups, self._seed())
+        folds = make_folds(y, groups, self._seed)
         if folds is None:
             self._warn_no_folds(y, groups, grid)
             self._learn_probabilities(None, y)
@@ -150,12 +152,6 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
 
     def _search(self, Z: Floats, y: Ints, grid: Sequence[float], folds: list[Fold]) -> Path:
         return search(self._fit_along, Z, y, grid, folds, self.n_jobs)
-
-    def _seed(self) -> int:
-        """One seed for folds and solver, whatever form random_state has."""
-        if isinstance(self.random_state, int | np.integer):
-            return int(self.random_state)
-        return int(check_random_state(self.random_state).randint(2**31 - 1))
 
     def _warn_no_folds(self, y: Ints, groups: Any, grid: tuple[float, ...]) -> None:
         units = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
@@ -341,7 +337,7 @@ class SVMHead(_LinearHead):
         models = []
         for C in grid:
             # coordinates of the dual are fast for small C, crawl for large; Newton steps never do
-            svm = LinearSVC(C=C, dual=C <= 1, max_iter=5000, random_state=self._seed())
+            svm = LinearSVC(C=C, dual=C <= 1, max_iter=5000, random_state=self._seed)
             svm.fit(Z, y)
             models.append((svm.coef_, svm.intercept_))
         return models

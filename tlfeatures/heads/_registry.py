@@ -9,7 +9,8 @@ from typing import Any
 from tlfeatures.errors import UsageError
 from tlfeatures.heads._knn import KNNHead
 from tlfeatures.heads._linear import LogisticHead, SVMHead
-from tlfeatures.heads._scoring import Facts, Tensors, restore
+from tlfeatures.heads._saved import Facts, Tensors
+from tlfeatures.heads._scoring import restore
 
 Head = SVMHead | LogisticHead | KNNHead
 
@@ -20,13 +21,32 @@ HEADS: dict[str, type[SVMHead] | type[LogisticHead] | type[KNNHead]] = {
 }
 
 
+OTHER_NAMES = {  # of the same classifiers in the literature
+    "softmax": "logistic",
+    "linear-svm": "svm",
+    "logistic-regression": "logistic",
+    "k-nn": "knn",
+}
+
+
+def head_name(name: str) -> str:
+    """The name that `HEADS` has for it; an unknown one stays as it is.
+
+    Examples
+    --------
+    >>> head_name("softmax")
+    'logistic'
+    """
+    return OTHER_NAMES.get(name, name) if isinstance(name, str) else name
+
+
 def make_head(name: str, **params: Any) -> Head:
     """Make an unfitted head.
 
     Parameters
     ----------
     name : {"svm", "logistic", "knn"}
-        Which.
+        Which; also by another name that `head_name` knows, such as "softmax".
     **params
         Its constructor's arguments.
 
@@ -40,7 +60,8 @@ def make_head(name: str, **params: Any) -> Head:
     UsageError
         If the name or an argument is unknown.
     """
-    if name not in HEADS:
+    name = head_name(name)
+    if not isinstance(name, str) or name not in HEADS:
         raise UsageError(f"head {name!r} is unknown; {_hint(name, list(HEADS))}")
     known = HEADS[name]._get_param_names()
     for param in params:

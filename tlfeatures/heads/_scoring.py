@@ -10,12 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from tlfeatures.errors import ModelFileError
+from tlfeatures.heads._saved import Facts, Tensors, check_saved_head
 from tlfeatures.neighbors import kneighbors
 
 Floats = npt.NDArray[Any]
 Ints = npt.NDArray[np.intp]
-Tensors = Mapping[str, npt.NDArray[Any]]
-Facts = Mapping[str, Any]
 Model = tuple[Floats, Floats]  # coef of shape (n_scores, d), intercept of shape (n_scores,)
 T = TypeVar("T")
 
@@ -109,24 +108,29 @@ def scorer_from_arrays(tensors: Tensors, facts: Facts) -> Scorer:
 def restore(
     known: Mapping[str, Callable[[Tensors, Facts], T]], tensors: Tensors, facts: Facts
 ) -> T:
-    """Build what the facts' kind names.
+    """Build what the facts' kind names, if the head is whole.
 
     Raises
     ------
     ModelFileError
-        If something is missing or the kind is unknown.
+        If something is missing or is not what such a head has, or the kind is unknown.
     """
     kind = facts.get("kind")
     if not isinstance(kind, str) or kind not in known:
         raise ModelFileError(
-            f"the model holds a head of kind {kind!r}, this version knows {', '.join(known)}; "
-            "open it with the version that wrote it."
+            f"the model holds a head of kind {kind!r:.40}, this version knows "
+            f"{', '.join(known)}; open it with the version that wrote it."
         )
     try:
+        check_saved_head(tensors, facts)
         return known[kind](tensors, facts)
-    except (KeyError, TypeError, ValueError) as error:
+    except KeyError as error:
         raise ModelFileError(
-            f"the model's {kind} head is incomplete ({error!r}); train and save it again."
+            f"the model's {kind} head is incomplete: {error} is missing; train and save it again."
+        ) from error
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ModelFileError(
+            f"the model's {kind} head cannot be used ({error}); train and save it again."
         ) from error
 
 

@@ -4,6 +4,6 @@ Promises: exact, the same answer every time, ties by row number, never an (m, n)
 Must not know: torch, pictures, the store, who asks.
 """
 
-from tlfeatures.neighbors._exact import METRICS, kneighbors
+from tlfeatures.neighbors._exact import METRICS, check_metric, check_n_neighbors, kneighbors
 
-__all__ = ["METRICS", "kneighbors"]
+__all__ = ["METRICS", "check_metric", "check_n_neighbors", "kneighbors"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 
 from tlfeatures.errors import CodesMismatchError, UsageError
 
-__all__ = ["METRICS", "kneighbors"]
+__all__ = ["METRICS", "check_metric", "check_n_neighbors", "kneighbors"]
 
 METRICS = ("cosine", "euclidean")
 BLOCK_BYTES = 32 * 2**20  # of one (block, n) piece of the distance matrix
@@ -53,7 +54,7 @@ def kneighbors(
     Raises
     ------
     UsageError
-        If the metric is unknown or n_neighbors is below 1.
+        If the metric is unknown or n_neighbors is no whole number of at least 1.
     CodesMismatchError
         If queries and X differ in their number of columns.
     ValueError
@@ -66,7 +67,8 @@ def kneighbors(
     >>> indices.tolist()
     [[0, 2], [1, 2]]
     """
-    _check_words(n_neighbors, metric)
+    check_metric(metric)
+    k = check_n_neighbors(n_neighbors)
     Q = _as_floats(queries, "queries")
     base = _as_floats(X, "X")
     if Q.shape[1] != base.shape[1]:
@@ -76,25 +78,46 @@ def kneighbors(
         )
     dtype = np.result_type(Q, base)
     Q, base = Q.astype(dtype, copy=False), base.astype(dtype, copy=False)
-    k = min(int(n_neighbors), len(base))
+    k = min(k, len(base))
     distances, indices = np.empty((len(Q), k), dtype), np.empty((len(Q), k), np.intp)
     norms = _row_norms(base)
-    rows = max(1, BLOCK_BYTES // (dtype.itemsize * len(base)))
+    if _leaves_range(norms, dtype) or _leaves_range(_row_norms(Q), dtype):
+        Q, base = Q.astype(float), base.astype(float)
+    rows = max(1, BLOCK_BYTES // (base.itemsize * len(base)))
     for start in range(0, len(Q), rows):
         block = slice(start, start + rows)
-        found = _nearest(Q[block], base, norms, k, metric)
+        found = _nearest(Q[block], base, norms, k, metric, dtype)
         for row, (near, where) in enumerate(found, start):
             distances[row], indices[row] = near, where
     return distances, indices
 
 
-def _check_words(n_neighbors: int, metric: str) -> None:
+def check_metric(metric: Any) -> None:
+    """Refuse a metric that nobody knows.
+
+    Raises
+    ------
+    UsageError
+    """
     if metric not in METRICS:
-        close = difflib.get_close_matches(metric, METRICS, 1)
+        close = difflib.get_close_matches(str(metric), METRICS, 1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         raise UsageError(f"metric {metric!r} is unknown; {hint}choose one of {list(METRICS)}.")
-    if n_neighbors < 1:
+
+
+def check_n_neighbors(n_neighbors: Any) -> int:
+    """How many neighbours, as Python's int.
+
+    Raises
+    ------
+    UsageError
+        If it is no whole number of at least 1.
+    """
+    if not isinstance(n_neighbors, Integral):
+        raise UsageError(f"n_neighbors is {n_neighbors!r:.80}; give a whole number, 1 or more.")
+    if int(n_neighbors) < 1:
         raise UsageError(f"n_neighbors is {n_neighbors}; give 1 or more.")
+    return int(n_neighbors)
 
 
 def _as_floats(rows: npt.ArrayLike, name: str) -> Floats:
@@ -123,26 +146,33 @@ def _row_norms(X: Floats) -> Floats:
     return norms
 
 
+def _leaves_range(norms: Floats, dtype: np.dtype[Any]) -> bool:
+    """Whether squares of these lengths overflow in `dtype`, or their rows have lost bits in it."""
+    limits = np.finfo(dtype)
+    least = norms[norms > 0].min(initial=1.0)
+    return bool(norms.max() > np.sqrt(limits.max) / 8 or least < limits.tiny / limits.eps)
+
+
 def _rows_of_float64(width: int) -> int:
     return max(1, BLOCK_BYTES // (8 * width))
 
 
 def _nearest(
-    Q: Floats, X: Floats, norms: Floats, k: int, metric: str
+    Q: Floats, X: Floats, norms: Floats, k: int, metric: str, dtype: np.dtype[Any]
 ) -> Iterator[tuple[Floats, Indices]]:
-    """Yield distances and row numbers of each query's k nearest rows, in order."""
+    """Yield distances, of `dtype`, and row numbers of each query's k nearest rows, in order."""
     lengths = _row_norms(Q)
-    rough, slack = _rough(Q, lengths, X, norms, metric)
+    rough, slack = _rough(Q, lengths, X, norms, metric, float(np.finfo(dtype).eps))
     bounds = np.partition(rough, k - 1, axis=1)[:, k - 1] + slack
     for q, length, row, bound in zip(Q, lengths, rough, bounds, strict=True):
         near = np.flatnonzero(row <= bound)
-        exact = _exact(q, length, X, norms, near, metric).astype(X.dtype)
+        exact = _exact(q, length, X, norms, near, metric).astype(dtype)
         order = np.lexsort((near, exact))[:k]
         yield exact[order], near[order]
 
 
 def _rough(
-    Q: Floats, lengths: Floats, X: Floats, norms: Floats, metric: str
+    Q: Floats, lengths: Floats, X: Floats, norms: Floats, metric: str, eps: float
 ) -> tuple[Floats, Floats]:
     """Rank values of shape (m, n), and how far (m,) a rank value may rise above its true one.
 
@@ -153,7 +183,7 @@ def _rough(
     unit = Q / np.where(lengths > 0, lengths, 1.0).astype(Q.dtype)[:, None]
     safe = np.where(norms > 0, norms, 1.0).astype(X.dtype)
     rough = unit @ X.T
-    error = (X.shape[1] + 16) * float(np.finfo(X.dtype).eps)
+    error = (X.shape[1] + 16) * eps
     if metric == "cosine":
         rough /= -safe
         return rough, np.full(len(Q), error)

@@ -5,6 +5,7 @@ Must not know: networks, codes, the cache; torch is never imported.
 """
 
 from tlfeatures.pictures._copies import Copies, find_exact_copies
+from tlfeatures.pictures._damage import find_damage
 from tlfeatures.pictures._decode import (
     Decoded,
     DecodeOptions,
@@ -14,7 +15,7 @@ from tlfeatures.pictures._decode import (
     decoder_versions,
     orientation_of,
 )
-from tlfeatures.pictures._digest import bad_key, content_digest, read_bytes, row_key
+from tlfeatures.pictures._digest import all_unreadable, bad_key, content_digest, read_bytes, row_key
 from tlfeatures.pictures._folders import load_pictures
 from tlfeatures.pictures._given import labelled_pictures
 from tlfeatures.pictures._pictures import Pictures, check_readable, describe_kinds
@@ -26,6 +27,7 @@ __all__ = [
     "DecodeOptions",
     "Decoded",
     "Pictures",
+    "all_unreadable",
     "as_bytes",
     "bad_key",
     "check_readable",
@@ -37,6 +39,7 @@ __all__ = [
     "decoder_versions",
     "describe_kinds",
     "estimate_range",
+    "find_damage",
     "find_exact_copies",
     "labelled_pictures",
     "load_pictures",

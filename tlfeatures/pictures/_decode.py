@@ -1,13 +1,14 @@
 """Bytes -> right RGB, by stated rules; whatever cannot be decoded is a bad picture with a reason.
 
 Transparency is laid over white. Grey and colour of 16 bits are divided by 257, 32-bit integers are
-cut to 16 first. Float pixels: values within 0..1 are multiplied by 255, within 0..255 taken as they
-are, otherwise their range is stretched to 0..255; what is not finite is 0. A range LO,HI replaces
-these rules: LO becomes 0, HI 255, what is outside is cut. CMYK in a JPEG is taken as inverted, as
-Adobe writes it, with or without its marker (so do browsers); in a TIFF as it stands. Lab goes
-through its colour profile to sRGB; embedded profiles are not applied. Of several pages or frames
-the first. Grey with transparency of 16 bits is read in 8 (the high byte): Pillow has no more. The
-orientation of a TIFF belongs to its format: Pillow applies it whatever the options say.
+cut to 16 first, signed integers of 8 bits are raised by 128. Float pixels: values within 0..1 are
+multiplied by 255, within 0..255 taken as they are, otherwise their range is stretched to 0..255;
+what is not finite is 0. A range LO,HI replaces these rules: LO becomes 0, HI 255, what is outside
+is cut. CMYK in a JPEG is taken as inverted, as Adobe writes it, with or without its marker (so do
+browsers); in a TIFF as it stands. Lab goes through its colour profile to sRGB; embedded profiles
+are not applied. Of several pages or frames the first. Grey with transparency of 16 bits is read in
+8 (the high byte): Pillow has no more. The orientation of a TIFF belongs to its format: Pillow
+applies it whatever the options say. Files are also looked at for damage that Pillow passes over.
 """
 
 from __future__ import annotations
@@ -23,16 +24,19 @@ from typing import Any
 
 import numpy as np
 import PIL
+import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, UnidentifiedImageError, features
 
 from tlfeatures.errors import ImageReadError, UsageError
+from tlfeatures.pictures._damage import JPEGS, find_damage
 from tlfeatures.pictures._depth import deep_values, has_sixteen_bits, to_eight
 from tlfeatures.pictures._quiet import quiet_pillow
+from tlfeatures.pictures._tiff import STARTS, check_kind, mend_byte_order, why_unread
 
 ORIENTATION = 0x0112  # EXIF
-JPEGS = ("JPEG", "MPO")  # MPO: a JPEG file with more pictures behind the first, as phones make
 RULES = 1  # raised when the same bytes come out as other pixels
+CHECKS = 1  # raised when other files are bad
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,12 +54,15 @@ FORMATS = (
 )  # fmt: skip
 HEIF_BRAND = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
 AVIF_BRAND = re.compile(rb"....ftypavi[fs]", re.DOTALL)
+BOMB = re.compile(r"\((\d+) pixels\) exceeds limit of (\d+)")
 BULK, BULK_VALUES = (0.1, 99.9), 1 << 16
 DARKEST = 65536 / 8  # a picture of 16 bits that uses less comes out nearly black
 
 TRANSPARENT = "transparency laid over white"
 FRAMES = "several pages or frames, the first taken"
-DARK = "deeper than 8 bits but nearly black: under an eighth of the range is used; see --range auto"
+DARK = (
+    "deeper than 8 bits but nearly black: under an eighth of the range is used; see `range='auto'`"
+)
 STRETCHED = "float values outside 0..255, stretched to it"
 COLOUR16 = "16 bits a channel read in 8"
 
@@ -120,7 +127,7 @@ class Decoded:
     notes: frozenset[str]
 
 
-def decode(item: Any, options: DecodeOptions | None = None) -> Image.Image:
+def decode(item: Any, options: DecodeOptions | None = None, *, check: bool = True) -> Image.Image:
     """Decode one picture.
 
     Parameters
@@ -128,6 +135,9 @@ def decode(item: Any, options: DecodeOptions | None = None) -> Image.Image:
     item : str, bytes, PIL.Image.Image, or uint8 ndarray of shape (H, W, 3) or (H, W)
         A path, a file's bytes, or a picture in memory, which is not changed.
     options : DecodeOptions, optional
+    check : bool, default=True
+        Look for damage that decoders pass over. Without, where this has been done before: a picture
+        whose codes are stored is not bad later.
 
     Returns
     -------
@@ -139,10 +149,12 @@ def decode(item: Any, options: DecodeOptions | None = None) -> Image.Image:
     ImageReadError
         For every bad picture; its message is the reason, in one line.
     """
-    return decode_with_notes(item, options).picture
+    return decode_with_notes(item, options, check=check).picture
 
 
-def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decoded:
+def decode_with_notes(
+    item: Any, options: DecodeOptions | None = None, *, check: bool = True
+) -> Decoded:
     """Decode one picture as `decode` does, and say what was done to it.
 
     Raises
@@ -151,9 +163,11 @@ def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decode
     """
     options = options or DecodeOptions()
     item = as_bytes(item)
-    with open_picture(item, options.max_pixels, options.least_side) as picture:
+    check = check and isinstance(item, bytes)
+    with open_picture(item, options.max_pixels, options.least_side, check=check) as picture:
+        damage = find_damage(picture, item) if check else frozenset()
         deep = deep_values(picture, item)
-        notes = _notes(picture, item, options, deep)
+        notes = _notes(picture, item, options, deep) | damage
         orientation = orientation_of(picture) if options.exif else 1
         rgb = _to_rgb(picture, options.range, deep, is_unshared=isinstance(item, bytes))
         if orientation in TURNS:
@@ -164,9 +178,13 @@ def decode_with_notes(item: Any, options: DecodeOptions | None = None) -> Decode
 
 @contextmanager
 def open_picture(
-    item: Any, max_pixels: int | None = None, least_side: int | None = None
+    item: Any,
+    max_pixels: int | None = None,
+    least_side: int | None = None,
+    *,
+    check: bool = True,
 ) -> Iterator[Image.Image]:
-    """The picture, loaded, in its own mode.
+    """The picture, loaded, in its own mode; `check`: kinds that are read wrongly are refused.
 
     Raises
     ------
@@ -174,15 +192,17 @@ def open_picture(
         Also for what Pillow raises inside the block.
     """
     with reasons(max_pixels):
-        picture = _open(as_bytes(item))
+        item = as_bytes(item)
+        picture = _open(item)
         if max_pixels is not None and picture.width * picture.height > max_pixels:
-            raise ImageReadError(
-                f"too large: {picture.width} x {picture.height}, the limit is {max_pixels} pixels; "
-                "see max_pixels"
-            )
+            raise ImageReadError(_too_large(picture.width * picture.height, max_pixels))
         can_shrink = picture.format in JPEGS and picture.mode in ("RGB", "L")
         if least_side is not None and can_shrink:
             picture.draft(None, (least_side, least_side))
+        if isinstance(item, bytes):
+            if check and picture.format == "TIFF":
+                check_kind(picture)
+            _mend(picture, item)
         picture.load()
         if 0 in picture.size:
             raise ImageReadError(f"no pixels: {picture.width} x {picture.height}")
@@ -211,7 +231,11 @@ def reasons(max_pixels: int | None = None) -> Iterator[None]:
     except UnidentifiedImageError as error:
         raise ImageReadError("not a picture in a known format") from error
     except Image.DecompressionBombError as error:
-        raise ImageReadError(f"too large: {_first_line(error)}") from error
+        found = BOMB.search(str(error))
+        words = f"too large: {_first_line(error)}"
+        if found:
+            words = _too_large(int(found[1]), max_pixels or int(found[2]))
+        raise ImageReadError(words) from error
     except Exception as error:  # Pillow raises almost anything on hostile bytes
         line = _first_line(error)
         known = (word for word in ("truncated", "too large") if word in line.lower())
@@ -235,6 +259,11 @@ def decoder_versions() -> dict[str, str]:
 
         heif = str(pillow_heif.__version__)
     return {"rules": str(RULES), "Pillow": PIL.__version__, "pillow-heif": heif, **found}
+
+
+def checker_versions() -> dict[str, str]:
+    """What looks for damage, and decides about no pixel."""
+    return {"checks": str(CHECKS), "simplejpeg": simplejpeg.__version__}
 
 
 def orientation_of(picture: Image.Image) -> int:
@@ -264,7 +293,31 @@ def _open(item: Any) -> Image.Image:
         raise ImageReadError("empty file")
     Image.init()
     _need_decoder(item[:12])
-    return Image.open(io.BytesIO(item), formats=[name for name in FORMATS if name in Image.OPEN])
+    known = [name for name in FORMATS if name in Image.OPEN]
+    try:
+        return Image.open(io.BytesIO(item), formats=known)
+    except (UnidentifiedImageError, KeyError) as error:
+        if item.startswith(STARTS):
+            raise ImageReadError(why_unread(item)) from error
+        raise
+
+
+def _mend(picture: Any, data: bytes) -> None:
+    """Help Pillow, before it loads a file's pixels, where it would take them for others."""
+    transparent = picture.info.get("transparency")
+    if picture.format == "TIFF":
+        mend_byte_order(picture)
+    elif picture.format == "PNG" and picture.mode in ("1", "L") and isinstance(transparent, int):
+        # Pillow stretches grey of 1, 2 and 4 bits to 8, but not the one value that is transparent.
+        largest = (1 << data[24]) - 1
+        picture.info["transparency"] = (transparent & largest) * 255 // largest
+
+
+def _too_large(n_pixels: int, limit: int) -> str:
+    given, expected = (
+        f"{n / 1e6:.1f} megapixels" if n >= 1e6 else f"{n} pixels" for n in (n_pixels, limit)
+    )
+    return f"too large: {given}, the limit is {expected}; raise it with --max-pixels (max_pixels=)"
 
 
 def _need_decoder(start: bytes) -> None:
@@ -291,14 +344,14 @@ def _notes(
 ) -> frozenset[str]:
     found = {
         FRAMES: isinstance(item, bytes) and bool(getattr(picture, "is_animated", False)),
-        TRANSPARENT: picture.has_transparency_data and (deep is None or deep.ndim == 3),
+        TRANSPARENT: picture.has_transparency_data,
         COLOUR16: deep is None and has_sixteen_bits(picture, item),
     }
     if deep is not None and options.range is None:
         low, high = _bulk(deep[..., :3] if deep.ndim == 3 else deep)
         is_float = deep.dtype.kind == "f"
         found[STRETCHED] = is_float and (low < 0 or high > 255)
-        found[DARK] = not is_float and 0 < high < DARKEST
+        found[DARK] = not is_float and deep.itemsize > 1 and 0 < high < DARKEST
     return frozenset(words for words, is_so in found.items() if is_so)
 
 

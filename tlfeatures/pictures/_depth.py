@@ -18,7 +18,9 @@ from PIL import Image
 from tlfeatures.errors import ImageReadError
 
 SIXTEEN_TO_EIGHT = 257  # 65535 / 255
-BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, PLANES = 258, 259, 262, 284  # tags of TIFF
+# Tags of TIFF.
+BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC, PLANES, FORMAT = 258, 259, 262, 284, 339
+UNSIGNED, SIGNED = 1, 2
 UNCOMPRESSED, WHITE_IS_ZERO, SEPARATE = 1, 0, 2
 _GAP = rb"(?:\s|#[^\n]*\n)+"
 PPM_HEADER = re.compile(rb"P6" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)" + _GAP + rb"(\d+)\s")
@@ -28,7 +30,7 @@ WHOLE = ("RGB;16", "RGBA;16")  # the raw modes that Pillow knows in both byte or
 
 
 def deep_values(picture: Image.Image, item: Any) -> NDArray[Any] | None:
-    """Its pixels, if they have more than 8 bits and can be had whole.
+    """Its pixels, if they have more than 8 bits or a sign, and can be had whole.
 
     Parameters
     ----------
@@ -50,6 +52,11 @@ def deep_values(picture: Image.Image, item: Any) -> NDArray[Any] | None:
     tags = getattr(picture, "tag_v2", {})
     if picture.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == WHITE_IS_ZERO:
         return 65535 - np.asarray(picture)
+    numbers, bits = set(tags.get(FORMAT, (UNSIGNED,))), set(tags.get(BITS_PER_SAMPLE, ()))
+    if numbers == {SIGNED} and picture.mode == "L":
+        return np.asarray(picture).view(np.int8)
+    if numbers == {UNSIGNED} and bits == {32} and picture.mode == "I":
+        return np.asarray(picture).view(np.uint32)  # Pillow has signed ones alone
     if picture.mode.startswith("I") or picture.mode == "F":
         return np.asarray(picture)
     if not has_sixteen_bits(picture, item):
@@ -66,7 +73,7 @@ def deep_values(picture: Image.Image, item: Any) -> NDArray[Any] | None:
 
 def has_sixteen_bits(picture: Image.Image, item: Any) -> bool:
     """Whether the file of this colour picture has more than 8 bits a channel."""
-    if not picture.mode.startswith("RGB") or not isinstance(item, bytes):
+    if not picture.mode.startswith(("RGB", "LA", "CMYK")) or not isinstance(item, bytes):
         return False
     if item.startswith(b"\x89PNG"):
         return item[24:25] == b"\x10"  # IHDR's bit depth
@@ -127,6 +134,8 @@ def to_eight(
 def _in_full_range(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.dtype.kind == "f":
         return _float_to_eight(values)
+    if values.dtype == np.int8:
+        return (values.astype(np.int16) + 128).astype(np.uint8)
     whole = values.clip(0, 65535).astype(np.uint32)
     whole += SIXTEEN_TO_EIGHT // 2
     whole //= SIXTEEN_TO_EIGHT

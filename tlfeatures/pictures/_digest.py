@@ -18,10 +18,12 @@ from tlfeatures.errors import ImageReadError
 from tlfeatures.pictures._decode import (
     RULES,
     DecodeOptions,
+    checker_versions,
     decoder_versions,
     orientation_of,
     reasons,
 )
+from tlfeatures.pictures._pictures import Pictures
 
 DIGEST_SIZE = 16
 
@@ -84,6 +86,22 @@ def content_digest(item: Any) -> bytes:
     return digest.digest()
 
 
+def all_unreadable(pictures: Pictures) -> list[tuple[str, str]]:
+    """Paths and reasons if not one picture's bytes can be had; else nothing, at once.
+
+    Whether they are a picture is not looked at.
+    """
+    bad = []
+    for path, item in zip(pictures.paths, pictures.items, strict=True):
+        try:
+            content_digest(item)
+        except ImageReadError as error:
+            bad.append((path, str(error)))
+        else:
+            return []
+    return bad
+
+
 def _of_bytes(data: bytes = b"") -> hashlib.blake2b:
     return hashlib.blake2b(data, digest_size=DIGEST_SIZE)
 
@@ -100,5 +118,6 @@ def bad_key(key: bytes, options: DecodeOptions) -> bytes:
     Another version of a decoder, an extra installed meanwhile, or another limit of pixels makes
     another key, so that the picture is tried again.
     """
-    words = json.dumps({"max_pixels": options.max_pixels, **decoder_versions()}, sort_keys=True)
+    versions = {**decoder_versions(), **checker_versions()}
+    words = json.dumps({"max_pixels": options.max_pixels, **versions}, sort_keys=True)
     return hashlib.blake2b(key + words.encode(), digest_size=DIGEST_SIZE, person=b"bad").digest()

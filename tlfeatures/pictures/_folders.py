@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from tlfeatures._targets import expand_given
 from tlfeatures.errors import PicturesError, UsageError
 from tlfeatures.pictures._items import MAGIC, check_path
 from tlfeatures.pictures._layout import Layout, read_layout
@@ -86,10 +87,14 @@ def load_pictures(
     """
     if layout not in LAYOUTS:
         raise UsageError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}.")
-    if not isinstance(source, (str, os.PathLike)):
+    if isinstance(source, (str, os.PathLike)):
+        source = expand_given(os.fsdecode(source))
+        if not source.strip():  # else it would be the folder that one is in
+            raise PicturesError(f"{source!r} names no folder; write . for the one you are in.")
+    if not isinstance(source, str):
         pictures = Pictures.of(source)
     else:
-        path = Path(check_path(str(os.fspath(source))))
+        path = Path(check_path(source))
         if path.is_dir():
             pictures = _load_folder(path, "any" if labels is not None else layout)
         else:

@@ -6,13 +6,13 @@ import base64
 import io
 import os
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont
 
-from tlfeatures.errors import ImageReadError, OutputError
+from tlfeatures._targets import write_whole
+from tlfeatures.errors import ImageReadError
 from tlfeatures.pictures._decode import decode
 
 MARGIN, GAP, QUERY_GAP, FONT_SIZE = 16, 8, 28, 11
@@ -20,10 +20,10 @@ INK, FRAME, PAPER, MISSING = "#333333", "#c0392b", "white", "#dddddd"
 
 
 def thumbnail(item: Any, size: int) -> Image.Image:
-    """The picture inside a white square of `size` pixels; a crossed grey one if it is bad."""
+    """The picture inside a white square of `size` pixels; a crossed grey one if it has none."""
     square = Image.new("RGB", (size, size), PAPER)
     try:
-        picture = decode(item)
+        picture = decode(item, check=False)
     except ImageReadError:
         pen = ImageDraw.Draw(square)
         pen.rectangle([0, 0, size - 1, size - 1], fill=MISSING)
@@ -97,16 +97,7 @@ def save_png(picture: Image.Image, path: str | os.PathLike[str]) -> Path:
     OutputError
         If it cannot be written.
     """
-    target = Path(path)
-    part = target.with_name(f".{target.name}.part")
-    try:
-        part.write_bytes(png_bytes(picture))
-        part.replace(target)
-    except OSError as error:
-        with suppress(OSError):
-            part.unlink()
-        raise OutputError(f"the sheet {target} cannot be written: {error.strerror}.") from error
-    return target
+    return write_whole(path, png_bytes(picture), "the sheet")
 
 
 def data_uri(picture: Image.Image) -> str:

@@ -15,7 +15,10 @@ CONTROLS = {
     "histogram": ("colour histogram", "logistic regression on colours alone"),
     "random_weights": ("random weights", "the same network, untrained, with the chosen head"),
     "majority": ("majority class", "the most frequent training class for every picture"),
-    "shuffled_labels": ("shuffled labels", "the chosen head trained on labels in random order"),
+    "shuffled_labels": (
+        "sanity check: shuffled labels",
+        "mean of ridge classifiers on 20 random orders of the labels; the interval is theirs",
+    ),
 }
 
 
@@ -33,6 +36,8 @@ def make_baseline_page(
             ("Network", f"{result.backbone}, layer {result.layer}"),
             ("Weights", result.weights_id[:16]),
             ("Pictures", f"{result.n_train} for training, {result.n_test} for testing"),
+            ("Figures", f"of the {result.n_test}, by heads fitted on the {result.n_train}"),
+            ("Model", f"fitted on {result.fitted_on}, with head and C as found"),
             (
                 "Classes",
                 ", ".join(map(str, result.classes[:20]))
@@ -63,21 +68,47 @@ def make_baseline_page(
 
 
 def make_model_page(result: ModelScore, model: TransferClassifier, path: str) -> ReportPage:
-    """The page of `evaluate_model`'s result."""
-    head = ReportRow(
-        HEADS[model.head_name_],
-        result.accuracy,
-        *result.ci95,
-        result.mean_recall,
-        *result.mean_recall_ci95,
-        C=result.C,
-        chosen=True,
-    )
+    """The page of `evaluate_model`'s result; without figures where only copies were given."""
+    facts = [("Network", model.spec_.backbone), ("Codes", model.spec_.key[:12])]
+    if result.n_copies:
+        low, high = result.ci95_all
+        facts.append(
+            (
+                "With pictures it was trained on",
+                f"{100 * result.accuracy_all:.1f} % ({100 * low:.1f} to {100 * high:.1f}) of "
+                f"{result.n_test + result.n_copies}, {result.n_copies} of them trained on: no test",
+            )
+        )
+    rows = _model_rows(result, model)
     return ReportPage(
         title="tlfeatures: a saved model on other pictures",
-        lead=f"{path} reaches {100 * result.accuracy:.1f} % on {result.n_test} pictures.",
-        facts=[("Network", model.spec_.backbone), ("Codes", model.spec_.key[:12])],
-        heads=[head],
+        lead=f"{path} reaches {100 * rows[0].accuracy:.1f} % on {result.n_test} pictures."
+        if rows
+        else f"{path} was trained on all of these pictures: they are no test of it.",
+        facts=facts,
+        heads=rows,
         warnings=result.warnings,
         bad=result.bad,
     )
+
+
+def _model_rows(result: ModelScore, model: TransferClassifier) -> list[ReportRow]:
+    """The figures on new pictures, if there are any."""
+    if (
+        result.accuracy is None
+        or result.ci95 is None
+        or result.mean_recall is None
+        or result.mean_recall_ci95 is None
+    ):
+        return []
+    return [
+        ReportRow(
+            HEADS[model.head_name_],
+            result.accuracy,
+            *result.ci95,
+            result.mean_recall,
+            *result.mean_recall_ci95,
+            C=result.C,
+            chosen=True,
+        )
+    ]

@@ -281,9 +281,17 @@ def _accuracy_chart(result: FineTuning) -> Chart:
 
 def _rate_charts(result: FineTuning) -> Iterator[Chart]:
     """The rates of all groups; no chart where nothing was trained."""
-    series, frozen = _rate_series(result)
+    series, still = _rate_series(result)
     if not series:
         return
+    moving = [name for name in still if name in _moving_norms(result.plan)]
+    frozen = [name for name in still if name not in moving]
+    notes = (
+        f"Frozen throughout: {', '.join(frozen)}." if frozen else "",
+        f"Not trained, while the statistics of batch norms move: {', '.join(moving)}."
+        if moving
+        else "",
+    )
     yield Chart(
         key="rate",
         title="Learning rate",
@@ -291,8 +299,14 @@ def _rate_charts(result: FineTuning) -> Iterator[Chart]:
         y=Axis("peak of each epoch, logarithmic", is_log=True),
         series=tuple(series),
         marks=_phase_marks(result),
-        notes=(f"Frozen throughout: {', '.join(frozen)}.",) if frozen else (),
+        notes=tuple(note for note in notes if note),
     )
+
+
+def _moving_norms(plan: TrainingPlan) -> set[str]:
+    """The groups of which the statistics of batch norms move in some phase."""
+    groups = (group for phase in plan.phases for group in phase.groups)
+    return {group.name for group in groups if group.batch_norms == "moving"}
 
 
 def _rate_series(result: FineTuning) -> tuple[list[Series], list[str]]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import tempfile
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
-from tlfeatures.errors import OutputError
+from tlfeatures._targets import write_whole
 from tlfeatures.report._drawing import make_drawing
 from tlfeatures.report._scale import rate_text
 
@@ -163,14 +163,14 @@ def render_page(page: ReportPage) -> str:
     return environment.get_template(page.template).render(page=page)
 
 
-def save_page(page: ReportPage, path: str | Path) -> Path:
+def save_page(page: ReportPage, path: str | os.PathLike[str]) -> Path:
     """Render a page and write it: beside first, then renamed, so that it is whole or absent.
 
     Parameters
     ----------
     page : ReportPage
         The results.
-    path : str or Path
+    path : path
         The file; its folder is made, an older file is replaced.
 
     Returns
@@ -183,21 +183,8 @@ def save_page(page: ReportPage, path: str | Path) -> Path:
     OutputError
         When the file cannot be written.
     """
-    path = Path(path)
     data = render_page(page).encode("utf-8", errors="surrogateescape")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".report-", dir=path.parent) as folder:
-            beside = Path(folder) / path.name
-            beside.write_bytes(data)
-            beside.replace(path)
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise OutputError(
-            f"the report cannot be written to '{path}' ({reason}); "
-            "name a file in a folder that can be written."
-        ) from error
-    return path
+    return write_whole(path, data, "the page")
 
 
 def _to_percent(fraction: float) -> str:

@@ -119,6 +119,8 @@ def _cell(group: GroupPlan | None) -> PlanCell | None:
 
 
 def _notes(plan: TrainingPlan) -> Iterator[str]:
-    """What the plan says of single groups; once, however many phases say it."""
+    """What the plan says of its result and of single groups; once, however many phases say it."""
+    if plan.note:
+        yield f"{plan.recipe}: {plan.note}."
     for phase in plan.phases:
         yield from (f"{group.name}: {group.note}" for group in phase.groups if group.note)

@@ -1,9 +1,10 @@
 """Image search: `ImageIndex`, nearest neighbours of pictures in code space.
 
-Promises: exact distances, ties in the order of the pictures; `search` leaves out a query's content.
+Promises: exact distances, ties in the order of the pictures; a query's own file is not among them,
+its copies are named.
 Must not know: labels' meaning, pages, command lines.
 """
 
-from tlfeatures.search._index import ImageIndex, Neighbour, save_sheet
+from tlfeatures.search._index import Answers, ImageIndex, Neighbour, save_sheet
 
-__all__ = ["ImageIndex", "Neighbour", "save_sheet"]
+__all__ = ["Answers", "ImageIndex", "Neighbour", "save_sheet"]

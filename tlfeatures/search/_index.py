@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,30 +10,62 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures.errors import ImageReadError
-from tlfeatures.extraction import CNNCodes
-from tlfeatures.neighbors import kneighbors
+from tlfeatures.errors import ImageReadError, few
+from tlfeatures.extraction import CNNCodes, as_codes
+from tlfeatures.neighbors import check_metric, check_n_neighbors, kneighbors
 from tlfeatures.pictures import (
     Pictures,
     check_readable,
     contact_sheet,
-    content_digest,
-    row_key,
     save_png,
 )
+from tlfeatures.search._copies import Contents, Query, near, reason_of
 
 
 @dataclass(frozen=True)
 class Neighbour:
-    """One hit: `path`, its `label` (or None), its cosine `distance` in 0..2, its `row`."""
+    """One hit.
+
+    Attributes
+    ----------
+    path : str
+    label : str or None
+    distance : float
+        Of the codes, in 0..2 by cosine.
+    row : int
+        In `pictures_`.
+    copy : {"file", "pixels"} or None
+        "file": another file of the query's bytes. "pixels": the same picture once decoded, from
+        another container, with other metadata, or in memory. None: another picture.
+    """
 
     path: str
     label: str | None
     distance: float
     row: int
+    copy: str | None = None
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What `ImageIndex.answer` found.
+
+    Attributes
+    ----------
+    queries : Pictures
+        Those that could be read.
+    neighbours : list of lists of Neighbour
+        Of each of them.
+    bad : list of (path, reason)
+        The others.
+    """
+
+    queries: Pictures
+    neighbours: list[list[Neighbour]]
+    bad: list[tuple[str, str]]
 
 
 class ImageIndex(BaseEstimator):
@@ -44,6 +75,7 @@ class ImageIndex(BaseEstimator):
     ----------
     backbone : str or CNNCodes, default="resnet50"
     n_neighbors : int, default=5
+        At least 1; all pictures where there are fewer.
     metric : {"cosine", "euclidean"}, default="cosine"
 
     Attributes
@@ -74,9 +106,12 @@ class ImageIndex(BaseEstimator):
         ------
         PicturesError
             If none of them can be read.
+        UsageError
+            If the metric or n_neighbors is impossible.
         """
-        backbone = self.backbone
-        self.codes_ = CNNCodes(backbone) if isinstance(backbone, str) else clone(backbone)
+        check_metric(self.metric)
+        check_n_neighbors(self.n_neighbors)
+        self.codes_ = as_codes(self.backbone)
         pictures = Pictures.of(X)
         extraction = self.codes_.extract(pictures)
         check_readable(pictures, extraction.pictures, extraction.bad, sides=False)
@@ -89,12 +124,13 @@ class ImageIndex(BaseEstimator):
     def kneighbors(
         self, X: Any, n_neighbors: int | None = None
     ) -> tuple[NDArray[np.floating[Any]], NDArray[np.intp]]:
-        """Distances and rows of the nearest pictures, copies of the query included.
+        """Distances and rows of the nearest pictures, the query itself and its copies included.
 
         Parameters
         ----------
         X : list of pictures
         n_neighbors : int, optional
+            At least 1, all pictures where there are fewer; default: that of the constructor.
 
         Returns
         -------
@@ -105,42 +141,139 @@ class ImageIndex(BaseEstimator):
         ------
         ImageReadError
             If a query is bad.
+        UsageError
+            If n_neighbors is no whole number of at least 1.
         """
         check_is_fitted(self)
-        queries = self.codes_.query(X)
-        return kneighbors(queries, self.X_, n_neighbors or self.n_neighbors, metric=self.metric)
+        wanted = self._wanted(n_neighbors)
+        return kneighbors(self.codes_.query(X), self.X_, wanted, metric=self.metric)
 
     def search(self, X: Any, n_neighbors: int | None = None) -> list[list[Neighbour]]:
-        """The nearest pictures of each query, without those of the query's own content.
+        """The copies of each query, then the nearest other pictures.
+
+        The query's own file (the same place once links are followed) is never shown; a picture in
+        memory has none. Other pictures of its content come first and do not count towards
+        `n_neighbors`: files of the same bytes, then those of the same pixels, each in the order of
+        the pictures. Pixels are compared where codes are equal but for rounding.
+
+        Parameters
+        ----------
+        X : list of pictures
+        n_neighbors : int, optional
+            How many beside the copies.
+
+        Returns
+        -------
+        list of lists of Neighbour
 
         Raises
         ------
         ImageReadError
-            If a query is bad.
+            If a query is bad; `answer` leaves such ones out.
+        """
+        found = self.answer(X, n_neighbors)
+        if found.bad:
+            listed = few([f"{path}: {reason}" for path, reason in found.bad], "; ")
+            raise ImageReadError(
+                f"{len(found.bad)} of the queries cannot be read ({listed}); leave them out, or "
+                "call answer, which does.",
+                found.bad,
+            )
+        return found.neighbours
+
+    def answer(self, X: Any, n_neighbors: int | None = None) -> Answers:
+        """Like `search`, but bad queries are left out and listed.
+
+        Parameters
+        ----------
+        X : list of pictures
+        n_neighbors : int, optional
+
+        Returns
+        -------
+        Answers
         """
         check_is_fitted(self)
-        queries, wanted = Pictures.of(X), n_neighbors or self.n_neighbors
-        own = [self._key(queries, i) for i in range(len(queries))]
-        copies = Counter(self.keys_)
-        most = wanted + max((copies[key] for key in own), default=0)
-        distances, rows = self.kneighbors(queries, most)
+        given, wanted = Pictures.of(X), self._wanted(n_neighbors)
+        contents = Contents(self.pictures_, self.keys_, self.codes_.decode_options())
+        queries, reasons = {}, {}
+        for i, item in enumerate(given.items):
+            try:
+                queries[i] = Query(item, contents)
+            except ImageReadError as error:
+                reasons[i] = str(error)
+        codes = self._codes_of(given, list(queries), reasons)
+        rows = sorted(codes)
+        found = self._nearest([queries[i] for i in rows], [codes[i] for i in rows], wanted)
+        bad = [(given.paths[i], reasons[i]) for i in sorted(reasons)]
+        return Answers(given[np.array(rows, int)], found, bad)
+
+    def _codes_of(
+        self, given: Pictures, rows: list[int], reasons: dict[int, str]
+    ) -> dict[int, NDArray[np.float32]]:
+        """Codes of those that can be decoded, by row; the reasons of the others are added."""
+        if not rows:
+            return {}
+        try:
+            codes = self.codes_.query(given[np.array(rows, int)])
+        except ImageReadError as error:
+            why = dict(error.bad)
+            bad = [i for i in rows if given.paths[i] in why]
+            if not bad:
+                raise
+            reasons |= {i: why[given.paths[i]] for i in bad}
+            return self._codes_of(given, [i for i in rows if i not in reasons], reasons)
+        is_bad = np.isnan(codes.sum(axis=1))  # what on_bad="nan" gives
+        reasons |= {rows[i]: reason_of(given.items[rows[i]]) for i in np.flatnonzero(is_bad)}
+        return {row: codes[i] for i, row in enumerate(rows) if not is_bad[i]}
+
+    def _nearest(
+        self, queries: list[Query], codes: list[NDArray[np.float32]], wanted: int
+    ) -> list[list[Neighbour]]:
+        """Copies and neighbours of each query; more rows are looked at where copies take places."""
+        if not queries:
+            return []
+        most = wanted + 1 + max(len(query.same) for query in queries)
+        found = kneighbors(np.stack(codes), self.X_, most, metric=self.metric)
         return [
-            [self._hit(r, d) for d, r in zip(ds, rs, strict=True) if self.keys_[r] != key][:wanted]
-            for ds, rs, key in zip(distances, rows, own, strict=True)
+            self._hits_of(query, code, wanted, distances, rows)
+            for query, code, distances, rows in zip(queries, codes, *found, strict=True)
         ]
 
-    def _key(self, queries: Pictures, i: int) -> bytes:
-        options = self.codes_.decode_options()
-        try:
-            return row_key(content_digest(queries.items[i]), options)
-        except ImageReadError as error:
-            path = queries.paths[i]
-            raise ImageReadError(f"the query {path} {error}.", [(path, str(error))]) from error
+    def _wanted(self, n_neighbors: int | None) -> int:
+        return check_n_neighbors(self.n_neighbors if n_neighbors is None else n_neighbors)
 
-    def _hit(self, row: int, distance: float) -> Neighbour:
+    def _hits_of(
+        self,
+        query: Query,
+        code: NDArray[np.float32],
+        wanted: int,
+        distances: NDArray[Any],
+        rows: NDArray[np.intp],
+    ) -> list[Neighbour]:
+        limit = near(self.codes_.spec_.precision, self.metric, float(np.linalg.norm(code)))
+        others = [row for row in query.same if row not in rows]  # rounding put them behind others
+        if others:
+            more, places = kneighbors(code[None], self.X_[others], len(others), metric=self.metric)
+            distances, rows = np.append(distances, more), np.append(rows, np.array(others)[places])
+        copies: list[Neighbour] = []
+        hits: list[Neighbour] = []
+        for row, distance in zip(rows.tolist(), distances.tolist(), strict=True):
+            if query.is_own(row):
+                continue
+            kind = query.kind_of(row, is_near=distance <= limit)
+            (hits if kind is None else copies).append(self._hit(row, distance, kind))
+        is_all = len(rows) >= len(self.X_)
+        if not is_all and (len(hits) < wanted or max(distances) <= limit):
+            n = 2 * len(rows)
+            further, places = kneighbors(code[None], self.X_, n, metric=self.metric)
+            return self._hits_of(query, code, wanted, further[0], places[0])
+        return sorted(copies, key=lambda hit: (hit.copy, hit.row)) + hits[:wanted]
+
+    def _hit(self, row: int, distance: float, copy: str | None) -> Neighbour:
         labels = self.pictures_.labels
         label = None if labels is None else str(labels[row])
-        return Neighbour(self.pictures_.paths[row], label, float(distance), int(row))
+        return Neighbour(self.pictures_.paths[row], label, float(distance), int(row), copy)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -160,7 +293,12 @@ def save_sheet(
     """
     rows = [[q, *(hit.path for hit in hits)] for q, hits in zip(queries, found, strict=True)]
     captions = [
-        [os.path.basename(q), *(f"{hit.distance:.3f} {hit.label or ''}" for hit in hits)]
+        [os.path.basename(q), *(_caption(hit) for hit in hits)]
         for q, hits in zip(queries, found, strict=True)
     ]
     return save_png(contact_sheet(rows, captions=captions), path)
+
+
+def _caption(hit: Neighbour) -> str:
+    mark = f" (copy: {hit.copy})" if hit.copy else ""
+    return f"{hit.distance:.3f} {hit.label or ''}{mark}"

@@ -6,17 +6,9 @@ Must not know: pictures, networks, torch, scikit-learn; a row is 16 bytes of key
 
 from tlfeatures.store._cache import CodeCache, default_cache_dir, user_cache_dir
 from tlfeatures.store._codes import Codes
-from tlfeatures.store._compiled import (
-    CompiledFile,
-    compiled_path,
-    compiled_totals,
-    kernels_path,
-    list_compiled,
-    mark_compiled,
-)
 from tlfeatures.store._export import export_codes, export_folder
 from tlfeatures.store._file_memo import FileMemo
-from tlfeatures.store._files import scratch_file
+from tlfeatures.store._files import check_folder, scratch_file
 from tlfeatures.store._gc import Collection, gc_cache
 from tlfeatures.store._info import (
     OWN_CONTRACTS,
@@ -27,6 +19,7 @@ from tlfeatures.store._info import (
     folder_size,
     newest_contract,
 )
+from tlfeatures.store._kernels import KERNELS, CompiledFile, compiled_totals, list_compiled
 from tlfeatures.store._memo import AnswerMemo, DeviceMemo, RangeMemo, SpecMemo, facts_of
 from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
@@ -35,6 +28,7 @@ from tlfeatures.store._verify import Problem, Repair, Verification, repair_cache
 from tlfeatures.store._writer import ShardWriter
 
 __all__ = [
+    "KERNELS",
     "OWN_CONTRACTS",
     "AnswerMemo",
     "CacheFolder",
@@ -55,7 +49,7 @@ __all__ = [
     "Verification",
     "cache_info",
     "cache_totals",
-    "compiled_path",
+    "check_folder",
     "compiled_totals",
     "default_cache_dir",
     "export_codes",
@@ -64,9 +58,7 @@ __all__ = [
     "find_folder",
     "folder_size",
     "gc_cache",
-    "kernels_path",
     "list_compiled",
-    "mark_compiled",
     "merge_caches",
     "newest_contract",
     "relative_difference",

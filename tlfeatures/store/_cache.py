@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import platformdirs
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError
 from tlfeatures.store._bad import publish_bad, read_bad
 from tlfeatures.store._files import (
@@ -25,7 +26,14 @@ from tlfeatures.store._files import (
     write_error,
 )
 from tlfeatures.store._merge import merge_small
-from tlfeatures.store._probes import PROBES_NAME, Probes, read_probes, write_probes
+from tlfeatures.store._probes import (
+    PROBES_NAME,
+    NothingToCompareError,
+    Probes,
+    check_comparable,
+    read_probes,
+    write_probes,
+)
 from tlfeatures.store._rows import read_rows
 from tlfeatures.store._shard import (
     DTYPES,
@@ -55,7 +63,7 @@ _PAUSE_S = 0.001  # longer each time: 0.8 s in all
 def default_cache_dir() -> Path:
     """Return $TLFEATURES_CACHE, or else the user's cache folder of this system."""
     chosen = os.environ.get("TLFEATURES_CACHE")
-    return Path(chosen).expanduser() if chosen else user_cache_dir()
+    return expand(chosen) if chosen else user_cache_dir()
 
 
 def user_cache_dir() -> Path:
@@ -76,8 +84,9 @@ class CodeCache:
         Which numbers these are.
     store_dtype : {"float32", "float16"}, optional
         How new rows are stored. Default: float16 for half-precision classes; codes of float32 are
-        always stored so, since rounding would exceed their tolerance. Rows beyond float16's range
-        are stored as float32 too; reading gives float32 always.
+        always stored so, since rounding would exceed their tolerance. Rows that float16 would
+        change by more than 2^-11 of their length, being too large or too small for it, are stored
+        as float32 too, with those of the same shard; reading gives float32 always.
 
     Attributes
     ----------
@@ -99,7 +108,7 @@ class CodeCache:
                 f"store_dtype is {store_dtype!r}; for codes of {spec.precision} choose one of "
                 f"{', '.join(choices)}."
             )
-        self.root = Path(root)
+        self.root = expand(root)
         self.spec = spec
         self.folder = self.root / spec.folder_name
         self.store_dtype = store_dtype or choices[-1]
@@ -166,14 +175,16 @@ class CodeCache:
     def read_probes(self) -> Probes | None:
         """Return what the network said of the probe pictures, None if that is not stored.
 
+        What an earlier version stored of NaN or infinity counts as not stored.
+
         Raises
         ------
         StoreError
             If it cannot be read.
         """
         try:
-            self._probes = read_probes(self.folder / PROBES_NAME)
-        except FileNotFoundError:
+            self._probes = read_probes(self.folder / PROBES_NAME, self.spec.dim)
+        except (FileNotFoundError, NothingToCompareError):
             return None
         return self._probes
 
@@ -187,9 +198,12 @@ class CodeCache:
 
         Raises
         ------
+        ValueError
+            If they hold NaN or infinity, are none, or of another width.
         StoreError
             If that is not possible.
         """
+        check_comparable(probes.codes, self.spec.dim)
         self._probes = probes
         self._in_folder(PROBES_NAME, lambda path: write_probes(path, probes))
         return self.read_probes() or probes

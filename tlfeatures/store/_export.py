@@ -11,10 +11,11 @@ from typing import Any, BinaryIO
 import h5py
 import numpy as np
 
+from tlfeatures._targets import expand, writing
 from tlfeatures.errors import StoreError
 from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._codes import Codes
-from tlfeatures.store._files import replacing, write_error
+from tlfeatures.store._files import write_error
 from tlfeatures.store._info import find_folder
 from tlfeatures.store._shard import KEY_BYTES
 
@@ -49,11 +50,10 @@ def export_codes(codes: Codes, out: str | os.PathLike[str], *, rows_per_chunk: i
     StoreError
         If the file cannot be written, or a row cannot be read; nothing is then left behind.
     """
-    path = Path(out)
+    path = expand(out)
     skeleton, offset = _make_skeleton(codes)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with replacing(path) as temporary, temporary.open("xb") as file:
+        with writing(path) as temporary, temporary.open("xb") as file:
             skeleton.copy_to(file)
             file.seek(offset)
             for block in codes.iter_chunks(rows_per_chunk):

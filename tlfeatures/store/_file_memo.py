@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from tlfeatures._targets import expand
 from tlfeatures.store._files import publish_bytes
 
 _DIGEST = 16
@@ -41,7 +42,7 @@ class FileMemo:
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
         host = re.sub(r"[^A-Za-z0-9]+", "_", platform.node())[:40] or "host"
-        self._folder = Path(root) / "memo" / f"files-{host}"
+        self._folder = expand(root) / "memo" / f"files-{host}"
         self._looked_at = 0  # before the files were read
 
     def look_up(self, paths: Sequence[str]) -> tuple[list[bytes], Facts]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from tlfeatures.errors import StoreError
 
 OTHER_CACHE = (
-    "or choose another folder with --cache or $TLFEATURES_CACHE, and run again: what was stored "
+    "or choose another folder in `cache` or $TLFEATURES_CACHE, and run again: what was stored "
     "before is kept."
 )
 TEMPORARY_PREFIX = ".tmp-"
@@ -46,6 +46,22 @@ def read_whole(path: Path) -> bytes:
         raise
     except OSError as error:
         raise read_error(path, error) from error
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder that can never be made, as a file is in its way.
+
+    One that cannot be written to may still be read.
+
+    Raises
+    ------
+    StoreError
+    """
+    for place in (folder, *folder.parents):
+        if place.is_dir():
+            return
+        if os.path.lexists(place):
+            raise write_error(folder, NotADirectoryError(errno.ENOTDIR, f"{place} is no folder"))
 
 
 def publish_bytes(data: bytes, path: Path) -> None:
@@ -87,7 +103,8 @@ def scratch_file(folder: Path, data: bytes) -> Iterator[Path]:
     path = folder / temporary_name(".run")
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
+        with path.open("xb") as file:  # not through a link that others have laid there
+            file.write(data)
     except OSError as error:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -201,7 +218,7 @@ def read_error(path: Path, error: OSError) -> StoreError:
     """Return the error of a failed read, with what to do."""
     made = StoreError(
         f"cannot read {path} ({error.strerror or error}); allow reading there, or choose "
-        "another folder with --cache or $TLFEATURES_CACHE."
+        "another folder in `cache` or $TLFEATURES_CACHE."
     )
     made.errno = error.errno
     return made

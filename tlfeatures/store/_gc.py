@@ -10,11 +10,12 @@ import shutil
 import time
 from pathlib import Path
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError
 from tlfeatures.store._cache import META_NAME
-from tlfeatures.store._compiled import CompiledFile, list_compiled, sweep_compiled
 from tlfeatures.store._files import sweep_temporary, sync_folder, write_error
 from tlfeatures.store._info import CacheFolder, cache_info
+from tlfeatures.store._kernels import CompiledFile, list_compiled, sweep_compiled
 
 TRASH_PREFIX, CHECKED_PREFIX = ".trash-", ".gone-"
 IN_USE_S = 3600.0  # a folder used so recently may be written to: it is never taken away
@@ -53,8 +54,8 @@ def gc_cache(
     """Take away what was not used for long, or until the rest is small enough.
 
     A folder is renamed first, so that nobody sees it half gone; a writer whose folder has gone
-    makes it again. Compiled networks of another torch than the installed one go too, however young.
-    What was used within the last hour stays. What a killed run left is swept.
+    makes it again. What was used within the last hour stays. What a killed run left is swept, and
+    compiled networks of earlier versions go, however young: no run reads them.
 
     Parameters
     ----------
@@ -84,13 +85,14 @@ def gc_cache(
         is_too_much = max_bytes is not None and size > max_bytes
         if not _may_go(entry) or not (is_old or is_too_much or _is_useless(entry)):
             continue
-        if age < IN_USE_S or not (dry_run or _take(entry, Path(root))):
+        is_in_use = age < IN_USE_S and not _is_useless(entry)
+        if is_in_use or not (dry_run or _take(entry, expand(root))):
             in_use.append(entry)
             continue
         removed.append(entry)
         size -= entry.bytes
     if not dry_run:
-        _sweep(Path(root))
+        _sweep(expand(root))
         sweep_compiled(root)
     kept = [entry for entry in entries if entry not in removed]
     return Collection(
@@ -111,7 +113,7 @@ def _may_go(entry: Entry) -> bool:
 
 
 def _is_useless(entry: Entry) -> bool:
-    return isinstance(entry, CompiledFile) and not entry.is_current
+    return isinstance(entry, CompiledFile) and entry.is_left_over
 
 
 def _take(entry: Entry, root: Path) -> bool:
@@ -196,4 +198,5 @@ def _sweep(root: Path) -> None:
                 name = path.name.removeprefix(TRASH_PREFIX).rpartition("-")[0]
                 _give_back(path, root / name)
         for folder in (root, *(path for path in root.iterdir() if path.is_dir())):
-            sweep_temporary(folder)
+            if folder == root or not folder.is_symlink():  # what it leads to is not the cache's
+                sweep_temporary(folder)

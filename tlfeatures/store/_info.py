@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError, few
 from tlfeatures.store._cache import read_meta
 from tlfeatures.store._files import read_error
@@ -72,11 +73,11 @@ def spec_folders(
         If the cache folder cannot be read.
     """
     try:
-        folders = sorted(path for path in Path(root).iterdir() if path.is_dir())
+        folders = sorted(path for path in expand(root).iterdir() if path.is_dir())
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise read_error(Path(root), error) from error
+        raise read_error(expand(root), error) from error
     chosen = [p for p in folders if p.name.startswith(beginning) and not p.name.startswith(".")]
     return [(path, _spec(path)) for path in chosen if _is_ours(path)]
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError
 from tlfeatures.store._files import publish_bytes
 from tlfeatures.store._spec import CodeSpec, canonical_json
@@ -30,7 +31,7 @@ class _Memo:
     prefix: ClassVar[str] = ""
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self._folder = Path(root) / "memo"
+        self._folder = expand(root) / "memo"
 
     def _read(self, *key: Any) -> Any:
         """The entry.

@@ -36,8 +36,18 @@ class Probes:
     made_with: Mapping[str, str]
 
 
-def read_probes(path: Path) -> Probes:
+class NothingToCompareError(StoreCorruptError):
+    """Probes as an earlier version wrote them, whose numbers nothing can be compared with."""
+
+
+def read_probes(path: Path, dim: int | None = None) -> Probes:
     """Read what `write_probes` wrote.
+
+    Parameters
+    ----------
+    path : Path
+    dim : int, optional
+        The width that they must have.
 
     Raises
     ------
@@ -47,29 +57,67 @@ def read_probes(path: Path) -> Probes:
         If they cannot be read.
     StoreCorruptError
         If the file is damaged.
+    NothingToCompareError
+        If it is as it was written, but holds NaN or infinity, nothing, or another width.
     """
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["digest"] != _digest(values):
             raise ValueError("its digest does not fit")
         codes = np.frombuffer(bytes.fromhex(values["codes"]), "<f4").reshape(values["shape"])
-        return Probes(codes.astype(np.float32), values["made_with"])
+        probes = Probes(codes.astype(np.float32), dict(values["made_with"]))
     except FileNotFoundError:
         raise
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreCorruptError(f"{path} is damaged ({error}); run 'cache repair'.") from error
+        raise StoreCorruptError(
+            f"{path} is damaged ({error}); run 'tlfeatures cache repair'."
+        ) from error
     except OSError as error:
         raise read_error(path, error) from error
+    if flaw := _flaw(probes.codes, dim):
+        raise NothingToCompareError(
+            f"{path} holds codes of the probe pictures that are {flaw}: nothing can be compared "
+            "with them. The next run stores others; 'cache repair' moves them aside."
+        )
+    return probes
 
 
-def write_probes(path: Path, probes: Probes) -> None:
-    """Write them, unless there are some already: those stay.
+def check_comparable(codes: Float32Array, dim: int) -> None:
+    """Raise unless later codes can be compared with these.
 
     Raises
     ------
+    ValueError
+    """
+    if flaw := _flaw(codes, dim):
+        raise ValueError(f"codes of the probe pictures are {flaw}; give finite ones, (n, {dim}).")
+
+
+def _flaw(codes: Float32Array, dim: int | None) -> str:
+    """Why nothing can be compared with these codes, "" if it can."""
+    if codes.ndim != 2 or not codes.size or dim not in (None, codes.shape[1]):
+        return f"of shape {codes.shape}"
+    return "" if np.isfinite(codes).all() else "NaN or infinity"
+
+
+def write_probes(path: Path, probes: Probes) -> None:
+    """Write them, unless there are some already: those stay, if anything can be compared with them.
+
+    Raises
+    ------
+    ValueError
+        If nothing could ever be compared with these.
     OSError
         If that is not possible.
     """
+    dim = probes.codes.shape[-1]
+    check_comparable(probes.codes, dim)
+    try:
+        read_probes(path, dim)
+    except NothingToCompareError:
+        path.unlink(missing_ok=True)
+    except OSError:  # none, or one that is damaged: of that 'cache repair' decides
+        pass
     values = {
         "format": "tlfeatures-probes",
         "format_version": 1,
@@ -93,8 +141,11 @@ def tolerance(precision: str) -> float:
 
 
 def relative_difference(found: Float32Array, stored: Float32Array) -> float:
-    """The largest ||a - b|| / ||b|| of the rows; infinite for other shapes."""
-    if found.shape != stored.shape:
+    """The largest ||a - b|| / ||b|| of the rows; infinite for other shapes, none, NaN, infinity."""
+    if found.shape != stored.shape or _flaw(found, None) or _flaw(stored, None):
         return float("inf")
-    lengths = np.maximum(np.linalg.norm(stored, axis=1), 1e-12)
-    return float((np.linalg.norm(found - stored, axis=1) / lengths).max(initial=0))
+    a, b = found.astype(float), stored.astype(float)  # squares of float32 may leave its range
+    apart, lengths = np.linalg.norm(a - b, axis=1), np.linalg.norm(b, axis=1)
+    # A code of zeros has no length that a difference could be small against.
+    relative = np.divide(apart, lengths, out=np.where(apart > 0, np.inf, 0.0), where=lengths > 0)
+    return float(relative.max())

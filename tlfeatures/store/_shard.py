@@ -27,6 +27,8 @@ FORMAT_VERSION = 2  # what is written; what is read is in READABLE
 READABLE = (1, 2)
 KEY_BYTES = 16
 DTYPES = ("float32", "float16")
+ROUNDING = 2**-11  # of a row's length: what float16 changes at most where it has all its bits
+_BLOCK_BYTES = 4 << 20
 _NOT_THE_FILE = (errno.EACCES, errno.EPERM, errno.EMFILE, errno.ENFILE, errno.EIO, errno.ENOMEM)
 _SPREAD = np.uint64(0x9E3779B97F4A7C15)  # so that a key with swapped halves has another seed
 
@@ -132,7 +134,8 @@ def shard_bytes(
     codes : ndarray of shape (n, d), float32
         The rows.
     dtype : {"float32", "float16"}
-        How they are stored; beyond float16's range float32 is taken whatever is asked for.
+        How they are stored; where float16 would change a row by more than 2^-11 of its length,
+        float32 is taken whatever is asked for.
     replaces : sequence of str
         Names of the shards whose rows were merged into this one.
     """
@@ -157,10 +160,35 @@ def shard_bytes(
 
 
 def as_stored(codes: Float32Array, dtype: str) -> npt.NDArray[Any]:
-    """The rows in little endian of that dtype; float32 where float16 would overflow."""
-    if dtype == "float16" and np.abs(codes).max(initial=0) <= np.finfo(np.float16).max:
-        return codes.astype("<f2")
+    """The rows in little endian of that dtype; float32 where float16 would lose more than it may.
+
+    Parameters
+    ----------
+    codes : ndarray of shape (n, d), float32
+    dtype : {"float32", "float16"}
+    """
+    if dtype == "float16":
+        with np.errstate(over="ignore"):
+            halves = codes.astype("<f2")
+        if _is_near(halves, codes):
+            return halves
     return codes.astype("<f4", copy=False)
+
+
+def _is_near(halves: npt.NDArray[Any], codes: Float32Array) -> bool:
+    """Whether each row (n, d) is nearer than `ROUNDING` of its length to what it was made of.
+
+    Values below 6e-5 have fewer bits in float16, those below 3e-8 none; beside large ones of the
+    same row that does not matter.
+    """
+    rows = max(1, _BLOCK_BYTES // (8 * codes.shape[1]))
+    for start in range(0, len(codes), rows):
+        exact = codes[start : start + rows].astype(float)  # in float32 tiny squares would vanish
+        apart = halves[start : start + rows] - exact
+        lost, whole = (np.einsum("ij,ij->i", each, each) for each in (apart, exact))
+        if not (lost <= ROUNDING**2 * whole).all():  # so that infinity is far, too
+            return False
+    return True
 
 
 def shard_name(data: bytes) -> str:
@@ -248,8 +276,8 @@ def check_version(version: Any, path: Path) -> None:
     if version not in READABLE:
         raise StoreFormatError(
             f"{path} has format version {version}, this tlfeatures knows "
-            f"{' and '.join(map(str, READABLE))}; update tlfeatures, or choose another folder with "
-            "--cache."
+            f"{' and '.join(map(str, READABLE))}; update tlfeatures, or choose another folder in "
+            "`cache`."
         )
 
 

@@ -6,12 +6,13 @@ import dataclasses
 import os
 from pathlib import Path
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreCorruptError, StoreError
 from tlfeatures.store._bad import BAD_GLOB
 from tlfeatures.store._cache import CodeCache
-from tlfeatures.store._files import publish_bytes, publish_new, write_error
+from tlfeatures.store._files import publish_bytes, write_error
 from tlfeatures.store._info import spec_folders
-from tlfeatures.store._probes import PROBES_NAME, relative_difference, tolerance
+from tlfeatures.store._probes import PROBES_NAME, read_probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._verify import NAMELESS, Problem, check_file, visit_all
 
@@ -49,7 +50,8 @@ def merge_caches(root: str | os.PathLike[str], other: str | os.PathLike[str]) ->
     StoreError
         If one of them cannot be read or written, or the other is no folder.
     """
-    if not Path(other).is_dir():
+    other = expand(other)
+    if not other.is_dir():
         raise StoreError(f"{other} is no folder; give another cache folder.")
     parts = []
     for folder, spec in spec_folders(other):
@@ -87,7 +89,7 @@ def take_shards(root: str | os.PathLike[str], spec: CodeSpec, folder: Path) -> T
     def take(path: Path) -> None:
         nonlocal n_shards, n_rows, n_present
         target, is_shard = cache.folder / path.name, path.suffix == ".h5"
-        if target.exists():
+        if cache.read_probes() if path.name == PROBES_NAME else target.exists():
             n_present += is_shard
             return
         reason, rows = check_file(path, spec)
@@ -103,11 +105,13 @@ def take_shards(root: str | os.PathLike[str], spec: CodeSpec, folder: Path) -> T
 
 
 def _copy(path: Path, target: Path, cache: CodeCache) -> None:
+    if path.name == PROBES_NAME:
+        cache.write_probes(read_probes(path))
+        return
     data = path.read_bytes()
-    publish = publish_new if path.name == PROBES_NAME else publish_bytes
     try:
         cache.make_folder()
-        publish(data, target)
+        publish_bytes(data, target)
     except OSError as error:
         raise write_error(target, error) from error
 

@@ -7,9 +7,12 @@ import dataclasses
 import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError, StoreFormatError
 from tlfeatures.store._bad import BAD_GLOB, read_bad_file
 from tlfeatures.store._cache import META_NAME, CodeCache, read_meta
@@ -17,7 +20,7 @@ from tlfeatures.store._files import read_whole, sync_folder, write_error
 from tlfeatures.store._info import spec_folders
 from tlfeatures.store._probes import PROBES_NAME, read_probes
 from tlfeatures.store._rows import is_whole, read_blocks
-from tlfeatures.store._shard import load_table, shard_name
+from tlfeatures.store._shard import ShardTable, load_table, shard_name
 from tlfeatures.store._spec import CodeSpec
 
 NAMELESS = "no file in it says which codes these are, or the folder has another name than they say"
@@ -128,12 +131,12 @@ def repair_cache(root: str | os.PathLike[str]) -> Repair:
                 if not reason or _is_of_another_version(path, spec):
                     continue
                 if path.suffix == ".h5":
-                    kept, gone = _rescue(path, CodeCache(Path(root), spec))
+                    kept, gone = _rescue(path, CodeCache(expand(root), spec))
                     rescued, lost = rescued + kept, lost + gone
                 _move_aside(path)
                 moved.append(Problem(path, reason))
         if moved:
-            CodeCache(Path(root), spec).make_folder()
+            CodeCache(expand(root), spec).make_folder()
     return Repair(moved, rescued, lost)
 
 
@@ -167,7 +170,7 @@ def check_file(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
         if path.name == META_NAME:
             _check_meta(path, spec)
         elif path.name == PROBES_NAME:
-            read_probes(path)
+            read_probes(path, spec.dim if spec else None)
         else:
             read_bad_file(path)
     except FileNotFoundError:
@@ -186,16 +189,24 @@ def _check_shard(path: Path, spec: CodeSpec | None) -> tuple[str, int]:
     if spec is None:
         return NAMELESS, 0
     table = load_table(path, spec)
-    whole = sum(int(is_whole(table, *part).sum()) for part in read_blocks(table))
+    whole = sum(int(_is_sound(table, *part).sum()) for part in read_blocks(table))
     n_rows = len(table.keys)
-    reason = "" if whole == n_rows else f"{n_rows - whole} of {n_rows} rows fail their checksum"
-    return reason, whole
+    reason = f"{n_rows - whole} of {n_rows} rows fail their checksum, or hold NaN or infinity"
+    return "" if whole == n_rows else reason, whole
+
+
+def _is_sound(table: ShardTable, rows: NDArray[np.intp], codes: NDArray[Any]) -> NDArray[np.bool_]:
+    """Which rows, as stored, are what a writer takes and as it wrote them; of shape (m,)."""
+    is_finite: NDArray[np.bool_] = np.isfinite(codes).all(axis=1)
+    return is_finite & is_whole(table, rows, codes)
 
 
 def _check_meta(path: Path, spec: CodeSpec | None) -> None:
     meta = read_meta(path.parent)
     if spec is None or meta.get("spec") != spec.to_json() or meta.get("key") != spec.key:
-        raise StoreError(f"{path} does not say which codes these are; run 'cache repair'.")
+        raise StoreError(
+            f"{path} does not say which codes these are; run 'tlfeatures cache repair'."
+        )
 
 
 def _rescue(path: Path, cache: CodeCache) -> tuple[int, int]:
@@ -204,7 +215,7 @@ def _rescue(path: Path, cache: CodeCache) -> tuple[int, int]:
         table = load_table(path, cache.spec)
         keys, codes = [], []
         for rows, block in read_blocks(table):
-            chosen = is_whole(table, rows, block)
+            chosen = _is_sound(table, rows, block)
             keys.append(table.keys[rows[chosen]])
             codes.append(block[chosen].astype(np.float32))
     except FileNotFoundError:

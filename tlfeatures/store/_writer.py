@@ -161,6 +161,6 @@ class ShardWriter:
         if len(bad):
             raise ValueError(
                 f"{len(bad)} of {len(values)} codes hold NaN or infinity (first: row {bad[0]}); "
-                "codes must be finite: try precision float32, or look at these pictures."
+                "codes must be finite: try `precision='float32'`, or look at these pictures."
             )
         return values
