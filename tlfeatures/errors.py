@@ -11,7 +11,7 @@
     ├── StoreError (OSError)                  the cache cannot be read or written
     │   ├── StoreCorruptError                 a row whose checksum fails, a file that is no shard
     │   └── StoreFormatError                  a format version this program does not know
-    ├── ExtractionError (RuntimeError)        worker processes that were killed again and again
+    ├── ExtractionError (RuntimeError)        workers that were killed, a network that fails
     ├── OutputError (OSError)                 a page, sheet or table that cannot be written
     ├── ModelFileError (OSError)              a model file that is missing, broken or from elsewhere
     └── CodesMismatchError (ValueError)       codes of another network, weights or preprocessing
@@ -85,7 +85,7 @@ class StoreFormatError(StoreError):
 
 
 class ExtractionError(TlfeaturesError, RuntimeError):
-    """Worker processes that were killed again and again; what was computed is kept."""
+    """Workers that were killed again and again, a network that fails; what was computed is kept."""
 
 
 class OutputError(TlfeaturesError, OSError):

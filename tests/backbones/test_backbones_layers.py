@@ -115,7 +115,7 @@ def test_maps_with_channels_last_are_pooled_over_places(networks: dict[str, Netw
 
 @pytest.mark.parametrize("pooling", ["cls", "cls+avg"])
 def test_a_layer_without_class_token_says_so(networks: dict[str, Network], pooling: str) -> None:
-    with pytest.raises(UsageError, match="no class token; use another pooling"):
+    with pytest.raises(UsageError, match="has no class token, which pooling"):
         Backbone(networks["resnet18"], ["layer4"], pooling)
 
 

@@ -122,11 +122,9 @@ def test_a_series_of_labels_is_taken_by_its_order(
     assert loaded.predict(pictures.paths).tolist() == values.tolist()
 
 
-def test_a_column_of_labels_is_taken_with_scikit_learns_warning(
-    codes: CNNCodes, pictures: Pictures
-) -> None:
-    with pytest.warns(UserWarning, match="column-vector y"):
-        TransferClassifier(codes, "knn").fit(pictures.paths, WORDS[:, None])
+def test_a_column_of_labels_is_taken_as_its_labels(codes: CNNCodes, pictures: Pictures) -> None:
+    model = TransferClassifier(codes, "knn").fit(pictures.paths, WORDS[:, None])
+    assert model.predict(pictures.paths).tolist() == WORDS.tolist()
 
 
 def test_too_few_labels_or_groups_are_refused_before_any_work(

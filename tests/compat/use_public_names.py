@@ -129,7 +129,7 @@ def use_protocols(pictures: Pictures, codes: CNNCodes, out: Path) -> None:
     save_page(make_baseline_page(result), out / "fit.html")
     scored = evaluate_model(result.classifier, pictures)
     save_page(make_model_page(scored, result.classifier, out / "m.model"), out / "model.html")
-    assert advise(pictures, codes).recommendation
+    assert advise(pictures, codes).to_json()["recommendation"]
     assert parse_augmentation("light")
     tuned = FineTunedClassifier(codes, recipe="head", epochs=1, augment="none", precision="float32")
     tuned.fit(pictures, pictures.labels)

@@ -31,6 +31,10 @@ from tlfeatures.extraction._settings import computing, single_threaded
 from tlfeatures.store import relative_difference
 
 HALF_STEP = 2.0**-8  # of bfloat16, relative
+needs_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="oneDNN's bf16 needs AVX-512 here",
+)
 needs_compiler = pytest.mark.skipif(
     not are_for_here() or not any(shutil.which(name) for name in _kernels.COMPILERS),
     reason="no C++ compiler is here, or no Linux on a processor with AVX2",
@@ -80,6 +84,7 @@ def reference(conv: nn.Conv2d, given: torch.Tensor, preprocessing: Preprocessing
         {"kernel_size": 4, "stride": 4},
     ],
 )
+@needs_bf16
 def test_pixels_give_what_the_normalised_picture_gives(name: str, words: dict[str, Any]) -> None:
     conv, preprocessing, given = convolution(**words), preset(name), pixels(2, 20, 24)
     made = PixelConv2d(conv, NONE, preprocessing, tuple(given.shape))
@@ -89,6 +94,7 @@ def test_pixels_give_what_the_normalised_picture_gives(name: str, words: dict[st
     assert relative_difference(found.float().numpy(), wanted.numpy()) < 2 * HALF_STEP
 
 
+@needs_bf16
 def test_the_border_stands_for_the_mean_also_where_it_is_no_whole_number() -> None:
     """Dark pixels and a mean of 0.4 of one: padding with a whole number would be far off."""
     preprocessing = preset("imagenet", divide_by=1.0, mean=(0.4, 0.4, 0.3), std=(1.0, 1.0, 1.0))
@@ -99,6 +105,7 @@ def test_the_border_stands_for_the_mean_also_where_it_is_no_whole_number() -> No
     np.testing.assert_allclose(found.float().numpy(), wanted.numpy(), rtol=0.005, atol=0.002)
 
 
+@needs_bf16
 def test_a_normalised_batch_is_taken_too_in_float32() -> None:
     conv, given = convolution(kernel_size=3, padding=1), torch.rand(2, 3, 20, 20)
     made = PixelConv2d(conv, NONE, preset("imagenet"), tuple(given.shape))
@@ -202,6 +209,7 @@ def takes_pixels(module: nn.Module, preprocessing: Preprocessing | None) -> bool
     return has_one
 
 
+@needs_bf16
 def test_only_networks_that_convolve_the_picture_first_take_pixels() -> None:
     known = preset("imagenet")
     assert takes_pixels(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), known)
@@ -225,6 +233,7 @@ def test_only_networks_that_convolve_the_picture_first_take_pixels() -> None:
         ("densenet121", ["features.pool0", "features.denseblock1", None]),
     ],
 )
+@needs_bf16
 def test_codes_of_pictures_are_those_of_float32(
     name: str, layers: list[str | None], preprocess: str
 ) -> None:
@@ -315,6 +324,7 @@ def test_our_own_pooling_is_asked_and_writes_its_own_picture_alone(same_bytes: A
 
 
 @needs_compiler
+@needs_bf16
 def test_a_network_opened_for_one_thread_pools_by_what_is_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -364,6 +374,7 @@ def test_other_windows_are_left_to_torch(pool: nn.MaxPool2d) -> None:
         (nn.Identity(), torch.bfloat16, False),
     ],
 )
+@needs_bf16
 def test_only_what_a_relu_gives_is_pooled_by_bits(
     before: nn.Module, dtype: torch.dtype, expected: bool
 ) -> None:
@@ -378,6 +389,7 @@ def modules_called(network: Any) -> list[fx.Node]:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11", "densenet121"])
+@needs_bf16
 def test_pooled_networks_have_it(name: str) -> None:
     fast = load_backbone(BackboneRequest(name, "random:1", input_size=64))
     fast.cut = faster_cut(fast, Means(precision="bf16"))

@@ -43,7 +43,7 @@ from tlfeatures.backbones._torchvision import (
 from tlfeatures.backbones._traced import TracedLayers
 from tlfeatures.backbones._weights import assign, download, make_weights_id, read_file
 from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
-from tlfeatures.errors import UnknownBackboneError, UsageError
+from tlfeatures.errors import ImageReadError, UnknownBackboneError, UsageError
 
 EXAMPLE_SIDE = 256  # of the blank picture that tells the shapes
 
@@ -86,7 +86,10 @@ class Network:
     def example(self, n: int = 1) -> torch.Tensor:
         """A batch of `n` equal pictures as the network takes them, float32."""
         picture = Image.new("RGB", (EXAMPLE_SIDE, EXAMPLE_SIDE), (120, 110, 100))
-        prepared = self.preprocessing.prepare(picture)
+        try:
+            prepared = self.preprocessing.prepare(picture)
+        except ImageReadError as error:  # here of no picture of anybody's
+            raise UsageError(f"{error} (of a plain grey picture).") from error
         device = next((p.device for p in self.module.parameters()), torch.device("cpu"))
         batch = torch.from_numpy(np.stack([prepared] * n)).to(device)
         return normalise(batch, self.preprocessing)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from tlfeatures.errors import UsageError
+from tlfeatures.errors import ImageReadError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -192,17 +192,20 @@ class OwnPreprocessing:
 
         Raises
         ------
-        UsageError
-            If the function gives something else.
+        ImageReadError
+            If the function fails or gives something else; another one may do better another day.
         """
         try:
             made = np.asarray(self.function(picture), dtype=np.float32)
         except Exception as error:  # it is the user's own
             line = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise UsageError(f"preprocess {stable_repr(self.function)} failed: {line}.") from error
+            raise ImageReadError(
+                f"preprocess {stable_repr(self.function)} failed: {line}", is_lasting=False
+            ) from error
         if made.ndim != 3 or made.shape[0] != 3:
-            raise UsageError(
-                f"preprocess gives an array of shape {made.shape}; it must give (3, H, W)."
+            raise ImageReadError(
+                f"preprocess gives an array of shape {made.shape}; it must give (3, H, W)",
+                is_lasting=False,
             )
         return made
 

@@ -26,7 +26,7 @@ from tlfeatures.backbones import (
     normalise,
     trace_cut,
 )
-from tlfeatures.errors import ExtractionError, UsageError
+from tlfeatures.errors import ExtractionError, ImageReadError, TlfeaturesError, UsageError
 from tlfeatures.extraction._fuse import (
     fold_batch_norms,
     fuse,
@@ -145,12 +145,27 @@ class TorchEngine:
         return tuple(name for name, is_there in has.items() if is_there)
 
     def prepare(self, picture: Image.Image) -> NDArray[Any]:
-        """Resize and crop one RGB picture."""
+        """Resize and crop one RGB picture.
+
+        Raises
+        ------
+        ImageReadError
+            If a preprocess function of the user's own fails, or gives another shape than before.
+        """
         how, resizer = self.backbone.preprocessing, self.resizer
-        made = None
-        if resizer is not None and isinstance(how, Preprocessing):
-            made = resizer.prepare(picture, how)
+        if not isinstance(how, Preprocessing):
+            return self._checked(how.prepare(picture))
+        made = None if resizer is None else resizer.prepare(picture, how)
         return how.prepare(picture) if made is None else made
+
+    def _checked(self, made: NDArray[np.float32]) -> NDArray[np.float32]:
+        expected = tuple(self.backbone.input_shape[1:])
+        if made.shape != expected:
+            raise ImageReadError(
+                f"preprocess gives an array of shape {made.shape} for it, {expected} for others",
+                is_lasting=False,
+            )
+        return made
 
     def prepare_file(self, data: bytes, options: DecodeOptions) -> torch.Tensor | None:
         """The same for a file, decoded on the device; None if it is not for that way."""
@@ -170,19 +185,21 @@ class TorchEngine:
         Raises
         ------
         ExtractionError
-            If memory is too short for one picture.
+            If memory is too short for one picture, or the network, which may be anybody's, fails.
         """
         try:
             with computing(self.device, self.precision):
-                codes = self.backbone.codes(batch)
+                codes = self._codes_of(batch)
             if self.precision == "fp16" and not all(np.isfinite(each).all() for each in codes):
                 _say_overflow(self.backbone.name)
                 with computing(self.device, "float32"):
-                    codes = self.backbone.codes(batch)
+                    codes = self._codes_of(batch)
             return codes
-        except (RuntimeError, MemoryError) as error:
+        except TlfeaturesError:
+            raise
+        except Exception as error:
             if not is_out_of_memory(error):
-                raise
+                raise self._failed(batch, f"{type(error).__name__}: {error}") from error
             if len(batch) < 2:
                 raise ExtractionError(self._too_short()) from error
         if self.device == "cuda":  # what the error has held is free by now
@@ -198,6 +215,19 @@ class TorchEngine:
             _log.warning("the device's memory is short; going on with batches of %d", half)
         parts = [self.codes(batch[:half]), self.codes(batch[half:])]
         return [np.concatenate(codes) for codes in zip(*parts, strict=True)]
+
+    def _codes_of(self, batch: NDArray[Any] | torch.Tensor) -> list[NDArray[np.float32]]:
+        codes = self.backbone.codes(batch)
+        for each, dim in zip(codes, self.backbone.dims, strict=True):
+            if each.shape != (len(batch), dim):
+                raise self._failed(batch, f"it gave codes of shape {each.shape}, not (n, {dim})")
+        return codes
+
+    def _failed(self, batch: NDArray[Any] | torch.Tensor, why: str) -> ExtractionError:
+        return ExtractionError(
+            f"the network {self.backbone.name} failed on a batch of {len(batch)} pictures "
+            f"({why.splitlines()[0]}); what was computed before is kept."
+        )
 
     @property
     def at_once(self) -> int:
