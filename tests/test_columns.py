@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from decimal import Decimal
 from typing import Any
 
@@ -33,7 +34,7 @@ FORMS = {
     "list": list,
     "tuple": tuple,
     "generator": lambda cells: (cell for cell in cells),
-    "map": lambda cells: map(lambda cell: cell, cells),  # noqa: C417  what is tested
+    "map": lambda cells: map(copy, cells),
     "object array": lambda cells: np.array(cells, dtype=object),
     "array of one column": lambda cells: np.array(cells, dtype=object)[:, None],
     "pandas series": lambda cells: pd.Series(cells, index=range(7, 7 + len(cells))),
@@ -103,9 +104,17 @@ def test_labels_keep_their_type_and_mixed_ones_become_text() -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    ["cat", b"cat", 3, None, np.zeros((2, 2)), [[1, 2], [3]], pd.DataFrame({"a": [1], "b": [2]}),
-     np.array("cat")],
-)  # fmt: skip
+    [
+        "cat",
+        b"cat",
+        3,
+        None,
+        np.zeros((2, 2)),
+        [[1, 2], [3]],
+        pd.DataFrame({"a": [1], "b": [2]}),
+        np.array("cat"),
+    ],
+)
 def test_what_is_no_column_is_refused(wrong: Any) -> None:
     with pytest.raises(PicturesError):
         whole_labels(wrong)

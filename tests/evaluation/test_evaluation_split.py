@@ -259,7 +259,7 @@ def units_of(groups):
     """What must stay together: one set of rows a group, and each row without one by itself."""
     rows = {}
     for row, group in enumerate(groups):
-        missing = group is None or group != group or group == ""
+        missing = group is None or group != group or group == ""  # NaN
         key = ("row", row) if missing else ("group", str(group).removesuffix(".0"))
         rows.setdefault(key, set()).add(row)
     return list(rows.values())

@@ -1,4 +1,4 @@
-"""Missing labels are refused with their row, missing groups are groups of their own, in files."""
+"""Missing labels are refused with their row; missing groups are groups of their own."""
 
 from __future__ import annotations
 
