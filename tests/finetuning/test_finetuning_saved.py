@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,11 @@ from tlfeatures import (
 from tlfeatures.classification import evaluate_model
 from tlfeatures.errors import ImageReadError, ModelFileError, UsageError
 from tlfeatures.finetuning import evaluate_finetuning
+
+
+def without_address(value: object) -> str:
+    """What a value is called in a test's name, the same in all processes."""
+    return re.sub(r" at 0x[0-9A-Fa-f]+", "", str(value))
 
 
 @pytest.fixture(scope="module")
@@ -104,7 +110,7 @@ def test_the_held_out_side_is_new_to_what_finetune_saves(pictures: Pictures, cac
         {"epochs": np.int64(1), "batch_size": np.int32(8), "valid": np.float32(0.25)},
         {"patience": np.int64(1), "lr": np.float32(1e-4), "n_blocks": np.int8(1)},
     ],
-    ids=str,
+    ids=without_address,
 )
 def test_what_scikit_learns_conventions_allow_is_taken(
     words: dict[str, Any], pictures: Pictures, cache: Path
@@ -129,7 +135,7 @@ def test_what_scikit_learns_conventions_allow_is_taken(
         ({"n_blocks": 0}, "n_blocks is 0"),
         ({"augment": None}, "augment is None; give words"),
     ],
-    ids=str,
+    ids=without_address,
 )
 def test_what_cannot_be_meant_is_refused_before_any_work(
     words: dict[str, Any], reason: str, pictures: Pictures, cache: Path, monkeypatch: Any
