@@ -330,7 +330,7 @@ def test_the_command_line_says_what_it_chose(
     assert "network" in said
     assert "decoding" in said
     assert run([*words, "--precision", "float32", "--store-dtype", "float16"]) == 2
-    assert "store_dtype float16 is for codes of half precision" in capsys.readouterr().err
+    assert "--store-dtype float16 is for codes of half precision" in capsys.readouterr().err
 
 
 def test_numbers_beyond_fp16_are_computed_in_float32_and_a_line_says_so(

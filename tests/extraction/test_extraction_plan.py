@@ -178,7 +178,7 @@ def test_impossible_words_are_refused() -> None:
         RunOptions(precision="int8")
     with pytest.raises(UsageError, match="kernels 'auto' is unknown; choose one of on, off"):
         RunOptions(kernels="auto")
-    with pytest.raises(UsageError, match="store_dtype float16 is for codes of half precision"):
+    with pytest.raises(UsageError, match="`store_dtype` float16 is for codes of half precision"):
         RunOptions(precision="float32", store_dtype="float16").settled()
     with pytest.raises(UsageError, match="decode gpu needs a CUDA GPU, the device is cpu"):
         RunOptions(device="cpu", decode="gpu").settled()

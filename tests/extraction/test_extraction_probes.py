@@ -178,7 +178,7 @@ def test_pictures_prepared_to_several_sizes_are_refused_in_a_line(
     def as_it_is(picture: object) -> np.ndarray:
         return np.asarray(picture, np.float32).transpose(2, 0, 1)
 
-    with pytest.raises(UsageError, match="different shapes"):
+    with pytest.raises(UsageError, match=r"the probe pictures cannot be prepared: .*one shape"):
         CNNCodes("embedded", preprocess=as_it_is, cache=tmp_path).extract(folder)
 
 

@@ -43,7 +43,7 @@ A = TypeVar("A")
 B = TypeVar("B")
 _log = logging.getLogger(__name__)
 REMEMBER_EVERY_S = 5.0  # bad pictures found so far
-NOT_FINITE = "the network gives NaN or infinity for it; try `precision='float32'`"
+NOT_FINITE = "the network gives NaN or infinity for it; "
 AHEAD = 4  # tasks a thread may be ahead of the network; bounds the memory
 
 
@@ -448,7 +448,7 @@ def not_finite(precision: str) -> str:
     """Why a picture without numbers is a bad one, and what to do."""
     if precision == "float32":
         return f"{NOT_FINITE}try another layer, or look at this picture"
-    return f"{NOT_FINITE}try precision float32"
+    return f"{NOT_FINITE}try `precision='float32'`"
 
 
 def iter_ahead(

@@ -132,6 +132,11 @@ class Effort:
         self.for_norms, self.first_look = for_norms, first_look
         self._end = None if seconds is None else time.process_time() + seconds
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether time is counted."""
+        return self._end is not None
+
     def allows(self, seconds: float = 0.0) -> bool:
         """Whether so much more may be taken."""
         return self._end is None or time.process_time() + seconds <= self._end
@@ -298,7 +303,9 @@ class Examination:
             self._race(sound)
 
     def _time_of_one(self, squares: NDArray[np.uint8]) -> float:
-        """CPU seconds that the head takes for a picture."""
+        """CPU seconds that the head takes for a picture; 0 where they are not counted."""
+        if not self.effort.is_limited:
+            return 0.0
         began = time.process_time()
         self.patient.answers(squares[:2], self.working)
         return (time.process_time() - began) / 2

@@ -11,7 +11,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
-from tlfeatures.errors import CodesMismatchError, WeightsError
+from tlfeatures.errors import CodesMismatchError, ImageReadError, UsageError, WeightsError
 from tlfeatures.extraction._batch import prepare_item, stack
 from tlfeatures.pictures import DecodeOptions, decoder_versions
 from tlfeatures.store import CodeCache, CodeSpec, Probes, relative_difference, tolerance
@@ -53,7 +53,13 @@ def check_probes(engine: Engine, caches: Sequence[CodeCache]) -> None:
     StoreError
         If the cache cannot be read or written.
     """
-    prepared = [prepare_item(engine, data, DecodeOptions())[0] for data in probe_files()]
+    try:
+        prepared = [prepare_item(engine, data, DecodeOptions())[0] for data in probe_files()]
+    except ImageReadError as error:  # of a function of the user's own: the files are ours
+        raise UsageError(
+            f"the probe pictures cannot be prepared: {error}; preprocess must take every picture "
+            "and give one shape."
+        ) from error
     made_with = {**engine.made_with, **decoder_versions()}
     answers = engine.codes(stack(prepared))
     for cache, codes in zip(caches, answers, strict=True):
