@@ -24,6 +24,11 @@ from tlfeatures.extraction._fused import (
 from tlfeatures.extraction._settings import computing
 from tlfeatures.store import relative_difference
 
+needs_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="oneDNN's bf16 needs AVX-512 here",
+)
+
 NETWORKS = [
     "resnet18", "vgg11_bn", "mobilenet_v2", "mobilenet_v3_small", "squeezenet1_1", "densenet121",
     "googlenet", "shufflenet_v2_x0_5", "regnet_y_400mf", "mnasnet0_5",
@@ -67,6 +72,7 @@ def differ(network: fx.GraphModule, dtype: torch.dtype = torch.float32) -> float
 
 
 @pytest.mark.parametrize("name", NETWORKS)
+@needs_bf16
 def test_fused_networks_give_the_codes_of_the_plain_ones(name: str) -> None:
     backbone = load_backbone(BackboneRequest(name, "random:1", input_size=96))
     pictures = np.random.default_rng(0).integers(0, 256, (3, 96, 96, 3), dtype=np.uint8)
@@ -83,6 +89,7 @@ def test_fused_networks_give_the_codes_of_the_plain_ones(name: str) -> None:
         assert relative_difference(found, wanted) < allowed, precision
 
 
+@needs_bf16
 def test_half_precision_keeps_the_cosine_of_the_embedded_network_above_the_bar() -> None:
     plain, fast = (load_backbone(BackboneRequest("embedded")) for _ in range(2))
     fast.cut = faster_cut(fast, Means(precision="bf16"))
@@ -199,6 +206,7 @@ class NormUsedTwice(Block):
     ],
 )  # fmt: skip
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 0.03)])
+@needs_bf16
 def test_sums_and_shared_parts_are_the_same_fused_or_not(
     block: type[nn.Module], dtype: torch.dtype, allowed: float
 ) -> None:
@@ -249,6 +257,7 @@ def test_folding_alone_keeps_the_answer_and_leaves_the_network_as_it_was() -> No
 
 
 @pytest.mark.parametrize(("dtype", "allowed"), [(torch.float32, 1e-5), (torch.bfloat16, 0.02)])
+@needs_bf16
 def test_linear_layers_take_their_activation_along(dtype: torch.dtype, allowed: float) -> None:
     network = traced(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64 * 64, 32), nn.ReLU()))
     fused = fuse(network, dtype, picture_batch(1), 2)
@@ -352,6 +361,7 @@ def load_own(kind: type[nn.Module]) -> Backbone:
 
 
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-5), ("bf16", 0.03)])
+@needs_bf16
 def test_linear_layers_of_untraced_networks_are_fused(precision: str, allowed: float) -> None:
     plain, fast = load_own(Untraceable), load_own(Untraceable)
     cut, state = fast.cut, set(fast.network.state_dict())
@@ -412,6 +422,7 @@ def test_networks_of_timm_are_fused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["resnet18", "vgg11", "densenet121"])
+@needs_bf16
 def test_timms_networks_take_pixels_as_their_namesakes_do(name: str) -> None:
     pytest.importorskip("timm", reason="the extra 'timm' is not installed")
     kinds = []
@@ -436,6 +447,7 @@ class Listening(TorchFunctionMode):
 
 @pytest.mark.parametrize("name", ["swin_t", "swin_v2_t"])  # the second computes a bias
 @pytest.mark.parametrize(("precision", "allowed"), [("float32", 1e-5), ("bf16", 0.02)])
+@needs_bf16
 def test_linear_layers_within_functions_are_fused(
     name: str, precision: str, allowed: float
 ) -> None:
@@ -600,6 +612,7 @@ class TwoEyes(nn.Module):
         return self.last(torch.cat([self.one(x), self.relu(self.other(self.relu(x)))], 1))
 
 
+@needs_bf16
 def test_convolutions_that_look_at_pixels_stay_in_float32() -> None:
     network = traced(TwoEyes())
     assert {str(node.target) for node in first_convs(network)} == {"one", "other"}

@@ -20,6 +20,11 @@ from tlfeatures.extraction._in_parts import InParts, in_parts
 from tlfeatures.extraction._plan import AT_ONCE, CPU_BATCH, at_once_of
 from tlfeatures.extraction._settings import single_threaded
 
+needs_bf16 = pytest.mark.skipif(
+    not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
+    reason="oneDNN's bf16 needs AVX-512 here",
+)
+
 PART, MOST = 2, 8
 SIDE = 64
 REQUEST = BackboneRequest("vgg11", "random:1", input_size=SIDE)
@@ -76,6 +81,7 @@ def test_halves_say_what_the_whole_says(whole: fx.GraphModule, halves: InParts, 
     ("n", "first", "linear"),
     [(1, [1], 1), (2, [2], MOST), (6, [2] * 3, MOST), (8, [2] * 4, MOST), (10, [2] * 5, 10)],
 )
+@needs_bf16
 def test_the_first_half_sees_parts_and_linear_layers_are_filled_up(
     n: int, first: list[int], linear: int
 ) -> None:
@@ -135,6 +141,7 @@ def noise(n: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
 
 
 @pytest.mark.usefixtures("one_thread")
+@needs_bf16
 def test_rows_have_the_same_bits_among_any_number_of_batches() -> None:
     engine = open_engine(REQUEST, RunOptions(device="cpu", precision="bf16"), ["features", None])
     assert (engine.batch_size, engine.at_once) == (CPU_BATCH, AT_ONCE)
@@ -160,6 +167,7 @@ def test_rows_have_the_same_bits_among_any_number_of_batches() -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
+@needs_bf16
 def test_where_memory_is_short_a_batch_is_taken_at_once_from_then_on(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,12 +205,14 @@ def test_where_memory_is_short_a_batch_is_taken_at_once_from_then_on(
         ),
     ],
 )
+@needs_bf16
 def test_who_takes_a_batch_at_once(
     run: RunOptions, request_: BackboneRequest, at_once: int
 ) -> None:
     assert open_engine(request_, run).at_once == at_once
 
 
+@needs_bf16
 def test_several_threads_take_a_batch_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     run = RunOptions(device="cpu", precision="bf16")
     with single_threaded():
