@@ -17,7 +17,7 @@ from tlfeatures import CNNCodes, TransferClassifier, load_pictures
 from tlfeatures.classification import SavedModel, predict_saved
 from tlfeatures.cli._app import run
 from tlfeatures.errors import ModelFileError, TlfeaturesError
-from tlfeatures.extraction import RunOptions
+from tlfeatures.extraction import RunOptions, end_workers
 from tlfeatures.modelfile import read_model_file, write_model_file
 
 STRANGER = """
@@ -119,6 +119,7 @@ def test_no_other_word_of_a_file_leads_to_code_either(
 def test_a_network_of_ones_own_is_loaded_where_that_is_allowed(
     n_jobs: int, elsewhere: Path, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    end_workers()  # those of other tests have another search path
     pictures = load_pictures(folder)
     words: dict[str, Any] = {"preprocess": "imagenet", "input_size": 64}
     codes = CNNCodes("stranger:make", cache=elsewhere / "c", n_jobs=n_jobs, **words)
