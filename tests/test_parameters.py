@@ -56,5 +56,5 @@ def test_counts_jobs_and_shares_are_pythons_numbers() -> None:
         with pytest.raises(UsageError, match=r"n_jobs is .*give a number of processes"):
             check_jobs(jobs)
     for share in (0, 1, 1.5, float("nan"), "0.5", None, True):
-        with pytest.raises(UsageError, match=r"s is .*give a share between 0 and 1"):
+        with pytest.raises(UsageError, match=r"`s` is .*give a share between 0 and 1"):
             check_share("s", share)

@@ -73,7 +73,7 @@ def check_share(name: str, value: Any) -> float:
     """
     if isinstance(value, Real) and 0 < float(value) < 1:
         return float(value)
-    raise UsageError(f"{name} is {_shown(value)}; give a share between 0 and 1.")
+    raise UsageError(f"`{name}` is {_shown(value)}; give a share between 0 and 1.")
 
 
 def check_jobs(n_jobs: Any) -> int | None:

@@ -44,9 +44,9 @@ def places(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
     (root / "file").write_text("x")
     model = root / "far.model"
     TransferClassifier("embedded", "knn").fit(load_pictures(folder)).save(model)
-    tensors, facts = modelfile.load_model(model)
+    tensors, facts = modelfile.read_model_file(model)
     facts["request"] = {**facts["request"], "backbone": "resnet18"}
-    modelfile.save_model(model, tensors, facts)
+    modelfile.write_model_file(model, tensors, facts)
     return {
         "folder": folder, "flat": folder / "disks", "few": root / "few", "one": root / "one class",
         "table": root / "all test.csv", "file": root / "file", "model": model,
@@ -82,7 +82,7 @@ def places(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, 
         ("finetune {folder} --lr fast", 2, "--lr 'fast'"),
         ("finetune {folder} --patience soon", 2, "--patience 'soon'"),
         ("finetune {folder} --valid 1", 2, "--valid is 1"),
-        ("finetune {folder} --test 2", 2, "--test 2 is no share"),
+        ("finetune {folder} --test 2", 2, "--test 2.0 is no share"),
         ("finetune {folder} --layer fc9", 2, "layer 'fc9' does not exist"),
         ("finetune {flat}", 1, "have no labels"),
         ("finetune {few}", 1, "has one picture"),

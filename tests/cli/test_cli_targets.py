@@ -257,6 +257,32 @@ def test_a_folder_that_is_not_there_is_made(which: str, call: Call, tmp_path: Pa
     assert [path.name for path in place.parent.iterdir()] == [place.name]
 
 
+def test_files_of_several_layers_are_looked_at_too(
+    folder: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "c-layer4.relu2.h5").mkdir()
+    words = ["extract", str(folder), *NET, "--layer", "layer3", "--layer", "layer4"]
+    assert run([*words, "--out", str(tmp_path / "c.h5"), "--cache", str(tmp_path / "new")]) == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "c-layer4.relu2.h5 cannot be written (it is a folder)" in err
+    assert not list((tmp_path / "new").rglob("*.h5"))
+
+
+def test_a_checkpoint_that_is_another_file_is_refused_before_the_work(
+    folder: Path, model: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"my photo")
+    words = ["finetune", str(folder), *NET, "--cache", str(tmp_path / "new"), "--checkpoint"]
+    assert run([*words, str(model)]) == 1
+    assert "is no checkpoint of a fine-tuning; name another file in --checkpoint" in (
+        capsys.readouterr().err
+    )
+    assert run([*words, str(tmp_path / "photo.jpg")]) == 1
+    assert (tmp_path / "photo.jpg").read_bytes() == b"my photo"
+    assert not (tmp_path / "new").exists()
+
+
 def test_the_demo_looks_at_its_places_first(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "demo" / "report.html").mkdir(parents=True)

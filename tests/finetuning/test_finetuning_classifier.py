@@ -605,7 +605,7 @@ def test_weights_that_a_model_carries_are_where_the_next_training_starts(
             UsageError,
             "head 'knn' is not a linear one; choose one of logistic, svm",
         ),
-        ({"valid": 1.5}, UsageError, "valid is 1.5"),
+        ({"valid": 1.5}, UsageError, "`valid` is 1.5"),
         ({"batch_size": 1}, UsageError, "batch_size is 1; it must be at least 2"),
         ({"augment": "wild"}, UsageError, "wild"),
         ({"precision": "fp16"}, UsageError, "precision 'fp16' is unknown"),

@@ -58,7 +58,7 @@ def load_anything(path: Path) -> Any:
     if path.is_dir():
         raise WeightsError(f"weights file {path} is a folder; name the file of weights in it.")
     if not path.is_file():
-        raise WeightsError(f"weights file {path} is not there; check the path after --weights.")
+        raise WeightsError(f"weights file {path} is not there; check the path in `weights`.")
     try:
         with path.open("rb") as file:
             first = file.read(64)
@@ -85,7 +85,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     if facts.get("format") == OWN_FORMAT and not any(name.startswith("network.") for name in names):
         raise WeightsError(
             f"weights file {path} is a model of tlfeatures without its network; use it with "
-            "'predict' or 'evaluate', or save it with --with-weights."
+            "'tlfeatures predict MODEL IMAGES', or save it with `with_weights=True`."
         )
     tensors: dict[str, torch.Tensor] = load_file(path)
     return tensors

@@ -141,7 +141,7 @@ def _with_three_channels(network: nn.Module, state: State, path: object, name: s
     if kernel.shape[1] == 1:
         words = (
             "its first convolution takes one channel, grey: each of three takes a third of it, so "
-            "that grey pictures give what they gave; see that --preprocess is that of its training"
+            "that grey pictures give what they gave; see that `preprocess` is that of its training"
         )
         return state.and_said(words, {**state.tensors, first: kernel.repeat(1, RGB, 1, 1) / RGB})
     if kernel.shape[1] != RGB:

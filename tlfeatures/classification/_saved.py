@@ -103,7 +103,10 @@ class SavedModel:
         """
         tensors, facts = read_model_file(path)
         if not {"request", "spec", "head"} <= set(facts):
-            raise ModelFileError(f"{path} is no classifier of pictures; fit one with 'fit --out'.")
+            raise ModelFileError(
+                f"{path} is no classifier of pictures; 'tlfeatures fit IMAGES --out MODEL' makes "
+                "one."
+            )
         try:
             model = _take(path, tensors, facts, trust_code)
         except KeyError as error:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from tlfeatures.cli._options import Words
     from tlfeatures.cli._progress import ProgressLine
     from tlfeatures.extraction import Extraction
+    from tlfeatures.store import CodeSpec
 
 
 @click.command("extract")
@@ -60,7 +61,7 @@ if TYPE_CHECKING:
 )
 def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any) -> int:
     """Fill the cache with the codes of IMAGES: a folder or a manifest (CSV, Parquet)."""
-    from tlfeatures.extraction import extract_layers
+    from tlfeatures.extraction import extract_layers, specs_of
     from tlfeatures.store import export_codes
 
     began = time.perf_counter()
@@ -69,11 +70,14 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
     wanted = layers or (None,)
     words = _with_contract(words, wanted, given)
     say_plan(pictures, words, wanted)
+    if out is not None and len(wanted) > 1:  # only the network knows what they are called
+        specs = specs_of(words.request, wanted, words.run, n=len(pictures))
+        check_targets({path: (path, CODES) for path in _out_files(out, specs)})
     say_notes(pictures, words.progress)
     done = extract_layers(
         pictures, words.request, wanted, words.run, progress=words.progress, began=began
     )
-    files = zip(done, _out_files(out, done), strict=False)
+    files = zip(done, _out_files(out, [each.codes.spec for each in done]), strict=False)
     with then_write(*(partial(export_codes, each.codes, path) for each, path in files)):
         if given["as_json"]:
             print_json(_as_json(done))
@@ -96,12 +100,12 @@ def _with_contract(words: Words, layers: Sequence[str | None], given: dict[str, 
     return replace(words, run=run)
 
 
-def _out_files(out: str | None, done: Sequence[Extraction]) -> list[str]:
+def _out_files(out: str | None, specs: Sequence[CodeSpec]) -> list[str]:
     """codes.h5 for one layer; codes-LAYER.h5 for each of several."""
-    if out is None or len(done) == 1:
+    if out is None or len(specs) == 1:
         return [] if out is None else [out]
     stem, suffix = os.path.splitext(out)
-    return [f"{stem}-{Path(each.codes.spec.layer).name}{suffix}" for each in done]
+    return [f"{stem}-{Path(spec.layer).name}{suffix}" for spec in specs]
 
 
 def _as_json(done: Sequence[Extraction]) -> dict[str, Any]:

@@ -152,10 +152,10 @@ def _check_options(y: Labels, groups: Labels | None, test: Any, train_per_class:
     if groups is not None and len(groups) != len(y):
         raise UsageError(f"{len(groups)} groups for {len(y)} labels; give one a picture.")
     if test is not None and not (isinstance(test, Real) and 0 < float(test) < 1):
-        raise UsageError(f"test={test} is no share to hold out; give one between 0 and 1.")
+        raise UsageError(f"`test={test}` is no share to hold out; give one between 0 and 1.")
     n = train_per_class
     if n is not None and not (isinstance(n, Integral) and int(n) >= 1):
-        raise UsageError(f"train_per_class={n} trains on nothing; give 1 or more.")
+        raise UsageError(f"`train_per_class={n}` trains on nothing; give 1 or more.")
 
 
 def _sides(split: Sequence[str | None] | Labels | None, n: int) -> Labels:

@@ -96,7 +96,7 @@ def check_probes_once(engine: Engine, cache: CodeCache) -> None:
 
 def _no_numbers(spec: CodeSpec, codes: NDArray[np.float32]) -> str:
     n = int((~np.isfinite(codes)).any(axis=1).sum())
-    precision = "" if spec.precision == "float32" else " --precision float32,"
+    precision = "" if spec.precision == "float32" else " `precision='float32'`,"
     return (
         f"{spec.backbone} gives NaN or infinity for {n} of {len(codes)} probe pictures at layer "
         f"{spec.layer} in {spec.precision}, so nothing could tell whether its numbers stay the "

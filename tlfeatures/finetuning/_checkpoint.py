@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -10,12 +11,14 @@ from typing import Any
 
 import torch
 
+from tlfeatures._targets import check_target
 from tlfeatures.errors import ModelFileError
 from tlfeatures.finetuning._result import EpochRow
 from tlfeatures.modelfile import read_model_file, write_model_file
 
 KIND = "checkpoint of a fine-tuning"
 NETWORK, BEST, OPTIMIZER = "network.", "best.", "optimizer."
+NOTHING = "\0"  # no tensor's name begins so
 LOSSES = ("train_loss", "valid_loss")
 State = dict[str, torch.Tensor]
 
@@ -100,10 +103,7 @@ class Checkpoint:
         if not self.path.exists():
             return None
         arrays, facts = read_model_file(self.path)
-        if facts.get("kind") != KIND:
-            raise ModelFileError(
-                f"{self.path} is no checkpoint of a fine-tuning; name another file in `checkpoint`."
-            )
+        _check_kind(self.path, facts)
         found = facts["identity"]
         differing = [name for name in self._identity if self._identity[name] != found.get(name)]
         if differing and facts["is_done"]:
@@ -127,6 +127,28 @@ class Checkpoint:
             _under(NETWORK, tensors),
             optimizer,
             facts["n_steps"],
+        )
+
+
+def check_checkpoint(path: str | os.PathLike[str]) -> None:
+    """Look, before a training, whether its state can be kept there.
+
+    Raises
+    ------
+    UsageError, OutputError
+        If no file can be written there.
+    ModelFileError
+        If another file is there.
+    """
+    target = check_target(path, "the checkpoint")
+    if target.exists():
+        _check_kind(target, read_model_file(target, prefix=NOTHING)[1])
+
+
+def _check_kind(path: Path, facts: Mapping[str, Any]) -> None:
+    if facts.get("kind") != KIND:
+        raise ModelFileError(
+            f"{path} is no checkpoint of a fine-tuning; name another file in `checkpoint`."
         )
 
 

@@ -21,7 +21,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures._parameters import check_jobs, check_share, check_whole, seed_of
-from tlfeatures._targets import check_target, expand
+from tlfeatures._targets import expand
 from tlfeatures.backbones import (
     TUNED,
     Backbone,
@@ -47,7 +47,7 @@ from tlfeatures.finetuning._augment import (
     make_transform,
     parse_augmentation,
 )
-from tlfeatures.finetuning._checkpoint import Checkpoint
+from tlfeatures.finetuning._checkpoint import Checkpoint, check_checkpoint
 from tlfeatures.finetuning._data import LabelledPictures, seeded
 from tlfeatures.finetuning._net import TuningNet, make_net
 from tlfeatures.finetuning._network import FineTuneNet, usual_length
@@ -369,7 +369,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
                 f"recipe takes it; the recipe is {recipe.name!r}."
             )
         if self.checkpoint is not None:
-            check_target(self.checkpoint, "the checkpoint")
+            check_checkpoint(self.checkpoint)
         choices = {
             "batch_norms": ("recipe", "moving", "frozen"),
             "precision": ("auto", "float32", "bf16"),
