@@ -20,7 +20,15 @@ from tlfeatures.extraction import RunOptions, check_preprocessing, diagnose, ext
 from tlfeatures.extraction import _doctor as doctor
 from tlfeatures.extraction import _doctor_candidates as names
 from tlfeatures.extraction import _doctor_examination as rules
-from tlfeatures.extraction._doctor_evidence import Patient, Sample, Views, compare, hellinger
+from tlfeatures.extraction._doctor_evidence import (
+    Patient,
+    Sample,
+    Views,
+    compare,
+    corners,
+    hellinger,
+)
+from tlfeatures.extraction._doctor_glance import Glance
 from tlfeatures.pictures import DecodeOptions
 
 IMAGENET, TF, CAFFE = (names.make_named(name) for name in ("imagenet", "tf", "caffe"))
@@ -435,6 +443,84 @@ def test_a_network_that_rescales_its_input_itself_expects_what_it_rescales_to() 
     assert module.transform_input is False
 
 
+# A glance
+
+
+def glance_at(asked: Preprocessing, distances: Any, skills: Any = None, **more: Any) -> Any:
+    patient: Any = FakePatient(distances, skills, more.get("head", True))
+    sample = Sample(more.get("pictures") or greys(), DecodeOptions(), 64)
+    patient.n_asked = 0
+    answers = patient.answers
+
+    def counted(squares: Any, fed: Preprocessing) -> Any:
+        patient.n_asked += len(squares)
+        return answers(squares, fed)
+
+    patient.answers = counted
+    found = doctor.make_diagnosis(Glance(patient, sample, asked, IMAGENET, patch=64))
+    return found, patient.n_asked
+
+
+SURER = {"imagenet": (0.9, 8.0), "imagenet, BGR": (0.9, 6.0)}
+
+
+@pytest.mark.parametrize(
+    ("asked", "verdict"), [(RAW, "0-255"), (UNIT, "no mean/std"), (TF, "tf"), (CAFFE, "caffe")]
+)
+def test_a_glance_names_what_batch_norms_tell_without_the_head(
+    asked: Preprocessing, verdict: str
+) -> None:
+    found, n_asked = glance_at(asked, CLEAR, SURER)
+    assert (found.verdict, n_asked) == (verdict, 0)
+
+
+def test_a_glance_sees_the_right_order_by_eight_pictures_and_the_wrong_one_by_some_more() -> None:
+    found, n_asked = glance_at(IMAGENET, CLEAR, SURER)
+    assert (found.verdict, n_asked) == ("right", 16)
+    found, n_asked = glance_at(names.swap(IMAGENET), CLEAR, SURER)
+    assert (found.verdict, found.expected) == ("BGR", ["imagenet"])
+    assert 16 <= n_asked <= 128
+
+
+def test_a_glance_names_no_order_that_is_not_clearly_better() -> None:
+    alike = {"imagenet": (0.9, 8.0), "imagenet, BGR": (0.9, 7.9)}
+    for asked in (IMAGENET, names.swap(IMAGENET)):
+        assert glance_at(asked, CLEAR, alike)[0].verdict in ("right", "cannot tell")
+
+
+@pytest.mark.parametrize(
+    ("distances", "more"),
+    [
+        (None, {}),
+        (CLEAR, {"head": False}),
+        (CLEAR, {"pictures": greys(side=64)}),
+        ({"imagenet": 0.05, "imagenet, BGR": 0.05}, {}),
+    ],
+    ids=["no norms", "no head", "enlarged", "poor fit"],
+)
+def test_a_glance_leaves_open_what_it_cannot_tell(distances: Any, more: dict[str, Any]) -> None:
+    asked = names.swap(IMAGENET)
+    assert glance_at(asked, distances, SURER, **more)[0].verdict == "cannot tell"
+    other_size = names.at_size(IMAGENET, 112)
+    assert glance_at(other_size, distances, SURER, **more)[0].verdict == "cannot tell"
+
+
+def test_a_head_that_is_not_at_home_leaves_the_order_open() -> None:
+    shy = {"imagenet": (0.9, 2.0), "imagenet, BGR": (0.9, 1.0)}
+    assert glance_at(IMAGENET, CLEAR, shy)[0].verdict == "cannot tell"
+
+
+def test_corners_of_four_pictures_show_all_of_a_picture() -> None:
+    squares = np.arange(5 * 6 * 6 * 3).reshape(5, 6, 6, 3).astype(np.uint8)
+    made = corners(squares, 3)
+    assert made.shape == (5, 3, 3, 3)
+    places = [(0, 0), (0, 3), (3, 0), (3, 3), (0, 0)]
+    for each, square, (top, left) in zip(made, squares, places, strict=True):
+        np.testing.assert_array_equal(each, square[top : top + 3, left : left + 3])
+    assert corners(squares, 6) is squares
+    assert corners(squares, 64) is squares
+
+
 # Real weights: the embedded network on the demo's pictures
 
 
@@ -476,9 +562,29 @@ def test_local_weights_are_looked_at_once_and_the_answer_remembered(
     assert first is not None
     assert first.startswith("caffe: these weights look as if")
     assert len(said) == 1
-    monkeypatch.setattr(doctor, "diagnose", None)
+    monkeypatch.setattr(doctor, "glance", None)
     assert check_preprocessing(extraction, wrong, run, said.append) == first
+    others = extract(digits[:40], wrong, run)  # other pictures, another layer: the same weights
+    assert check_preprocessing(others, wrong, run, said.append) == first
     assert len(said) == 1
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "no JSON", "[]", "{}", '{"answer": 3}', '{"answer": {}}', '{"answer": {"warning": 3}}',
+     '{"answer": {"warning": "\\u001b[2Jline"}}', '{"answer": {"warning": "' + "x" * 5000 + '"}}'],
+)  # fmt: skip
+def test_a_memory_that_was_spoilt_is_ignored(
+    digits: Pictures, embedded_file: str, tmp_path: Path, text: str
+) -> None:
+    wrong = BackboneRequest("embedded", embedded_file, preprocess="caffe", input_size=64)
+    run, said = RunOptions(tmp_path), []
+    extraction = extract(digits, wrong, run)
+    first = check_preprocessing(extraction, wrong, run, said.append)
+    (memory,) = (tmp_path / "memo").glob("answer-*.json")
+    memory.write_text(text)
+    assert check_preprocessing(extraction, wrong, run, said.append) == first
+    assert len(said) == 2
 
 
 def test_nothing_is_said_of_published_weights_or_where_there_is_nothing_to_go_by(
@@ -542,6 +648,34 @@ def test_a_mistake_is_named_on_photographs(shared: Path, shared_weights: Path) -
     photographs = load_pictures(shared / "data/hymenoptera/val")
     found, wanted = diagnose_case("resnet18-imagenet-pqf", "BGR", photographs, shared_weights)
     assert found == wanted
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("case", ["right", "BGR", "0-255", "no mean/std", "tf", "caffe"])
+def test_a_glance_names_what_an_examination_does(
+    case: str, shared: Path, shared_weights: Path
+) -> None:
+    photographs = load_pictures(shared / "data/hymenoptera/val")
+    asked, wanted = make_case(IMAGENET, case)
+    path = str(shared_weights / "resnet18-imagenet-pqf.safetensors")
+    request = BackboneRequest("resnet18", path, preprocess=asked)
+    assert doctor.glance(photographs, request, RunOptions(), limit=64).verdict == wanted
+
+
+@pytest.mark.slow
+@pytest.mark.shared
+@pytest.mark.parametrize("kind", ["hymenoptera/val", "cifar10/test", "digits"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("weights", RIGHT)
+def test_a_glance_gives_no_wrong_name(
+    kind: str, weights: str, case: str, shared: Path, shared_weights: Path, digits: Pictures
+) -> None:
+    pictures = digits if kind == "digits" else load_pictures(shared / "data" / kind)
+    asked, wanted = make_case(RIGHT[weights], case)
+    path = str(shared_weights / f"{weights}.safetensors")
+    request = BackboneRequest(weights.partition("-")[0], path, preprocess=asked)
+    found = doctor.glance(pictures, request, RunOptions(), limit=64).verdict
+    assert found in (wanted, "cannot tell")
 
 
 @pytest.mark.slow

@@ -7,6 +7,8 @@ the same of it, that is the verdict; otherwise the doctor cannot tell.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,18 +31,15 @@ from tlfeatures.extraction._doctor_candidates import (
     make_named,
 )
 from tlfeatures.extraction._doctor_evidence import Patient, Sample
-from tlfeatures.extraction._doctor_examination import (
-    Effort,
-    Examination,
-    Finding,
-    check_count,
-)
+from tlfeatures.extraction._doctor_examination import Examination, Finding, check_count
+from tlfeatures.extraction._doctor_glance import Glance
 from tlfeatures.extraction._options import RunOptions, settle
 from tlfeatures.extraction._settings import computing
 
 if TYPE_CHECKING:
     from tlfeatures.pictures import Pictures
 
+PATCH = 64  # pixels, of what a glance shows to batch norms
 LIMIT = 160  # pictures: the head's differences are small, 64 tell too seldom
 WORDS = {
     "BGR": "the channels in the opposite order",
@@ -97,7 +96,6 @@ def diagnose(
     run: RunOptions | None = None,
     *,
     limit: int = LIMIT,
-    effort: Effort | None = None,
 ) -> Diagnosis:
     """Find out whether these weights expect the preprocessing that was asked for.
 
@@ -111,8 +109,6 @@ def diagnose(
         Device and decoding.
     limit : int, default=160
         Pictures looked at.
-    effort : Effort, optional
-        How much it may take; what is open then stays so.
 
     Returns
     -------
@@ -128,9 +124,31 @@ def diagnose(
     PicturesError
         If fewer than 16 pictures can be read.
     """
+    with _opened(pictures, request, run or RunOptions(), limit) as given:
+        return make_diagnosis(Examination(*given))
+
+
+def glance(
+    pictures: Pictures, request: BackboneRequest, run: RunOptions, *, limit: int
+) -> Diagnosis:
+    """Like `diagnose`, by a few looks; see `Glance`.
+
+    Raises
+    ------
+    UsageError, WeightsError, PicturesError
+        As `diagnose`.
+    """
+    with _opened(pictures, request, run, limit) as given:
+        return make_diagnosis(Glance(*given, patch=PATCH))
+
+
+@contextmanager
+def _opened(
+    pictures: Pictures, request: BackboneRequest, run: RunOptions, limit: int
+) -> Iterator[tuple[Patient, Sample, Preprocessing, Preprocessing | None]]:
+    """What an examination is made of; what the network says of its pictures is a line."""
     check_request(request)
     check_count(min(len(pictures), limit))
-    run = run or RunOptions()
     check_before_weights(request, (None,))
     network = load_network(request)
     asked, published = undo_input_transform(network)
@@ -142,7 +160,7 @@ def diagnose(
     patient, sample = Patient(network.module), Sample(pictures, run.decode_options, limit)
     try:
         with computing(str(patient.device.type), "float32"):
-            return make_diagnosis(Examination(patient, sample, asked, published, effort))
+            yield patient, sample, asked, published
     except TlfeaturesError:
         raise
     except Exception as error:  # pictures smaller than the network's own strides, for one

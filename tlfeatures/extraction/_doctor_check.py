@@ -13,11 +13,10 @@ from tlfeatures.extraction._extract import Extraction
 from tlfeatures.extraction._options import RunOptions
 from tlfeatures.store import AnswerMemo
 
-CHECK_LIMIT = 16  # pictures
-CHECK_SECONDS = 2.0  # of CPU time
-GLANCE = {"for_norms": 4, "first_look": 8}  # pictures
+CHECK_LIMIT = 64  # pictures, at most; mostly 32
 MISSING = 0  # what no answer holds
-RULES = 2  # raised when the doctor says something else of the same pictures
+LONGEST = 2000  # characters of a warning
+RULES = 3  # raised when the doctor says something else of the same pictures
 
 
 def check_preprocessing(
@@ -50,15 +49,14 @@ def check_preprocessing(
     of_weights, of_pictures = _questions(extraction)
     memo = AnswerMemo(run.cache_dir)
     for question in (of_weights, of_pictures):
-        known = memo.get(question) or {}
-        warning = known.get("warning", MISSING)
-        if warning is None or isinstance(warning, str):
+        is_known, warning = _known(memo, question)
+        if is_known:
             return warning
     if not Path(str(request.weights)).is_file():
         return None
     say("looking whether these weights expect this preprocessing")
-    warning, is_sure = _ask(extraction, request, run)
-    memo.put(of_weights if is_sure else of_pictures, {"warning": warning})
+    warning, is_lasting = _ask(extraction, request, run)
+    memo.put(of_weights if is_lasting else of_pictures, {"warning": warning})
     return warning
 
 
@@ -75,19 +73,24 @@ def _questions(extraction: Extraction) -> tuple[dict[str, Any], dict[str, Any]]:
     return asked, {**asked, "pictures": keys}
 
 
+def _known(memo: AnswerMemo, question: dict[str, Any]) -> tuple[bool, str | None]:
+    """Whether something is remembered, and the warning if it is one; what others wrote is not."""
+    warning = (memo.get(question) or {}).get("warning", MISSING)
+    is_line = isinstance(warning, str) and warning.isprintable() and len(warning) <= LONGEST
+    return (True, warning) if warning is None or is_line else (False, None)
+
+
 def _ask(
     extraction: Extraction, request: BackboneRequest, run: RunOptions
 ) -> tuple[str | None, bool]:
-    """The warning, if there is one, and whether the doctor could tell."""
-    from tlfeatures.extraction._doctor import diagnose
+    """The warning, if there is one, and whether it holds for other pictures too."""
+    from tlfeatures.extraction._doctor import glance
     from tlfeatures.extraction._doctor_candidates import CANNOT_TELL
-    from tlfeatures.extraction._doctor_examination import Effort
     from tlfeatures.extraction._settings import single_threaded
 
-    effort = Effort(CHECK_SECONDS, **GLANCE)
     try:
         with single_threaded():
-            made = diagnose(extraction.pictures, request, run, limit=CHECK_LIMIT, effort=effort)
+            made = glance(extraction.pictures, request, run, limit=CHECK_LIMIT)
     except TlfeaturesError:  # too few pictures, nothing to go by: no reason to stop
         return None, False
     if not made.is_mistake:
