@@ -64,7 +64,7 @@ def test_bad_pictures_are_listed_and_strict_makes_them_an_error(
     ("words", "code", "said"),
     [
         (["--augment", "lihgt"], 2, "did you mean 'light'"),
-        (["--out", "sheet.jpg"], 2, "end it in .png"),
+        (["--out", "sheet.jpg"], 2, "end the name in .png"),
         (["--out", "/proc/x/sheet.png"], 1, "cannot be written"),
         (["--backbone", "resnet5O"], 2, "did you mean 'resnet50'"),
         (["--rows", "0"], 2, "--rows"),
