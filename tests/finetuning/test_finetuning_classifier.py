@@ -45,6 +45,7 @@ from tlfeatures.finetuning._parts import HEAD
 from tlfeatures.finetuning._rates import _suggest, search_rate
 from tlfeatures.finetuning._recipes import RECIPES, Phase, make_recipe
 from tlfeatures.heads import make_head
+from tlfeatures.modelfile import write_model_file
 from tlfeatures.pictures import DecodeOptions
 from tlfeatures.store import cache_info
 
@@ -293,6 +294,13 @@ def test_a_checkpoint_of_another_training_is_refused(
     state.write_bytes(b"no checkpoint")
     with pytest.raises(ModelFileError, match="is not a tlfeatures model"):
         tuner(cache, checkpoint=state).fit(pictures)
+    for facts in ({}, {"identity": None}, {"identity": {}, "is_done": True}):
+        write_model_file(state, {}, {"kind": "checkpoint of a fine-tuning", **facts})
+        if "is_done" in facts:  # of another training, which is over
+            tuner(cache, checkpoint=state).fit(pictures)
+            continue
+        with pytest.raises(ModelFileError, match=r"lacks what one has; remove it"):
+            tuner(cache, checkpoint=state).fit(pictures)
     tuner(cache).fit(pictures).save(state)
     with pytest.raises(ModelFileError, match="no checkpoint of a fine-tuning"):
         tuner(cache, checkpoint=state).fit(pictures)

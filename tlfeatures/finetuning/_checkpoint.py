@@ -104,6 +104,15 @@ class Checkpoint:
             return None
         arrays, facts = read_model_file(self.path)
         _check_kind(self.path, facts)
+        try:
+            return self._from_file(arrays, facts)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ModelFileError(
+                f"the checkpoint {self.path} lacks what one has; remove it to train from the "
+                f"beginning ({type(error).__name__}: {error})."
+            ) from error
+
+    def _from_file(self, arrays: Mapping[str, Any], facts: Mapping[str, Any]) -> Progressed | None:
         found = facts["identity"]
         differing = [name for name in self._identity if self._identity[name] != found.get(name)]
         if differing and facts["is_done"]:
