@@ -198,8 +198,8 @@ def test_options_that_a_help_names_are_those_of_the_command(words: str) -> None:
 
 
 def test_a_parameter_becomes_the_option_of_the_command_that_runs() -> None:
-    said = "see `range='auto'`; `n_jobs=1` or `exif=False`"
-    assert as_typed(said, find_command(["fit", "x"])) == "see --range auto; --jobs 1 or --exif off"
+    said = "see `decode='fast'`; `n_jobs=1` or `exif=False`"
+    assert as_typed(said, find_command(["fit", "x"])) == "see --decode fast; --jobs 1 or --exif off"
     assert as_typed("`retry_bad=True` tries them", COMMANDS["predict"]) == "--retry-bad tries them"
 
 

@@ -41,37 +41,37 @@ def test_pictures_that_would_come_out_black_are_said_once_with_the_way_out(
 ) -> None:
     data, said = extract(capsys, microscope)
     assert said.count("nearly black") == 1
-    assert "--range auto" in said
+    assert "'tlfeatures look range IMAGES' says which --range to give" in said
     assert "4 pictures" in said
     (note,) = data["notes"]
     assert note["n_pictures"] == 4
     assert Path(note["first"]).name == "0.tif"
 
 
-def test_an_estimated_range_is_said_remembered_and_another_key(
-    microscope: Path, capsys: Capture
-) -> None:
-    extract(capsys, microscope)
-    data, said = extract(capsys, microscope, "--range", "auto")
-    assert "range of this folder: --range" in said
+def test_the_range_that_look_prints_is_taken_by_extract(microscope: Path, capsys: Capture) -> None:
+    assert run(["look", "range", str(microscope)]) == 0
+    option = capsys.readouterr().out.split()
+    low, high = map(float, option[1].split(","))
+    assert 0 <= low < 20
+    assert 4075 < high <= 4095
+    data, _ = extract(capsys, microscope, *option)
     assert not data["notes"]
-    assert data["computed"] == 4
     Image.fromarray(np.full((80, 90), 60000, np.uint16)).save(microscope / "bright.tif")
-    again, said_again = extract(capsys, microscope, "--range", "auto")
+    again, _ = extract(capsys, microscope, *option)
     assert (again["computed"], again["cached"]) == (1, 4)
-    line = next(line for line in said.splitlines() if "range of this folder" in line)
-    assert line in said_again.splitlines()
 
 
-def test_a_try_with_few_pictures_does_not_fix_the_folders_range(
-    microscope: Path, capsys: Capture
-) -> None:
-    Image.fromarray(np.full((80, 90), 3, np.uint16)).save(microscope / "-dark.tif")
-    _, tried = extract(capsys, microscope, "--range", "auto", "--limit", 1)
-    _, whole = extract(capsys, microscope, "--range", "auto")
-    lines = [[s for s in said.splitlines() if "range of this" in s] for said in (tried, whole)]
-    assert lines[0] == lines[1]
-    assert lines[0][0].endswith(("4092", "4093", "4091", "4090", "4089"))
+def test_json_has_the_range_as_numbers(microscope: Path, capsys: Capture) -> None:
+    assert run(["look", "range", str(microscope), "--json"]) == 0
+    data = json.loads(capsys.readouterr().out)
+    assert data["option"] == "--range {:g},{:g}".format(*data["range"])
+
+
+def test_a_folder_without_deep_pictures_has_no_range(folder: Path, capsys: Capture) -> None:
+    assert run(["look", "range", str(folder)]) == 0
+    assert "no picture here is deeper than 8 bits" in capsys.readouterr().out
+    assert run(["look", "range", str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"range": None, "option": None}
 
 
 def test_a_stated_range_is_taken_as_it_is(microscope: Path, capsys: Capture) -> None:
@@ -83,19 +83,13 @@ def test_a_stated_range_is_taken_as_it_is(microscope: Path, capsys: Capture) -> 
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("dark", "full, auto, or two numbers"), ("9,3", "the smaller one first")]
+    ("word", "said"), [("auto", "full, or two numbers"), ("9,3", "the smaller one first")]
 )
 def test_an_impossible_range_is_refused(
     word: str, said: str, microscope: Path, capsys: Capture
 ) -> None:
     assert run(["extract", str(microscope), "--backbone", "embedded", "--range", word]) == 2
     assert said in capsys.readouterr().err
-
-
-def test_a_folder_without_deep_pictures_has_no_range(folder: Path, capsys: Capture) -> None:
-    words = ["extract", str(folder), "--backbone", "embedded", "--range", "auto"]
-    assert run([*words, "--limit", "3"]) == 0
-    assert "no picture here is deeper than 8 bits" in capsys.readouterr().err
 
 
 def test_the_limit_of_pixels_is_an_option(tmp_path: Path, capsys: Capture) -> None:

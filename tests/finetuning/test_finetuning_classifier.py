@@ -573,16 +573,6 @@ def test_bad_pictures_of_the_second_task_are_listed(
     assert model.rate_search_ is not None
 
 
-def test_the_range_of_deep_pictures_is_estimated_once(pictures: Pictures, cache: Path) -> None:
-    deep = [np.asarray(Image.open(p).convert("L")).astype(np.uint16) * 8 for p in pictures.items]
-    files = [Image.fromarray(each) for each in deep]
-    model = FineTunedClassifier(
-        codes(cache, range="auto"), recipe="head", epochs=1, precision="float32"
-    ).fit(files, pictures.labels)
-    assert model.codes_.range not in ("auto", "full")
-    assert model.model_.codes_.range == model.codes_.range
-
-
 def test_weights_that_a_model_carries_are_where_the_next_training_starts(
     pictures: Pictures, cache: Path, tmp_path: Path
 ) -> None:

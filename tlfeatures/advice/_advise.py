@@ -22,7 +22,7 @@ from tlfeatures.advice._size import measure_size
 from tlfeatures.errors import LabelsError, few
 from tlfeatures.evaluation import make_split
 from tlfeatures.extraction import CNNCodes, as_codes, extract_layers
-from tlfeatures.pictures import Pictures, check_readable, estimate_range, labelled_pictures
+from tlfeatures.pictures import Pictures, check_readable, labelled_pictures
 
 if TYPE_CHECKING:
     from tlfeatures.advice._network import Depths
@@ -160,7 +160,7 @@ def advise(
     given, random_state = labelled_pictures(pictures), seed_of(random_state)
     check_sides(given, None, random_state)
     begin(given)
-    codes = extractor(backbone, given)
+    codes = as_codes(backbone)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, None, random_state)
     return advise_on(sides, codes, random_state=random_state, say=say)
@@ -269,14 +269,6 @@ def check_sides(pictures: Pictures, test: float | None, random_state: int) -> No
     labels, groups = labels_of(pictures), pictures.groups
     split = make_split(labels, pictures.split, groups, test, None, random_state)
     _usable(pictures[split.train])
-
-
-def extractor(backbone: str | CNNCodes, pictures: Pictures) -> CNNCodes:
-    """A copy of the extractor that leaves bad pictures out, its range settled."""
-    codes = as_codes(backbone)
-    if codes.estimates_range:
-        codes.set_params(range=estimate_range(pictures) or "full")
-    return codes
 
 
 def _open(codes: CNNCodes) -> tuple[Network, Depths]:

@@ -13,13 +13,13 @@ import numpy.typing as npt
 from sklearn.base import clone
 
 from tlfeatures._parameters import seed_of
-from tlfeatures.advice._advise import Advice, advise_on, check_sides, extractor, take_sides
+from tlfeatures.advice._advise import Advice, advise_on, check_sides, take_sides
 from tlfeatures.advice._costs import pooling_of_earlier
 from tlfeatures.advice._rules import CODES, EARLIER, FULL, LAST_BLOCKS
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import TlfeaturesError
 from tlfeatures.evaluation import Score, mcnemar_p, score
-from tlfeatures.extraction import CNNCodes
+from tlfeatures.extraction import CNNCodes, as_codes
 from tlfeatures.pictures import Pictures, labelled_pictures
 
 HEAD = "logistic"  # of every candidate
@@ -136,7 +136,7 @@ def verify(
     given, random_state = labelled_pictures(pictures), seed_of(random_state)
     check_sides(given, test, random_state)
     begin(given)
-    codes = extractor(backbone, given)
+    codes = as_codes(backbone)
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, test, random_state)
     advice = advise_on(sides, codes, random_state=random_state, say=say)

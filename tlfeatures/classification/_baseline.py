@@ -26,7 +26,6 @@ from tlfeatures.heads import HEADS, choose_head, head_name, make_head
 from tlfeatures.pictures import (
     Pictures,
     check_readable,
-    estimate_range,
     find_exact_copies,
     labelled_pictures,
 )
@@ -178,8 +177,6 @@ def evaluate_baseline(
     how = (share, train_per_class, random_state)
     split = make_split(np.asarray(pictures.labels), pictures.split, pictures.groups, *how)
     begin(pictures)
-    if codes_of.estimates_range:  # once for all pictures: labels play no part
-        codes_of.set_params(range=estimate_range(pictures) or "full")
     with _timed(seconds, "extract"):
         extraction = codes_of.extract(pictures)
     kept = extraction.pictures

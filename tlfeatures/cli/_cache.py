@@ -221,8 +221,6 @@ def export(
         from tlfeatures.extraction import export_pictures
         from tlfeatures.pictures import DecodeOptions, load_pictures
 
-        if range_ == "auto":
-            raise UsageError("--range auto: give the two numbers that 'extract' said, LO,HI.")
         options = DecodeOptions(exif=exif == "on", range=parse_range(range_))
         shape, bad = export_pictures(root, key, load_pictures(images, layout="any"), out, options)
     if as_json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import click
@@ -19,8 +19,7 @@ from tlfeatures.backbones import (
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction import DECODERS, DEVICES, KERNELS, PRECISIONS, RunOptions
-from tlfeatures.pictures import DecodeOptions, Pictures, estimate_range, load_pictures
-from tlfeatures.store import RangeMemo
+from tlfeatures.pictures import DecodeOptions, Pictures, load_pictures
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,11 +82,11 @@ PIXEL_OPTIONS = [
     click.option(
         "--range",
         "range_",
-        metavar="full|auto|LO,HI",
+        metavar="full|LO,HI",
         default="full",
         show_default=True,
-        help="Of pictures deeper than 8 bits: what becomes black and white; auto: percentiles, "
-        "estimated once a folder.",
+        help="Of pictures deeper than 8 bits: what becomes black and white; 'look range IMAGES' "
+        "says which values they use.",
     ),
     MAX_PIXELS_OPTION,
 ]
@@ -247,27 +246,14 @@ def take_words(given: dict[str, Any]) -> Words:
 def take_both(
     given: dict[str, Any], source: str, *, layout: str = "classes"
 ) -> tuple[Words, Pictures]:
-    """The shared options and the pictures; --range auto is resolved, once a folder.
-
-    Verbs that need no labels take a folder of any layout.
+    """The shared options and the pictures; verbs that need no labels take any folder.
 
     Raises
     ------
     UsageError, PicturesError
     """
-    words, every = take_words(given), load_pictures(source, layout=layout)
-    pictures = take_some(every, given.get("limit"))
-    if given.get("range_") != "auto":
-        return words, pictures
-    memo = RangeMemo(words.run.cache_dir)
-    found = memo.get(source) or estimate_range(every)
-    if found is None:
-        words.progress.say("range: no picture here is deeper than 8 bits")
-        return words, pictures
-    memo.put(source, *found)
-    words.progress.say(f"range of this folder: --range {found[0]:g},{found[1]:g}")
-    decode = replace(words.run.decode_options, range=found)
-    return replace(words, run=replace(words.run, decode_options=decode)), pictures
+    words = take_words(given)
+    return words, take_some(load_pictures(source, layout=layout), given.get("limit"))
 
 
 def take_some(pictures: Pictures, limit: int | None) -> Pictures:
@@ -279,18 +265,18 @@ def take_some(pictures: Pictures, limit: int | None) -> Pictures:
 
 
 def parse_range(word: str) -> tuple[float, float] | None:
-    """The two numbers of LO,HI; None for full and auto.
+    """The two numbers of LO,HI; None for full.
 
     Raises
     ------
     UsageError
     """
-    if word in ("full", "auto"):
+    if word == "full":
         return None
     try:
         low, high = (float(part) for part in word.split(","))
     except ValueError as error:
-        raise UsageError(f"--range {word!r}: write full, auto, or two numbers LO,HI.") from error
+        raise UsageError(f"--range {word!r}: write full, or two numbers LO,HI.") from error
     return low, high
 
 

@@ -1,7 +1,7 @@
 """Messages of the rooms in the words of the command line.
 
-A room names a parameter in backticks, as Python has it: `range="auto"`. Here it becomes the option
-of the command that runs, --range auto; where that has none, a command that has it.
+A room names a parameter in backticks, as Python has it: `decode="fast"`. Here it becomes the option
+of the command that runs, --decode fast; where that has none, a command that has it.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def as_typed(words: str, command: click.Command | None = None) -> str:
 
     Examples
     --------
-    >>> as_typed('see `range="auto"`', find_command(["extract"]))
-    'see --range auto'
+    >>> as_typed('see `decode="fast"`', find_command(["extract"]))
+    'see --decode fast'
     >>> as_typed("use `backbone=NAME`", find_command(["predict"]))
     "use 'tlfeatures fit IMAGES --backbone NAME'"
     """
@@ -128,7 +128,7 @@ def _arguments(command: click.Command) -> list[str]:
 
 
 def _spell(option: click.Option, value: str | None) -> str:
-    """--range auto; a flag stands alone; what is on or off in words is so here."""
+    """--decode fast; a flag stands alone; what is on or off in words is so here."""
     name = option.opts[0]
     if value is None or (option.is_flag and value == "True"):
         return name

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
-from sklearn.exceptions import NotFittedError
 
 from tlfeatures._parameters import check_whole
 from tlfeatures.backbones import BackboneRequest, weights_word
@@ -27,13 +26,11 @@ from tlfeatures.pictures import (
     Pictures,
     as_bytes,
     content_digest,
-    estimate_range,
     row_key,
 )
 from tlfeatures.store import CodeCache, Codes, CodeSpec
 
 ON_BAD = ("raise", "nan")
-RANGES = ("full", "auto")
 
 
 class CNNCodes(TransformerMixin, BaseEstimator):
@@ -65,9 +62,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         What the weights of an own network are known by; None: a hash of its state dict.
     exif : bool, default=True
         Turn pictures by their EXIF orientation.
-    range : {"full", "auto"} or (low, high), default="full"
-        Of pictures deeper than 8 bits, the values that become 0 and 255; "auto": percentiles that
-        `fit` estimates.
+    range : "full" or (low, high), default="full"
+        Of pictures deeper than 8 bits, the values that become 0 and 255; `estimate_range` finds
+        those that a folder uses.
     max_pixels : int or None
         Larger pictures are bad; None: Pillow's limit.
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
@@ -102,8 +99,6 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     ----------
     spec_ : CodeSpec
     n_features_out_ : int
-    range_ : tuple of two float or None
-        With range="auto", after `fit`; None if no picture is deeper than 8 bits.
 
     Examples
     --------
@@ -165,15 +160,13 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         self.progress = progress
 
     def fit(self, X: Any, y: Any = None) -> CNNCodes:
-        """Resolve the network; the pictures are looked at only for range="auto".
+        """Resolve the network; the pictures are not opened.
 
         Raises
         ------
-        UsageError, WeightsError
+        UsageError, WeightsError, PicturesError
         """
-        pictures = Pictures.of(X)
-        if self.estimates_range:
-            self.range_ = estimate_range(pictures)
+        Pictures.of(X)
         self._resolve()
         return self
 
@@ -351,8 +344,6 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         ------
         UsageError
             If a word is impossible.
-        NotFittedError
-            If range is "auto" and `fit` has not estimated it.
         """
         return RunOptions(
             cache=self.cache,
@@ -368,37 +359,16 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         )
 
     def decode_options(self) -> DecodeOptions:
-        """How pictures are decoded, the range resolved.
+        """How pictures are decoded.
 
         Raises
         ------
-        UsageError, NotFittedError
+        UsageError
         """
-        if isinstance(self.range, str):
-            if self.range not in RANGES:
-                raise UsageError(
-                    f"range {self.range!r} is unknown; choose full, auto, or two numbers."
-                )
-            if self.estimates_range and not hasattr(self, "range_"):
-                raise NotFittedError("range 'auto' is estimated by fit; call fit first.")
-            resolved = self.range_ if self.estimates_range else None
-        else:
-            try:
-                low, high = self.range
-                resolved = (float(low), float(high))
-            except (TypeError, ValueError) as error:
-                raise UsageError(
-                    f"range {self.range!r} is unknown; choose full, auto, or two numbers."
-                ) from error
         if self.exif not in (True, False):
             raise UsageError(f"exif is {self.exif!r:.80}; give True or False.")
         most = None if self.max_pixels is None else check_whole("max_pixels", self.max_pixels)
-        return DecodeOptions(exif=bool(self.exif), range=resolved, max_pixels=most)
-
-    @property
-    def estimates_range(self) -> bool:
-        """Whether `fit` estimates the range."""
-        return isinstance(self.range, str) and self.range == "auto"
+        return DecodeOptions(exif=bool(self.exif), range=_limits(self.range), max_pixels=most)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names such as resnet50_flatten_0, shape (n_features,)."""
@@ -407,11 +377,11 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         return np.array(names, dtype=object)
 
     def __sklearn_is_fitted__(self) -> bool:
-        return not self.estimates_range or hasattr(self, "range_")
+        return True
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.requires_fit = self.estimates_range
+        tags.requires_fit = False
         tags.input_tags.two_d_array = False
         return tags
 
@@ -461,6 +431,19 @@ class CNNCodes(TransformerMixin, BaseEstimator):
 def as_codes(backbone: Any) -> CNNCodes:
     """The extractor that an estimator's `backbone` parameter means; a given one is copied."""
     return clone(backbone) if isinstance(backbone, CNNCodes) else CNNCodes(backbone)
+
+
+def _limits(given: Any) -> tuple[float, float] | None:
+    """The two numbers of a `range`; None for "full"."""
+    if isinstance(given, str) and given == "full":
+        return None
+    try:
+        low, high = given
+        return float(low), float(high)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"range is {given!r:.80}; give 'full' or two numbers, (low, high)."
+        ) from error
 
 
 def raise_if_bad(extraction: Extraction) -> None:

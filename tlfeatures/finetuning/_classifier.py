@@ -64,7 +64,7 @@ from tlfeatures.finetuning._result import (
 from tlfeatures.finetuning._structure import find_structure
 from tlfeatures.finetuning._train import Training, estimate_seconds, train
 from tlfeatures.heads import head_from_arrays, head_name
-from tlfeatures.pictures import Pictures, content_digest, estimate_range, labelled_pictures
+from tlfeatures.pictures import Pictures, content_digest, labelled_pictures
 
 _log = logging.getLogger(__name__)
 LINEAR = ("logistic", "svm")
@@ -318,7 +318,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         self._seed = seed_of(self.random_state)
         pictures = labelled_pictures(X, y, groups)
         others = [] if shared_with is None else [labelled_pictures(shared_with)]
-        self.codes_ = as_codes_of(self, pictures)
+        self.codes_ = as_codes(self.backbone)
         every = [extract_good(self.codes_, each).pictures for each in (pictures, *others)]
         return recipe, [self._carve(each) for each in every], every[0]
 
@@ -351,7 +351,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         ------
         UsageError
         """
-        request = as_codes_of(self, None).request()
+        request = as_codes(self.backbone).request()
         if request.is_own:  # to draw its weights would be to lose them
             return
         network = load_network(replace(request, weights="random"))
@@ -655,17 +655,6 @@ def as_head(
     if len(weights) == 2:
         weights, biases = weights[1:] - weights[:1], biases[1:] - biases[:1]
     return {"coef": weights, "intercept": biases}
-
-
-def as_codes_of(classifier: FineTunedClassifier, pictures: Pictures | None) -> CNNCodes:
-    """The extractor that its `backbone` parameter means; a given one is copied.
-
-    The range "auto" becomes that of the pictures, if there are any; labels play no part.
-    """
-    codes = as_codes(classifier.backbone)
-    if codes.estimates_range and pictures is not None:
-        codes.set_params(range=estimate_range(pictures) or "full")
-    return codes
 
 
 def labels_of(pictures: Pictures) -> NDArray[Any]:

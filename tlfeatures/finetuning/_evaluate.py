@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.evaluation import Score, make_split, mcnemar_p, score
-from tlfeatures.finetuning._classifier import FineTunedClassifier, as_codes_of
+from tlfeatures.extraction import as_codes
+from tlfeatures.finetuning._classifier import FineTunedClassifier
 from tlfeatures.finetuning._result import FINE_TUNED, FineTuning, HeldOut
 from tlfeatures.pictures import Pictures, check_readable, labelled_pictures
 
@@ -55,7 +56,7 @@ def evaluate_finetuning(
     classifier.check(pictures, test=test, shared_with=shared_with)
     begin(pictures)
     began = time.perf_counter()
-    codes_of = as_codes_of(classifier, pictures)
+    codes_of = as_codes(classifier.backbone)
     extraction, bad = codes_of.extract(pictures), []
     if shared_with is not None:
         shared = codes_of.extract(shared_with)

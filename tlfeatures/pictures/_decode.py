@@ -61,7 +61,8 @@ DARKEST = 65536 / 8  # a picture of 16 bits that uses less comes out nearly blac
 TRANSPARENT = "transparency laid over white"
 FRAMES = "several pages or frames, the first taken"
 DARK = (
-    "deeper than 8 bits but nearly black: under an eighth of the range is used; see `range='auto'`"
+    "deeper than 8 bits but nearly black: under an eighth of the range is used; 'tlfeatures look "
+    "range IMAGES' says which `range` to give"
 )
 STRETCHED = "float values outside 0..255, stretched to it"
 COLOUR16 = "16 bits a channel read in 8"

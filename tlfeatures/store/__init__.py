@@ -20,7 +20,7 @@ from tlfeatures.store._info import (
     newest_contract,
 )
 from tlfeatures.store._kernels import KERNELS, CompiledFile, compiled_totals, list_compiled
-from tlfeatures.store._memo import AnswerMemo, DeviceMemo, RangeMemo, SpecMemo, facts_of
+from tlfeatures.store._memo import AnswerMemo, DeviceMemo, SpecMemo, facts_of
 from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._take import Taken, merge_caches
@@ -41,7 +41,6 @@ __all__ = [
     "FileMemo",
     "Probes",
     "Problem",
-    "RangeMemo",
     "Repair",
     "ShardWriter",
     "SpecMemo",

@@ -1,4 +1,4 @@
-"""Small memories on the disk that only save time: specs of words, devices, ranges, answers."""
+"""Small memories on the disk that only save time: specs of words, devices, answers."""
 
 from __future__ import annotations
 
@@ -121,25 +121,6 @@ class DeviceMemo(_Memo):
         self._write(entry, "devices", platform.node(), dict(signs))
 
 
-class RangeMemo(_Memo):
-    """The range of values estimated for a folder, so that it stays when that grows; see `_Memo`."""
-
-    prefix = "range-"
-
-    def get(self, source: str | os.PathLike[str]) -> tuple[float, float] | None:
-        """Return (low, high) of that folder or manifest, None if nothing is remembered."""
-        try:
-            entry = self._read("range", _absolute(source))
-            return float(entry["low"]), float(entry["high"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-
-    def put(self, source: str | os.PathLike[str], low: float, high: float) -> None:
-        """Remember the range."""
-        entry = {"source": _absolute(source), "low": low, "high": high}
-        self._write(entry, "range", _absolute(source))
-
-
 class AnswerMemo(_Memo):
     """Answers that took long to find, by the question; see `_Memo`."""
 
@@ -164,10 +145,6 @@ def facts_of(files: Iterable[Path]) -> dict[Path, dict[str, Any]]:
         with contextlib.suppress(OSError):
             found[path] = _facts(path)
     return found
-
-
-def _absolute(source: str | os.PathLike[str]) -> str:
-    return os.fsdecode(Path(source).absolute())
 
 
 def _facts(path: Path) -> dict[str, Any]:
