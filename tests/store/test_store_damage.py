@@ -5,6 +5,7 @@ import hashlib
 import os
 import pickle
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -17,7 +18,7 @@ import numpy as np
 import pytest
 
 from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError
-from tlfeatures.store import CodeCache
+from tlfeatures.store import CodeCache, Codes, export_codes
 
 WRITE_FOREVER = """
 import hashlib, itertools, pickle, sys
@@ -65,6 +66,20 @@ for write in (lambda: cache.writer(rows_per_shard=20).append(keys, rows),
               lambda: export_codes(codes, out)):
     try:
         write()
+    except StoreError as error:
+        print(error)
+"""
+
+EXPORT_INTO_LITTLE_ROOM = """
+import pickle, resource, sys
+with open(sys.argv[1], "rb") as file:
+    codes, out, whole = pickle.load(file)
+from tlfeatures.errors import StoreError
+from tlfeatures.store import export_codes
+for part in range(1, 40):
+    resource.setrlimit(resource.RLIMIT_FSIZE, (whole * part // 40, resource.RLIM_INFINITY))
+    try:
+        export_codes(codes, out)
     except StoreError as error:
         print(error)
 """
@@ -197,6 +212,36 @@ def test_writes_that_stop_in_the_middle_leave_nothing(
     assert left_behind(tmp_path) == []
     assert not (tmp_path / "out" / "codes.h5").exists()
     assert list(small.folder.glob("*.h5")) == []
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no file size limit there")
+@pytest.mark.parametrize(("n", "name"), [(3000, "{}.png"), (200, "long" * 1200 + "{}"), (9000, "")])
+def test_an_export_stops_in_a_line_wherever_the_room_ends(cache, run_python, tmp_path, n, name):
+    keys = [hashlib.blake2b(b"%d" % number, digest_size=16).digest() for number in range(n)]
+    with cache.writer() as writer:
+        writer.append(keys, np.zeros((n, cache.spec.dim), np.float32))
+    codes = Codes(cache, keys, [name.format(number) for number in range(n)])
+    whole = export_codes(codes, tmp_path / "whole.h5").stat().st_size
+    out = tmp_path / "out" / "codes.h5"
+    (tmp_path / "given").write_bytes(pickle.dumps((codes, out, whole)))
+    said = run_python(EXPORT_INTO_LITTLE_ROOM, tmp_path / "given").stdout.splitlines()
+    assert len(said) == 39
+    assert all("File too large" in line and "choose another file" in line for line in said)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_an_export_that_does_not_fit_on_the_disk_is_refused_before_it_is_written(
+    make_codes, tmp_path, monkeypatch
+):
+    codes, out = make_codes(), tmp_path / "codes.h5"
+    free = shutil.disk_usage(tmp_path)._replace(free=10**4)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: free)
+    monkeypatch.setattr(Codes, "iter_chunks", lambda *_: pytest.fail("it was read"))
+    with pytest.raises(StoreError, match=r"takes 0\.1 MB; 0\.0 MB free.* another file") as caught:
+        export_codes(codes, out)
+    assert caught.value.errno == errno.ENOSPC
+    assert not out.exists()
+    assert left_behind(tmp_path) == []
 
 
 @pytest.mark.skipif(not hasattr(os, "setuid"), reason="no users here")

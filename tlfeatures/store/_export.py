@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import io
+import errno
 import os
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import h5py
 import numpy as np
@@ -48,16 +49,17 @@ def export_codes(codes: Codes, out: str | os.PathLike[str], *, rows_per_chunk: i
     Raises
     ------
     StoreError
-        If the file cannot be written, or a row cannot be read; nothing is then left behind.
+        If the file does not fit on the disk or cannot be written, or a row cannot be read; nothing
+        is then left behind.
     """
     path = expand(out)
-    skeleton, offset = _make_skeleton(codes)
+    rest = _size_of_rest(codes)
     try:
-        with writing(path) as temporary, temporary.open("xb") as file:
-            skeleton.copy_to(file)
-            file.seek(offset)
-            for block in codes.iter_chunks(rows_per_chunk):
-                file.write(block.astype("<f4", copy=False).data)
+        with writing(path) as temporary:
+            whole = rest + codes.shape[0] * codes.shape[1] * 4
+            _check_space(temporary, whole)
+            _try_space(temporary, rest, whole)
+            _write_all(codes, temporary, rows_per_chunk)
     except StoreError:
         raise
     except OSError as error:
@@ -90,66 +92,33 @@ def export_folder(
     return codes.shape
 
 
-class _SparseFile(io.RawIOBase):
-    """A file in memory that keeps only the pages written to.
+def _check_space(path: Path, n_bytes: int) -> None:
+    """Refuse what does not fit beside an older file, which stays until the new one is whole."""
+    if shutil.disk_usage(path.parent).free < n_bytes:
+        raise OSError(errno.ENOSPC, f"the file takes {n_bytes / 1e6:.1f} MB")
 
-    HDF5 never meets the disk itself: when that is full, h5py 3.16 crashes while it closes.
+
+def _size_of_rest(codes: Codes) -> int:
+    """Bytes that all but the codes take, at most: what HDF5 keeps beside each text included."""
+    texts = (text for column in (codes.paths, codes.labels) for text in column or ())
+    n_bytes = sum(len(_as_utf8(text)) + 64 for text in texts)
+    return 2**16 + KEY_BYTES * len(codes) + n_bytes * 5 // 4
+
+
+def _try_space(path: Path, n_written: int, n_bytes: int) -> None:
+    """Make a new file as long as it will be, once: HDF5 2.0 crashes where a disk or quota ends.
+
+    Only what HDF5 writes itself is filled.
     """
-
-    _PAGE = 1 << 16
-
-    def __init__(self) -> None:
-        self._pages: dict[int, bytearray] = {}
-        self._place = 0
-        self._size = 0
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        starts = {os.SEEK_SET: 0, os.SEEK_CUR: self._place, os.SEEK_END: self._size}
-        self._place = starts[whence] + offset
-        return self._place
-
-    def tell(self) -> int:
-        return self._place
-
-    def truncate(self, size: int | None = None) -> int:
-        self._size = self._place if size is None else size
-        return self._size
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        for inside, page, stretch in self._stretches(len(view)):
-            view[inside] = self._pages.get(page, bytearray(self._PAGE))[stretch]
-        self._place += len(view)
-        return len(view)
-
-    def write(self, data: Any) -> int:
-        view = memoryview(data).cast("B")
-        for inside, page, stretch in self._stretches(len(view)):
-            self._pages.setdefault(page, bytearray(self._PAGE))[stretch] = view[inside]
-        self._place += len(view)
-        self._size = max(self._size, self._place)
-        return len(view)
-
-    def copy_to(self, file: BinaryIO) -> None:
-        """Write what is kept to a real file, as long as this one."""
-        for page in sorted(self._pages):
-            file.seek(page * self._PAGE)
-            file.write(self._pages[page])
-        file.truncate(self._size)
-
-    def _stretches(self, length: int) -> Iterator[tuple[slice, int, slice]]:
-        done = 0
-        while done < length:
-            page, start = divmod(self._place + done, self._PAGE)
-            part = min(length - done, self._PAGE - start)
-            yield slice(done, done + part), page, slice(start, start + part)
-            done += part
+    with path.open("xb") as file:
+        for start in range(0, n_written, 2**20):
+            file.write(bytes(min(2**20, n_written - start)))
+        file.truncate(n_bytes)
 
 
-def _make_skeleton(codes: Codes) -> tuple[_SparseFile, int]:
-    """Return the file with everything but the codes, and where these go in it."""
-    skeleton = _SparseFile()
-    with h5py.File(skeleton, "w") as file:
+def _write_rest(codes: Codes, path: Path) -> int:
+    """Write the file with everything but the codes; where these go in it."""
+    with h5py.File(path, "w") as file:
         file.attrs["format"] = EXPORT_FORMAT
         file.attrs["format_version"] = EXPORT_VERSION
         file.attrs["spec"] = codes.spec.text
@@ -159,8 +128,16 @@ def _make_skeleton(codes: Codes) -> tuple[_SparseFile, int]:
             _write_texts(file, "paths", codes.paths)
         if codes.labels is not None:
             _write_texts(file, "labels", ["" if name is None else name for name in codes.labels])
-        offset = _reserve_codes(file, codes.shape)
-    return skeleton, offset
+        return _reserve_codes(file, codes.shape)
+
+
+def _write_all(codes: Codes, path: Path, rows_per_chunk: int) -> None:
+    """The codes are written by Python: its errors end no process."""
+    offset = _write_rest(codes, path)
+    with path.open("r+b") as file:
+        file.seek(offset)
+        for block in codes.iter_chunks(rows_per_chunk):
+            file.write(block.astype("<f4", copy=False).data)
 
 
 def _reserve_codes(file: Any, shape: tuple[int, int]) -> int:
@@ -175,5 +152,9 @@ def _reserve_codes(file: Any, shape: tuple[int, int]) -> int:
 
 def _write_texts(file: Any, name: str, texts: Sequence[str]) -> None:
     values = np.empty(len(texts), dtype=object)
-    values[:] = [str(text).encode("utf-8", "surrogateescape") for text in texts]
+    values[:] = [_as_utf8(text) for text in texts]
     file.create_dataset(name, data=values, dtype=h5py.string_dtype("utf-8"))
+
+
+def _as_utf8(text: object) -> bytes:
+    return str(text).encode("utf-8", "surrogateescape")

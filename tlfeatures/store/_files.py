@@ -227,5 +227,5 @@ def read_error(path: Path, error: OSError) -> StoreError:
 def _free_space(path: Path) -> str:
     for folder in path.parents:
         with contextlib.suppress(OSError):
-            return f"{shutil.disk_usage(folder).free / 1e6:.0f} MB free"
+            return f"{shutil.disk_usage(folder).free / 1e6:.1f} MB free"
     return "free space unknown"
