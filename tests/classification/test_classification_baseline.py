@@ -19,7 +19,7 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from torch import nn
 
 from tlfeatures import CNNCodes, Pictures, TransferClassifier, evaluate_baseline, load_pictures
-from tlfeatures.classification import _baseline, evaluate_model, predict_pictures
+from tlfeatures.classification import SavedModel, _baseline, evaluate_model, predict_saved
 from tlfeatures.classification._baseline import _thin_out
 from tlfeatures.errors import (
     CodesMismatchError,
@@ -30,6 +30,7 @@ from tlfeatures.errors import (
     WeightsError,
 )
 from tlfeatures.evaluation import Split
+from tlfeatures.extraction import RunOptions
 from tlfeatures.heads import LogisticHead
 
 KEYS = {
@@ -174,7 +175,8 @@ def test_bad_pictures_are_left_out_of_predictions_and_scores(
 ) -> None:
     (tmp_path / "bad.png").write_bytes(b"x")
     paths = [str(tmp_path / "bad.png"), pictures.paths[0]]
-    found = predict_pictures(model, Pictures(paths), top=2)
+    saved = SavedModel.load(model.save(tmp_path / "m.model"))
+    found = predict_saved(saved, Pictures(paths), RunOptions(cache=model.codes_.cache), top=2)
     assert [p.path for p in found.predictions] == paths[1:]
     result = evaluate_model(model, Pictures(paths, ["checks", "checks"]))
     assert (result.accuracy_all, result.n_copies, len(result.bad)) == (1.0, 1, 1)

@@ -12,8 +12,9 @@ import polars as pl
 import pytest
 
 from tlfeatures import CNNCodes, Pictures, TransferClassifier, evaluate_baseline, load_pictures
-from tlfeatures.classification import _baseline, evaluate_model, predict_pictures
+from tlfeatures.classification import SavedModel, _baseline, evaluate_model, predict_saved
 from tlfeatures.errors import LabelsError, PicturesError
+from tlfeatures.extraction import RunOptions
 
 NAN = float("nan")
 
@@ -140,13 +141,14 @@ def test_what_folders_are_taken_as_reaches_the_results_notes(
 
 
 def test_evaluations_take_whatever_an_estimator_takes(
-    codes: CNNCodes, folder: Path, table: dict[str, Any]
+    codes: CNNCodes, folder: Path, table: dict[str, Any], tmp_path: Path
 ) -> None:
     model = TransferClassifier(codes, head="knn").fit(str(folder))
+    saved, run = SavedModel.load(model.save(tmp_path / "m.model")), RunOptions(cache=codes.cache)
     everything: tuple[Any, ...] = (str(folder), table, pd.DataFrame(table))
     for given in everything:
         assert evaluate_model(model, given).n_copies == 36
-        assert len(predict_pictures(model, given).predictions) == 36
+        assert len(predict_saved(saved, given, run).predictions) == 36
         result = evaluate_baseline(given, codes, heads=["knn"], test=given)
         assert (result.n_train, result.n_test) == (36, 36)
 

@@ -20,8 +20,9 @@ from tlfeatures import (
     load_model,
     load_pictures,
 )
-from tlfeatures.classification import _classifier, evaluate_model, predict_pictures
+from tlfeatures.classification import SavedModel, _classifier, evaluate_model, predict_saved
 from tlfeatures.errors import ImageReadError, LabelsError, PicturesError, UsageError
+from tlfeatures.extraction import RunOptions
 
 
 @pytest.fixture
@@ -209,13 +210,14 @@ def test_by_default_bad_pictures_are_an_error_that_names_a_way_that_works(
 
 
 def test_labels_and_probabilities_of_fewer_than_one_are_refused(
-    codes: CNNCodes, pictures: Pictures
+    codes: CNNCodes, pictures: Pictures, tmp_path: Path
 ) -> None:
-    model = TransferClassifier(codes, "knn").fit(pictures)
+    path = TransferClassifier(codes, "knn").fit(pictures).save(tmp_path / "m.model")
+    model, run = SavedModel.load(path), RunOptions(cache=codes.cache)
     for top in (0, -1, 1.5):
         with pytest.raises(UsageError, match="top is"):
-            predict_pictures(model, pictures[:2], top=top)
-    assert len(predict_pictures(model, pictures[:2], top=99).predictions[0].top) == 3
+            predict_saved(model, pictures[:2], run, top=top)
+    assert len(predict_saved(model, pictures[:2], run, top=99).predictions[0].top) == 3
 
 
 @pytest.mark.parametrize("test", [0, 1, 1.5, 2024, float("nan"), True], ids=str)

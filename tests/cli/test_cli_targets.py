@@ -385,7 +385,8 @@ def test_the_command_line_expands_every_path(
 
 def test_python_expands_every_path(home: Path, folder: Path) -> None:
     from tlfeatures import CNNCodes, ImageIndex, TransferClassifier
-    from tlfeatures.classification import predict_pictures
+    from tlfeatures.classification import SavedModel, predict_saved
+    from tlfeatures.extraction import RunOptions
     from tlfeatures.finetuning import FineTunedClassifier
     from tlfeatures.report import ReportPage, save_page
     from tlfeatures.search import save_sheet
@@ -395,9 +396,10 @@ def test_python_expands_every_path(home: Path, folder: Path) -> None:
     model = TransferClassifier(codes, head="knn").fit("~/pictures")
     assert model.save("~/m.model") == home / "m.model"
     assert TransferClassifier.load("~/m.model", cache="~/cache").predict([one]) == ["stripes"]
-    assert predict_pictures(model, load_pictures([one])).save_csv("~/p.csv").is_file()
-    found = ImageIndex(codes).fit("~/pictures").search([one])
-    assert save_sheet("~/s.png", [one], found) == home / "s.png"
+    found = predict_saved(SavedModel.load("~/m.model"), [one], RunOptions(cache="~/cache"))
+    assert found.save_csv("~/p.csv").is_file()
+    rows = ImageIndex(codes).fit("~/pictures").search([one])
+    assert save_sheet("~/s.png", [one], rows) == home / "s.png"
     assert save_page(ReportPage("title", "lead"), "~/r.html") == home / "r.html"
     assert cache_info("~/cache")
     assert export_folder("~/cache", "embedded", "~/c.h5")[0] == 36

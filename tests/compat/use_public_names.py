@@ -24,7 +24,7 @@ from tlfeatures import (
     load_pictures,
 )
 from tlfeatures.backbones import BackboneRequest, describe_backbone, list_backbones
-from tlfeatures.classification import SavedModel, evaluate_model, load_model, predict_pictures
+from tlfeatures.classification import SavedModel, evaluate_model, load_model, predict_saved
 from tlfeatures.demo import draw_digits
 from tlfeatures.evaluation import (
     make_split,
@@ -65,7 +65,8 @@ def use_estimators(pictures: Pictures, codes: CNNCodes, out: Path) -> None:
     again = load_model(path)
     assert (again.predict(pictures) == model.predict(pictures)).all()
     assert SavedModel.load(path).head_name == model.head_name_ == "svm"
-    assert predict_pictures(again, pictures).predictions[0].label in model.classes_
+    found = predict_saved(SavedModel.load(path), pictures, RunOptions(cache=codes.cache))
+    assert found.predictions[0].label in model.classes_
     assert evaluate_model(again, pictures).n_copies == 40
     index = ImageIndex(codes).fit(pictures)
     distances, rows = index.kneighbors(pictures[:3], n_neighbors=5)

@@ -21,7 +21,6 @@ from tlfeatures.classification import (
     SavedModel,
     evaluate_model,
     load_model,
-    predict_pictures,
     predict_saved,
 )
 from tlfeatures.cli._tuning import plan_lines
@@ -33,7 +32,6 @@ from tlfeatures.finetuning import (
     RateSearch,
     TrainingPlan,
     evaluate_finetuning,
-    find_rate,
 )
 from tlfeatures.finetuning import _classifier as classifier_module
 from tlfeatures.finetuning import _net as net_module
@@ -119,7 +117,6 @@ def test_training_improves_and_the_model_is_served_as_any_other(
         loaded.predict_proba(pictures), model.tuned_.predict_proba(pictures), atol=1e-5
     )
     assert evaluate_model(loaded, pictures).accuracy_all > 0.9
-    assert len(predict_pictures(loaded, pictures, top=2).predictions) == len(pictures)
     found = predict_saved(SavedModel.load(path), pictures, RunOptions(cache=cache))
     np.testing.assert_array_equal([p.label for p in found.predictions], loaded.predict(pictures))
 
@@ -458,21 +455,26 @@ def test_the_whole_protocol(divided: Pictures, cache: Path) -> None:
 def test_the_rate_finder_ends_where_the_loss_explodes(
     pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    losses = iter([1.0, 1.0, 0.2, 0.2, 0.2, 30.0, 90.0, 0.0, 0.0])
-    monkeypatch.setattr(
-        net_module.TuningNet, "train_step", lambda self, batch: {"loss": next(losses)}
-    )
-    found = find_rate(tuner(cache, recipe="teh-B"), pictures, n_steps=30)
+    losses, real = iter([1.0, 1.0, 0.2, 0.2, 0.2, 30.0]), net_module.TuningNet.train_step
+
+    def step(net: Any, batch: Any) -> dict[str, Any]:
+        loss = next(losses, None)
+        return real(net, batch) if loss is None else {"loss": loss}
+
+    monkeypatch.setattr(net_module.TuningNet, "train_step", step)
+    found = tuner(cache, recipe="teh-B", lr="find", epochs=1).fit(pictures).rate_search_
+    assert found is not None
     assert len(found.rates) == len(found.losses) == 6  # the first above four times the lowest
-    np.testing.assert_allclose(found.rates, 10.0 ** (-6 + np.arange(6) / 5))
+    np.testing.assert_allclose(found.rates, 10.0 ** (-6 + np.arange(6) / 10))
     assert found.suggested == pytest.approx(found.rates[4] / 10)
 
 
 def test_the_rate_finder_learns_and_ends_by_itself(pictures: Pictures, cache: Path) -> None:
-    found = find_rate(tuner(cache, recipe="full"), pictures, n_steps=30)
+    found = tuner(cache, recipe="full", lr="find", epochs=1).fit(pictures).rate_search_
+    assert found is not None
     assert found.rates[0] == pytest.approx(1e-6)
     assert min(found.losses) < found.losses[0]
-    assert len(found.losses) < 30
+    assert len(found.losses) < 60
     assert 1e-4 < found.suggested < 0.1
 
 
@@ -482,7 +484,6 @@ def test_where_no_rate_will_do_a_line_says_so(
     monkeypatch.setattr(
         net_module.TuningNet, "train_step", lambda self, batch: {"loss": float("nan")}
     )
-    assert np.isnan(find_rate(tuner(cache), pictures).suggested)
     with pytest.raises(UsageError, match=r"no learning rate can be found.*is no number"):
         tuner(cache, lr="find").fit(pictures)
 
@@ -492,15 +493,15 @@ def test_where_the_loss_never_rises_no_rate_is_taken(
     pictures: Pictures, cache: Path, monkeypatch: pytest.MonkeyPatch, end: float
 ) -> None:
     once = [*np.linspace(1.0, 0.1, 50), *[end] * 9, 1.2 * end]
-    losses = iter([*once, *once])
+    losses = iter(once)
     monkeypatch.setattr(
         net_module.TuningNet, "train_step", lambda self, batch: {"loss": next(losses)}
     )
-    assert np.isnan(find_rate(tuner(cache), pictures).suggested)
     model = tuner(cache, lr="find")
     recipe, tasks, _ = model._begin(pictures, None, None, None)
     with pytest.warns(UserWarning, match="does not fall and rise again.*recipe's rates"):
         assert model._find_lr(recipe, tasks) is None
+    assert np.isnan(model.rate_search_.suggested)
 
 
 @pytest.mark.parametrize(

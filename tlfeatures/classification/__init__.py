@@ -13,7 +13,6 @@ from tlfeatures._later import load_later
 from tlfeatures.classification._predictions import (
     Prediction,
     Predictions,
-    predict_pictures,
     predict_saved,
 )
 from tlfeatures.classification._saved import SavedModel
@@ -63,6 +62,5 @@ __all__ = [
     "evaluate_model",
     "extract_good",
     "load_model",
-    "predict_pictures",
     "predict_saved",
 ]

@@ -8,20 +8,16 @@ import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from tlfeatures._parameters import check_whole
 from tlfeatures._targets import write_whole
 from tlfeatures.classification._saved import SavedModel
 from tlfeatures.extraction import Extraction, Progress, RunOptions, extract
-from tlfeatures.heads import scorer_from_arrays
+from tlfeatures.heads import Scorer, scorer_from_arrays
 from tlfeatures.pictures import Pictures
-
-if TYPE_CHECKING:
-    from tlfeatures.classification._classifier import TransferClassifier
 
 
 @dataclass(frozen=True)
@@ -64,26 +60,6 @@ class Predictions:
         return write_whole(path, data, "the table")
 
 
-def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int = 3) -> Predictions:
-    """Predict every picture that can be read.
-
-    Parameters
-    ----------
-    model : TransferClassifier
-        Fitted.
-    pictures : Pictures
-    top : int, default=3
-        How many labels to list a picture, at least 1.
-
-    Raises
-    ------
-    UsageError
-        If `top` is below 1.
-    """
-    check_whole("top", top)
-    return _label(model.codes_.extract(Pictures.of(pictures)), model.head_, model.classes_, top)
-
-
 def predict_saved(
     model: SavedModel,
     pictures: Pictures,
@@ -118,16 +94,16 @@ def predict_saved(
     network = model.network
     pictures = Pictures.of(pictures)
     extraction = extract(pictures, model.request, run, tensors=network, progress=progress)
-    return _label(extraction, scorer, scorer.classes, top)
+    return _label(extraction, scorer, top)
 
 
-def _label(extraction: Extraction, head: Any, classes: NDArray[Any], top: int) -> Predictions:
+def _label(extraction: Extraction, scorer: Scorer, top: int) -> Predictions:
     if not len(extraction.pictures):
         return Predictions([], extraction.bad)
-    probabilities = head.predict_proba(np.asarray(extraction.codes))
+    probabilities = scorer.predict_proba(np.asarray(extraction.codes))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     predictions = []
     for path, row, best in zip(extraction.pictures.paths, probabilities, order, strict=True):
-        named = [(str(classes[i]), float(row[i])) for i in best]
+        named = [(str(scorer.classes[i]), float(row[i])) for i in best]
         predictions.append(Prediction(path, *named[0], named))
     return Predictions(predictions, extraction.bad)

@@ -5,6 +5,6 @@ Must not know: command lines.
 """
 
 from tlfeatures.demo._digits import WHAT_WAS_DONE, draw_digits, write_digits
-from tlfeatures.demo._run import DemoResult, make_demo, run_demo
+from tlfeatures.demo._run import DemoResult, make_demo
 
-__all__ = ["WHAT_WAS_DONE", "DemoResult", "draw_digits", "make_demo", "run_demo", "write_digits"]
+__all__ = ["WHAT_WAS_DONE", "DemoResult", "draw_digits", "make_demo", "write_digits"]

@@ -88,14 +88,14 @@ class DemoResult:
         return {**self.baseline.to_json(), **paths}
 
 
-def run_demo(
+def make_demo(
     out: str | Path,
     codes: CNNCodes,
     *,
     seed: int = 0,
     say: Callable[[str], None] = lambda words: None,
 ) -> DemoResult:
-    """Run the main job into the folder `out`.
+    """Run the main job into the folder `out`; the result's `save` writes model, sheet and page.
 
     Parameters
     ----------
@@ -105,25 +105,6 @@ def run_demo(
         Of the drawing and of the split.
     say : callable
         Told in words what is done next.
-
-    Raises
-    ------
-    OutputError
-        If the folder cannot be written.
-    """
-    result = make_demo(out, codes, seed=seed, say=say)
-    result.save()
-    return result
-
-
-def make_demo(
-    out: str | Path,
-    codes: CNNCodes,
-    *,
-    seed: int = 0,
-    say: Callable[[str], None] = lambda words: None,
-) -> DemoResult:
-    """The same, but for model, sheet and page, which the result's `save` writes.
 
     Raises
     ------

@@ -34,7 +34,6 @@ from tlfeatures.finetuning._result import (
 if TYPE_CHECKING:
     from tlfeatures.finetuning._classifier import FineTunedClassifier
     from tlfeatures.finetuning._evaluate import evaluate_finetuning
-    from tlfeatures.finetuning._rates import find_rate
     from tlfeatures.finetuning._samples import AugmentationSheet, draw_augmentation
 
 __all__ = [
@@ -56,7 +55,6 @@ __all__ = [
     "TrainingPlan",
     "draw_augmentation",
     "evaluate_finetuning",
-    "find_rate",
     "make_transform",
     "parse_augmentation",
 ]
@@ -68,7 +66,6 @@ _torch_side, __dir__ = load_later(
         "FineTunedClassifier": "_classifier",
         "draw_augmentation": "_samples",
         "evaluate_finetuning": "_evaluate",
-        "find_rate": "_rates",
     },
 )
 

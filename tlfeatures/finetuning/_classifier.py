@@ -120,7 +120,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         In all; None: the recipe's.
     lr : float, "find" or None
         The highest rate, the others in proportion; "find": by a short search on the pictures that
-        are trained on, see `find_rate`; None: the recipe's.
+        are trained on, kept in `rate_search_`; None: the recipe's.
     batch_size : int, default=32
     augment : str or Augmentation, default="light"
         See `Augmentation`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from torch.utils.data import DataLoader
@@ -13,10 +13,6 @@ from tlfeatures.finetuning._data import seeded
 from tlfeatures.finetuning._net import TuningNet
 from tlfeatures.finetuning._result import RateSearch, TrainingPlan
 from tlfeatures.finetuning._train import Training
-from tlfeatures.pictures import Pictures
-
-if TYPE_CHECKING:
-    from tlfeatures.finetuning._classifier import FineTunedClassifier
 
 LOWEST, HIGHEST = 1e-6, 1.0  # of the phase that is tried
 N_STEPS = 60
@@ -27,41 +23,12 @@ RISEN = 0.25  # of the fall before it: noise is not taken for an end
 BELOW_LOWEST = 10.0
 
 
-def find_rate(
-    classifier: FineTunedClassifier,
-    pictures: Pictures,
-    *,
-    shared_with: Pictures | None = None,
-    n_steps: int = N_STEPS,
-) -> RateSearch:
-    """Raise the rate from 1e-6 to 1 over a few batches and see where the loss goes (Smith 2017).
-
-    `FineTunedClassifier(lr="find")` does this before it trains, on what it trains on.
-
-    Parameters
-    ----------
-    classifier : FineTunedClassifier
-        Its settings are used; it is not fitted by this.
-    pictures : Pictures
-        With labels. All that `fit` would train on is learned from: leave out what is held out.
-    shared_with : Pictures, optional
-        See `FineTunedClassifier.fit`.
-    n_steps : int, default=60
-
-    Raises
-    ------
-    LabelsError, UsageError, ImageReadError
-        As `FineTunedClassifier.fit`.
-    """
-    recipe, tasks, _ = classifier._begin(pictures, None, None, shared_with)
-    net, training = classifier._prepare(recipe, tasks, None)
-    return search_rate(net, training, classifier._plan(net, training), n_steps)
-
-
 def search_rate(
     net: TuningNet, training: Training, plan: TrainingPlan, n_steps: int = N_STEPS
 ) -> RateSearch:
-    """The search for one net, whose weights are used up by it.
+    """Raise the rate from 1e-6 to 1 over a few batches and see where the loss goes (Smith 2017).
+
+    The net's weights are used up by it.
 
     The last phase is tried, whose groups keep their proportions. Rates are given as `lr` takes
     them, as the highest one of all phases. The suggested one is a tenth of that at which the
