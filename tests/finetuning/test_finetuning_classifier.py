@@ -66,7 +66,7 @@ def decisions_at_start(model: FineTunedClassifier, X: Pictures) -> tuple[Any, An
     """What the network says before the first step, beside the baseline."""
     recipe, tasks, _ = model._begin(X, None, None, None)
     net, training = model._prepare(recipe, tasks, None)
-    net._set_training(False)
+    net.module_.eval()
     with torch.no_grad(), net._computing():
         scores = torch.cat(
             [net.infer(training.valid[i][0][None]) for i in range(len(tasks[0].valid))]
@@ -658,7 +658,7 @@ def test_real_networks_begin_with_the_baselines_decisions(
     prepared = LabelledPictures(
         judged.items, tasks[0].encode(judged.labels), net.module_.preprocessing, DecodeOptions()
     )
-    net._set_training(False)
+    net.module_.eval()
     with torch.no_grad(), net._computing():
         scores = torch.cat([net.infer(X) for X, _ in DataLoader(prepared, 16)])
     assert len(judged) == 153

@@ -126,7 +126,7 @@ class TuningNet(NeuralNet):
 
     def validation_step(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
         """Loss and hits without gradients."""
-        self._set_training(False)
+        self._train_mode(False)
         X, y = batch
         with torch.no_grad(), self._computing():
             scores = self.infer(X)
@@ -151,7 +151,7 @@ class TuningNet(NeuralNet):
                 self._take_smaller_parts(len(batch[0]), error)
 
     def _gather(self, batch: Any) -> dict[str, Any]:
-        self._set_training(True)
+        self._train_mode(True)
         self.optimizer_.zero_grad(set_to_none=True)
         X, y = batch
         size = getattr(self, "part_size_", len(X))
@@ -169,6 +169,10 @@ class TuningNet(NeuralNet):
         answer = torch.cat(scores)
         self._note("train", answer, y)
         return {"loss": total, "y_pred": answer}
+
+    def _train_mode(self, is_training: bool) -> None:
+        self.module_.train(is_training)
+        self.criterion_.train(is_training)
 
     def _penalty(self, alpha: float, beta: float) -> torch.Tensor:
         """L2-SP: half alpha times the squared way from the given weights, half beta the head's."""

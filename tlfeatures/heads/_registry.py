@@ -63,7 +63,7 @@ def make_head(name: str, **params: Any) -> Head:
     name = head_name(name)
     if not isinstance(name, str) or name not in HEADS:
         raise UsageError(f"head {name!r} is unknown; {_hint(name, list(HEADS))}")
-    known = HEADS[name]._get_param_names()
+    known = sorted(HEADS[name]().get_params(deep=False))
     for param in params:
         if param not in known:
             raise UsageError(f"head {name!r} has no option {param!r}; {_hint(param, known)}")

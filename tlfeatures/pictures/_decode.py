@@ -31,6 +31,7 @@ from PIL import Image, ImageCms, UnidentifiedImageError, features
 from tlfeatures.errors import ImageReadError, UsageError
 from tlfeatures.pictures._damage import JPEGS, find_damage
 from tlfeatures.pictures._depth import deep_values, has_sixteen_bits, to_eight
+from tlfeatures.pictures._pillow import as_own_rgb
 from tlfeatures.pictures._quiet import quiet_pillow
 from tlfeatures.pictures._tiff import STARTS, check_kind, mend_byte_order, why_unread
 
@@ -398,7 +399,7 @@ def _to_rgb(
         white.paste(layered, mask=layered)
         return white
     if is_unshared and mode == "RGB":
-        return picture._new(picture.im)  # nobody else has this picture: its pixels need no copy
+        return as_own_rgb(picture)
     return picture.convert("RGB")
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from tlfeatures.errors import ImageReadError
+from tlfeatures.pictures._pillow import arguments_of, set_arguments
 
 SIXTEEN_TO_EIGHT = 257  # 65535 / 255
 # Tags of TIFF.
@@ -144,20 +145,13 @@ def _in_full_range(values: NDArray[Any]) -> NDArray[np.uint8]:
 
 def _low_bytes(data: bytes) -> NDArray[np.uint8] | None:
     """The picture read with swapped bytes; None where its layout cannot be."""
-    picture: Any = Image.open(io.BytesIO(data))
-    arguments = [_swap(tile[3]) for tile in picture.tile]
+    picture = Image.open(io.BytesIO(data))
+    tiles = arguments_of(picture)
+    arguments = [None] if tiles is None else [_swap(given) for _, given in tiles]
     if None in arguments:
         return None
-    pairs = zip(picture.tile, arguments, strict=True)
-    picture.tile = [_make_tile(old, given) for old, given in pairs]
+    set_arguments(picture, arguments)
     return np.asarray(picture)
-
-
-def _make_tile(tile: Any, arguments: Any) -> Any:
-    """The tile with other arguments; Pillow before 11 has plain tuples."""
-    if hasattr(tile, "_replace"):
-        return tile._replace(args=arguments)
-    return (*tile[:3], arguments)
 
 
 def _swap(arguments: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 from PIL import TiffImagePlugin
 
 from tlfeatures.errors import ImageReadError
+from tlfeatures.pictures._pillow import arguments_of, set_arguments
 
 WIDTH, BITS, COMPRESSION, PHOTOMETRIC, SAMPLES, PLANES, SUBSAMPLING, FORMAT = (
     256, 258, 259, 262, 277, 284, 530, 339,
@@ -69,19 +70,29 @@ def _has_plain_planes(tags: Any) -> bool:
 
 
 def mend_byte_order(picture: Any) -> None:
-    """Have compressed pixels of a big-endian file read in the byte order that libtiff gives."""
-    picture.tile = [_mend(tile) for tile in picture.tile]
+    """Have compressed pixels of a big-endian file read in the byte order that libtiff gives.
+
+    Raises
+    ------
+    ImageReadError
+        If this Pillow does not allow that.
+    """
+    tiles = arguments_of(picture)
+    if tiles is not None:
+        set_arguments(picture, [_mend(codec, arguments) for codec, arguments in tiles])
+    elif picture.tag_v2.prefix == b"MM" and picture.tag_v2.get(COMPRESSION, PLAIN) != PLAIN:
+        raise ImageReadError(
+            "a big-endian TIFF with compression is not read with this version of Pillow; save it "
+            "as little-endian"
+        )
 
 
-def _mend(tile: Any) -> Any:
-    codec, box, offset, arguments = tile
+def _mend(codec: str, arguments: Any) -> Any:
     if codec != "libtiff" or not isinstance(arguments[0], str):
-        return tile
+        return arguments
     raw = arguments[0]
     kind = raw[raw.find(";") :]
-    mended = (raw.replace(kind, NATIVE.get(kind, kind)), *arguments[1:])
-    made = (codec, box, offset, mended)
-    return tile._make(made) if hasattr(tile, "_make") else made  # before Pillow 11 a plain tuple
+    return (raw.replace(kind, NATIVE.get(kind, kind)), *arguments[1:])
 
 
 def why_unread(data: bytes) -> str:
