@@ -44,7 +44,7 @@ def load_pictures(
     groups: Sequence[Any] | Any = None,
     layout: str = "classes",
 ) -> Pictures:
-    """Load a folder, a CSV or Parquet manifest, a data frame, or a list.
+    """Load a folder, a CSV or Parquet manifest, a data frame, a data set, or a list.
 
     A folder holds class folders, or train, val and test folders of them, or pictures alone. Names
     such as Training, seg_test, val_images, dev or train2017 are known as well; train and test
@@ -55,11 +55,13 @@ def load_pictures(
     A file is a picture by its extension, else by its first bytes, unless its extension is that of
     text, tables, archives, films or a camera's raw pictures; hidden files and folders are passed
     over. A data frame (pandas, polars, pyarrow, or a dict of columns) with a column "path" is a
-    manifest; one of a single column is that column.
+    manifest; one of a single column is that column. Data sets are torchvision's `ImageFolder` (its
+    files; transforms play no part), a `Dataset` of torch that gives pairs of picture and label
+    (held in memory), and a `datasets.Dataset` of Hugging Face with an image column.
 
     Parameters
     ----------
-    source : path, data frame or sequence
+    source : path, data frame, data set or sequence
         See above; the items of a list are paths, PIL pictures or uint8 arrays (H, W, 3).
     labels, split, groups : sequence, optional
         Columns of shape (n,); they replace what the folder says. A picture without a group (None,

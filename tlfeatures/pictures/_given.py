@@ -11,6 +11,7 @@ from PIL import Image
 
 from tlfeatures._columns import cells_of, columns_of
 from tlfeatures.errors import LabelsError, PicturesError
+from tlfeatures.pictures._datasets import from_dataset
 from tlfeatures.pictures._folders import load_pictures
 from tlfeatures.pictures._manifest import from_table
 from tlfeatures.pictures._pictures import Pictures
@@ -21,7 +22,7 @@ def as_pictures(X: Any, layout: str = "any") -> Pictures:
 
     Parameters
     ----------
-    X : Pictures, folder, manifest, data frame, or iterable of pictures
+    X : Pictures, folder, manifest, data frame, data set, or iterable of pictures
     layout : {"classes", "any"}
         Of a folder, see `load_pictures`.
 
@@ -34,6 +35,9 @@ def as_pictures(X: Any, layout: str = "any") -> Pictures:
         return X
     if isinstance(X, (str, os.PathLike)):
         return load_pictures(X, layout=layout)
+    pictures = from_dataset(X)
+    if pictures is not None:
+        return pictures
     columns = columns_of(X)
     if columns is not None:
         return from_table(columns)

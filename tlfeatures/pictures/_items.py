@@ -29,6 +29,12 @@ _DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 
 
+class FileBytes(bytes):
+    """The bytes of a picture's file, which a data set holds; other bytes are taken for a path."""
+
+    __slots__ = ()
+
+
 def check_item(item: Any) -> Any:
     """A path as str (`~` stands for the home folder), or the picture in memory.
 
@@ -41,6 +47,8 @@ def check_item(item: Any) -> Any:
         item = os.fspath(item)
     if isinstance(item, str):
         return check_path(str(item))  # numpy's strings become plain ones
+    if isinstance(item, FileBytes):
+        return item
     if isinstance(item, bytes):
         return check_path(decode_path(item))
     if isinstance(item, Image.Image):

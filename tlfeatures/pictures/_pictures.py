@@ -83,8 +83,9 @@ class Pictures:
 
         Parameters
         ----------
-        X : Pictures, folder, manifest, data frame, or iterable of pictures
-            An iterator is used up, once.
+        X : Pictures, folder, manifest, data frame, data set, or iterable of pictures
+            An iterator is used up, once. Data sets: torchvision's `ImageFolder`, a `Dataset` of
+            torch that gives pairs of picture and label, one of Hugging Face with an image column.
         layout : {"any", "classes"}, default="any"
             Of a folder, see `load_pictures`: whether its folders must be classes.
 
