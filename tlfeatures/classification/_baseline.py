@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from tlfeatures._columns import Alone, group_name
+from tlfeatures._notebook import block, lines, table
 from tlfeatures._parameters import seed_of
 from tlfeatures.classification._classifier import TransferClassifier, seeded
 from tlfeatures.classification._controls import histogram_codes, pixel_codes
@@ -59,7 +60,7 @@ class Control:
     ci95: tuple[float, float] | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Baseline:
     """The result of `evaluate_baseline`; field by field the keys of `tlfeatures fit --json`.
 
@@ -99,6 +100,27 @@ class Baseline:
     confounds: list[dict[str, Any]] = field(default_factory=list)
     learning_curve: list[dict[str, Any]] = field(default_factory=list)
 
+    def __repr__(self) -> str:
+        head = self.heads[self.chosen]
+        score = f"{head.accuracy:.1%} ({_interval(head.ci95)}) of {self.n_test} test pictures"
+        return f"<Baseline: {self.chosen} {score}; {self.backbone} {self.layer}>"
+
+    def _repr_html_(self) -> str:
+        """Heads and controls beside each other, for notebooks."""
+        rows = [
+            (f"{name} (chosen)" if name == self.chosen else name, f"{head.accuracy:.1%}",
+             _interval(head.ci95), f"{head.mean_recall:.1%}")
+            for name, head in self.heads.items()
+        ]  # fmt: skip
+        rows += [
+            (name.replace("_", " "), f"{each.accuracy:.1%}", _interval(each.ci95), "")
+            for name, each in self.controls.items()
+        ]
+        bad = [f"bad picture: {path}: {reason}" for path, reason in self.bad]
+        title = f"{self.backbone} {self.layer}, {len(self.classes)} classes: {self.protocol}"
+        header = ("", "accuracy", "95 % interval", "mean recall")
+        return block(title, table(header, rows), lines(self.warnings), lines(bad))
+
     def to_json(self) -> dict[str, Any]:
         """Plain data, with exactly the key names of the command line."""
         hidden = ("classifier", "train", "test", "bad", "heads", "controls")
@@ -109,6 +131,10 @@ class Baseline:
             "heads": {name: asdict(result) for name, result in self.heads.items()},
             "controls": {name: asdict(control) for name, control in self.controls.items()},
         }
+
+
+def _interval(ci95: tuple[float, float] | None) -> str:
+    return "" if ci95 is None else f"{ci95[0]:.1%} to {ci95[1]:.1%}"
 
 
 def evaluate_baseline(

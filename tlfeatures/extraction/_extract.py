@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from tlfeatures._notebook import block, facts, lines
 from tlfeatures._targets import expand
 from tlfeatures.errors import ImageReadError
 from tlfeatures.extraction._chunk import (
@@ -73,7 +74,7 @@ class Note:
     first: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Extraction:
     """What became of the pictures given, for one layer.
 
@@ -130,6 +131,24 @@ class Extraction:
     kernels: tuple[str, ...] = ()
     chosen: tuple[str, ...] = ()
     digests: Sequence[bytes] = ()
+
+    def __repr__(self) -> str:
+        spec = self.codes.spec
+        counts = f"{self.computed} computed, {self.cached} cached, {len(self.bad)} bad"
+        return f"<Extraction: {spec.backbone} {spec.layer}, {spec.dim}-D; {counts}>"
+
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        spec = self.codes.spec
+        found = {
+            "codes": f"{spec.backbone} {spec.layer}, {spec.dim}-D, {spec.precision}",
+            "pictures": f"{self.given:,} given = {self.computed:,} computed + {self.cached:,} "
+            f"cached + {len(self.bad):,} bad",
+            "time": f"{self.seconds['total']:.1f} s, on {self.device}",
+        }
+        notes = [f"{note.words}: {note.n_pictures:,} pictures" for note in self.notes]
+        bad = [f"bad picture: {path}: {reason}" for path, reason in self.bad]
+        return block("codes of pictures", facts(found), lines(notes), lines(bad))
 
 
 def extract_codes(

@@ -21,6 +21,7 @@ from tlfeatures.pictures._given import labelled_pictures
 from tlfeatures.pictures._pictures import Pictures, check_readable, describe_kinds
 from tlfeatures.pictures._range import estimate_range
 from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, save_png, thumbnail
+from tlfeatures.pictures._show import show_row
 
 __all__ = [
     "Copies",
@@ -48,5 +49,6 @@ __all__ = [
     "read_bytes",
     "row_key",
     "save_png",
+    "show_row",
     "thumbnail",
 ]

@@ -153,6 +153,12 @@ class Pictures:
         classes = f", {len(self.classes)} classes" if self.labels is not None else ""
         return f"<Pictures: {len(self)}{classes}>"
 
+    def _repr_html_(self) -> str:
+        """For notebooks."""
+        from tlfeatures.pictures._show import show_pictures
+
+        return show_pictures(self)
+
 
 def check_readable(
     given: Pictures, kept: Pictures, bad: Sequence[tuple[str, str]], *, sides: bool = True

@@ -101,8 +101,10 @@ def save_png(picture: Image.Image, path: str | os.PathLike[str]) -> Path:
 
 
 def data_uri(picture: Image.Image) -> str:
-    """The picture as a data URI, for pages that stand alone."""
-    return "data:image/png;base64," + base64.b64encode(png_bytes(picture)).decode()
+    """The picture as a JPEG file in a data URI, for pages that stand alone."""
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", quality=85)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
 def _caption(captions: Sequence[Sequence[str]], r: int, c: int) -> str:

@@ -5,6 +5,6 @@ its copies are named.
 Must not know: labels' meaning, pages, command lines.
 """
 
-from tlfeatures.search._index import Answers, ImageIndex, Neighbour, save_sheet
+from tlfeatures.search._index import Answers, ImageIndex, Neighbour, Neighbours, save_sheet
 
-__all__ = ["Answers", "ImageIndex", "Neighbour", "save_sheet"]
+__all__ = ["Answers", "ImageIndex", "Neighbour", "Neighbours", "save_sheet"]

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from tlfeatures._notebook import block, lines
 from tlfeatures.errors import ImageReadError, few
 from tlfeatures.extraction import CNNCodes, as_codes
 from tlfeatures.neighbors import check_metric, check_n_neighbors, kneighbors
@@ -21,8 +22,11 @@ from tlfeatures.pictures import (
     check_readable,
     contact_sheet,
     save_png,
+    show_row,
 )
 from tlfeatures.search._copies import Contents, Query, near, reason_of
+
+QUERIES_SHOWN, HITS_SHOWN = 3, 6  # in a notebook
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,36 @@ class Neighbour:
     copy: str | None = None
 
 
-@dataclass(frozen=True)
+class Neighbours(list[list[Neighbour]]):
+    """For each query its neighbours; a list that shows itself in a notebook.
+
+    Parameters
+    ----------
+    found : list of lists of Neighbour
+    queries : Pictures
+        As many.
+    pictures : Pictures
+        Those of the index.
+    """
+
+    def __init__(self, found: list[list[Neighbour]], queries: Pictures, pictures: Pictures) -> None:
+        super().__init__(found)
+        self.queries = queries
+        self.pictures = pictures
+
+    def _repr_html_(self) -> str:
+        """The first queries, each in a row with its first neighbours, for notebooks."""
+        rows = []
+        for query, hits in zip(self.queries.items[:QUERIES_SHOWN], self, strict=False):
+            items = [query, *(self.pictures.items[hit.row] for hit in hits[:HITS_SHOWN])]
+            captions = ["query", *(_caption(hit) for hit in hits[:HITS_SHOWN])]
+            rows.append(show_row(items, captions))
+        more = len(self) - QUERIES_SHOWN
+        rest = lines([f"{more:,} more queries"] if more > 0 else [])
+        return block(f"neighbours of {len(self):,} queries", *rows, rest)
+
+
+@dataclass(frozen=True, repr=False)
 class Answers:
     """What `ImageIndex.answer` found.
 
@@ -57,15 +90,23 @@ class Answers:
     ----------
     queries : Pictures
         Those that could be read.
-    neighbours : list of lists of Neighbour
+    neighbours : Neighbours
         Of each of them.
     bad : list of (path, reason)
         The others.
     """
 
     queries: Pictures
-    neighbours: list[list[Neighbour]]
+    neighbours: Neighbours
     bad: list[tuple[str, str]]
+
+    def __repr__(self) -> str:
+        n_hits = sum(map(len, self.neighbours))
+        return f"<Answers: {len(self.queries)} queries, {n_hits} neighbours, {len(self.bad)} bad>"
+
+    def _repr_html_(self) -> str:
+        bad = lines([f"bad query: {path}: {reason}" for path, reason in self.bad])
+        return self.neighbours._repr_html_() + bad
 
 
 class ImageIndex(BaseEstimator):
@@ -148,7 +189,7 @@ class ImageIndex(BaseEstimator):
         wanted = self._wanted(n_neighbors)
         return kneighbors(self.codes_.query(X), self.X_, wanted, metric=self.metric)
 
-    def search(self, X: Any, n_neighbors: int | None = None) -> list[list[Neighbour]]:
+    def search(self, X: Any, n_neighbors: int | None = None) -> Neighbours:
         """The copies of each query, then the nearest other pictures.
 
         The query's own file (the same place once links are followed) is never shown; a picture in
@@ -164,7 +205,8 @@ class ImageIndex(BaseEstimator):
 
         Returns
         -------
-        list of lists of Neighbour
+        Neighbours
+            A list with a list of Neighbour for each query.
 
         Raises
         ------
@@ -206,7 +248,8 @@ class ImageIndex(BaseEstimator):
         rows = sorted(codes)
         found = self._nearest([queries[i] for i in rows], [codes[i] for i in rows], wanted)
         bad = [(given.paths[i], reasons[i]) for i in sorted(reasons)]
-        return Answers(given[np.array(rows, int)], found, bad)
+        answered = given[np.array(rows, int)]
+        return Answers(answered, Neighbours(found, answered, self.pictures_), bad)
 
     def _codes_of(
         self, given: Pictures, rows: list[int], reasons: dict[int, str]
