@@ -132,7 +132,7 @@ def _from_hugging_face(dataset: Any) -> Pictures:
     if len(images) != 1:
         raise PicturesError(
             f"the data set has {len(images) or 'no'} image columns among {few(list(features))}; "
-            "it must have one: see its `select_columns` and `cast_column`."
+            "it must have one: see its methods select_columns and cast_column."
         )
     column, plain = images[0], dataset.with_format(None)
     files = plain.cast_column(column, type(features[column])(decode=False)).select_columns([column])
@@ -157,7 +157,7 @@ def _labels_of(dataset: Any, features: Mapping[str, Any]) -> list[Any] | None:
     if len(chosen) > 1:
         raise PicturesError(
             f"the data set has several columns of labels ({few(chosen)}); leave one with its "
-            "`select_columns`, or pass labels yourself."
+            "method select_columns, or pass labels yourself."
         )
     values, names = list(dataset[chosen[0]]), getattr(features[chosen[0]], "names", None)
     if names is None:
