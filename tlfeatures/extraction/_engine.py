@@ -34,9 +34,8 @@ from tlfeatures.extraction._fuse import (
     has_linears,
     keep_first_exact,
 )
-from tlfeatures.extraction._fused import PositiveMaxPool2d
 from tlfeatures.extraction._in_parts import in_parts
-from tlfeatures.extraction._kernels import SAME_BYTES, WINOGRAD, load, say_unusable
+from tlfeatures.extraction._kernels import WINOGRAD, say_unusable
 from tlfeatures.extraction._plan import CPU_BATCH, at_once_of
 from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
 from tlfeatures.extraction._winograd import Kernels, WinogradConv2d, load_kernels
@@ -71,8 +70,6 @@ class Means:
     decode : {"exact", "fast", "gpu"}
     kernels : Path or None
         Our own compiled convolutions, for a process of one thread.
-    same_bytes : Path or None
-        Our own compiled operations that give the same bytes; likewise.
     is_alone : bool
         Whether it is for a process of one thread.
     """
@@ -82,7 +79,6 @@ class Means:
     batch_size: int | None = None
     decode: str = "exact"
     kernels: Path | None = None
-    same_bytes: Path | None = None
     is_alone: bool = False
 
 
@@ -140,7 +136,6 @@ class TorchEngine:
         has = {
             "resizing": self.resizer is not None,
             "convolutions": any(isinstance(each, WinogradConv2d) for each in modules),
-            "pooling": any(isinstance(each, PositiveMaxPool2d) and each.is_own for each in modules),
         }
         return tuple(name for name, is_there in has.items() if is_there)
 
@@ -374,7 +369,7 @@ def _with_larger_operations(
         return _exact_enough(fold_batch_norms(cut), means.precision)
     how = backbone.preprocessing
     known = how if isinstance(how, Preprocessing) else None
-    made = fuse(cut, dtype, batch, size, known, kernels, _same_bytes_of(means))
+    made = fuse(cut, dtype, batch, size, known, kernels)
     at_once = at_once_of(backbone.name, means.precision, size)
     return in_parts(made, size, at_once) if means.is_alone and at_once > size else made
 
@@ -386,15 +381,6 @@ def _kernels_of(means: Means) -> Kernels | None:
         return load_kernels(means.kernels, means.precision)
     except OSError as error:
         say_unusable(means.kernels, str(error))
-        return None
-
-
-def _same_bytes_of(means: Means) -> Any | None:
-    """Our own operations that give the same bytes."""
-    try:
-        return None if means.same_bytes is None else load(SAME_BYTES, means.same_bytes)
-    except OSError as error:
-        say_unusable(means.same_bytes, str(error))
         return None
 
 
@@ -473,8 +459,6 @@ def open_torch_engine(
         From the words or the weights; a device that is not there.
     """
     means = replace(means or Means(), is_alone=torch.get_num_threads() == 1)
-    if not means.is_alone:  # torch's pooling takes all threads
-        means = replace(means, same_bytes=None)
     check_before_weights(request, layers)
     with _opening:
         return _take_or_load(request, layers, means, tensors)
@@ -500,8 +484,7 @@ def _take_or_load(
     cut = (tuple(layers), request.pooling, means)
     if cut not in opened.engines:
         # The one that told the specs, before there was a plan, and before ours were compiled.
-        for each in (replace(means, kernels=None), replace(means, kernels=None, same_bytes=None)):
-            opened.engines.pop((*cut[:2], each), None)
+        opened.engines.pop((*cut[:2], replace(means, kernels=None)), None)
         while len(opened.engines) >= KEPT_CUTS:  # each holds fused weights of its own
             opened.engines.pop(next(iter(opened.engines)))
         backbone = Backbone(opened.network, layers, request.pooling)

@@ -49,7 +49,7 @@ class RunOptions:
     kernels : {"on", "off"}
         Whether operations of our own take part, which the machine's C++ compiler makes where they
         save more time than that takes: the resizing of pictures and, on a CPU, convolutions of
-        3 x 3 and max pooling. "off": none, for comparison.
+        3 x 3. "off": none, for comparison.
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
         as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.

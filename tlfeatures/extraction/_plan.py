@@ -31,7 +31,7 @@ GFLOP_PER_S = {"float32": 200.0, "bf16": 400.0, "gpu": 3e4}  # of one core with 
 USUAL_GFLOP = 4.0
 KERNELS_S = 2.0  # to compile our own operations
 KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.4 to 2.6 in float32, 1.9 to 2.4 in bf16
-# To compile our own resizing (and pooling), and what it saves of DECODE_S: reckoned for the core
+# To compile our own resizing, and what it saves of DECODE_S: reckoned for the core
 # that DECODE_S is of; measured on a slower one: 1.2 and 0.0017.
 RESIZING_S, RESIZING_SAVES_S = 0.7, 0.001
 

@@ -19,7 +19,7 @@ from tlfeatures.backbones import Preprocessing, is_thin
 from tlfeatures.extraction._kernels import (
     NUMBER,
     POINTER,
-    SAME_BYTES,
+    RESIZING,
     find_kept,
     load,
     say_unusable,
@@ -108,7 +108,7 @@ def suits(preprocessing: Mapping[str, Any]) -> bool:
 
 def kept_resizer() -> Resizer | None:
     """The one that is compiled for this user and processor, if Pillow gives the same bytes."""
-    path = find_kept(SAME_BYTES) if PILLOW_HANDS_OUT else None
+    path = find_kept(RESIZING) if PILLOW_HANDS_OUT else None
     return None if path is None else open_resizer(path)
 
 
@@ -116,7 +116,7 @@ def open_resizer(path: Path) -> Resizer | None:
     """The one in a file, if it can be used; else one line says why not, once."""
     if path not in _opened:
         try:
-            found = Resizer(load(SAME_BYTES, path))
+            found = Resizer(load(RESIZING, path))
         except OSError as error:  # a file in its place may be another one the next time
             say_unusable(path, str(error))
             return None
