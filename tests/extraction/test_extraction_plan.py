@@ -14,7 +14,7 @@ from tlfeatures.extraction import RunOptions, _kernels, _machine, _plan
 from tlfeatures.extraction._engine import batch_size_for
 from tlfeatures.extraction._machine import resolve_precision
 from tlfeatures.extraction._options import settle
-from tlfeatures.extraction._plan import AT_ONCE, KERNELS_S, make_plan, pays_off
+from tlfeatures.extraction._plan import KERNELS_S, make_plan, pays_off
 
 INTEL = "flags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n"
 
@@ -39,20 +39,6 @@ def test_few_pictures_stay_here_and_many_get_a_process_a_core() -> None:
     assert plan(20_000, "embedded").n_workers == 4
     assert plan(1_000, "embedded").n_workers == 1
     assert plan(1_000, "vgg16").n_workers == 4
-
-
-@pytest.mark.usefixtures("four_cores")
-def test_chunks_hold_what_linear_layers_take_at_once() -> None:
-    def most(backbone: str, precision: str) -> int:
-        return make_plan(20_000, backbone, "cpu", precision, batch_size=16).most
-
-    assert most("vgg19", "bf16") == AT_ONCE
-    assert most("vgg11", "bf16") == AT_ONCE  # and not one and a half
-    assert most("vggface.Net", "bf16") % AT_ONCE
-    said = make_plan(20_000, "vgg19", "cpu", "bf16", batch_size=16).chosen
-    assert any("64 pictures at once" in each for each in said)
-    assert most("vgg19", "float32") < AT_ONCE
-    assert most("resnet18", "bf16") % AT_ONCE
 
 
 @pytest.mark.usefixtures("four_cores")

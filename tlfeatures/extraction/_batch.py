@@ -32,13 +32,8 @@ def prepare_item(engine: Engine, item: Any, options: DecodeOptions) -> tuple[Any
     return engine.prepare(decoded.picture), decoded.notes
 
 
-def at_once(engine: Engine) -> int:
-    """Pictures that an engine takes at once: a batch, or, if it says so, several."""
-    return int(getattr(engine, "at_once", engine.batch_size))
-
-
 def stack_padded(engine: Engine, batch: Sequence[Any]) -> Any:
-    """Up to `at_once` prepared pictures as batches of the fixed size, ready for `engine.codes`.
+    """Up to a batch of prepared pictures, filled up to the fixed size, ready for `engine.codes`.
 
     A row's bits may depend on the size of its batch; stored rows are all computed at one size.
 

@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from tlfeatures.errors import ImageReadError, StoreError
-from tlfeatures.extraction._batch import at_once, prepare_item, stack_padded
+from tlfeatures.extraction._batch import prepare_item, stack_padded
 from tlfeatures.extraction._probes import check_probes
 from tlfeatures.extraction._resize import MOST_IN_ONE_PIECE, pictures_in_one_piece
 from tlfeatures.pictures import (
@@ -50,8 +50,7 @@ AHEAD = 4  # tasks a thread may be ahead of the network; bounds the memory
 class Engine(Protocol):
     """What the loop needs of a network; a fake one takes ten lines.
 
-    One that takes several batches at once says so by an `at_once` of pictures, one that computes
-    with operations of our own by the names in `kernels`.
+    One that computes with operations of our own says so by the names in `kernels`.
     """
 
     batch_size: int
@@ -187,7 +186,7 @@ def extract_chunk(run: Run, rows: Sequence[Row], tell: Callable[[int], None] | N
         if run.n_threads == 1:
             chunk.work(rows, map(chunk.prepare, rows), tell)
         else:
-            ahead = max(run.n_threads * AHEAD, at_once(engine))
+            ahead = max(run.n_threads * AHEAD, engine.batch_size)
             _work_in_threads(chunk, rows, tell, run.n_threads, ahead)
     return chunk.done
 
@@ -367,7 +366,7 @@ class _Chunk:
         return _Computed(batch.rows, batch.n_through, [each[: len(batch.rows)] for each in codes])
 
     def _batches(self, rows: Sequence[Row], prepared: Iterator[_Prepared]) -> Iterator[_Batch]:
-        """What can be computed, as many at once as the engine takes by then; bad ones are noted."""
+        """What can be computed, as many as the engine's batch has by then; bad ones are noted."""
         batch = _Batch()
         for n_through, row in enumerate(rows, 1):
             answer = self._timed("decode", next, prepared)
@@ -375,7 +374,7 @@ class _Chunk:
             if not isinstance(answer.pixels, str):
                 batch.rows.append(row)
                 batch.pixels.append(answer.pixels)
-            is_full = len(batch.rows) >= at_once(self._engine)
+            is_full = len(batch.rows) >= self._engine.batch_size
             if is_full or (batch.rows and n_through == len(rows)):
                 batch.n_through = n_through
                 yield batch

@@ -34,9 +34,8 @@ from tlfeatures.extraction._fuse import (
     has_linears,
     keep_first_exact,
 )
-from tlfeatures.extraction._in_parts import in_parts
 from tlfeatures.extraction._kernels import WINOGRAD, say_unusable
-from tlfeatures.extraction._plan import CPU_BATCH, at_once_of
+from tlfeatures.extraction._plan import CPU_BATCH
 from tlfeatures.extraction._settings import DTYPES, computing, is_out_of_memory
 from tlfeatures.extraction._winograd import Kernels, WinogradConv2d, load_kernels
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
@@ -70,8 +69,6 @@ class Means:
     decode : {"exact", "fast", "gpu"}
     kernels : Path or None
         Our own compiled convolutions, for a process of one thread.
-    is_alone : bool
-        Whether it is for a process of one thread.
     """
 
     device: str = "cpu"
@@ -79,7 +76,6 @@ class Means:
     batch_size: int | None = None
     decode: str = "exact"
     kernels: Path | None = None
-    is_alone: bool = False
 
 
 class TorchEngine:
@@ -100,7 +96,6 @@ class TorchEngine:
 
     def __init__(self, backbone: Backbone, means: Means) -> None:
         self.resizer: Resizer | None = None
-        self._is_short = False  # of memory
         self.backbone, self.precision = backbone, means.precision
         self.device, self._decoder = means.device, means.decode
         self.batch_size = means.batch_size or CPU_BATCH
@@ -201,9 +196,6 @@ class TorchEngine:
             torch.cuda.empty_cache()
         # One that was gathered before the size was halved needs no smaller size yet.
         is_late = len(batch) > self.batch_size
-        if self.at_once > self.batch_size:
-            _log.warning("memory is short; going on with %d pictures at once", self.batch_size)
-        self._is_short = True
         half = self.batch_size if is_late else (len(batch) + 1) // 2
         if half < self.batch_size:
             self.batch_size = half
@@ -223,12 +215,6 @@ class TorchEngine:
             f"the network {self.backbone.name} failed on a batch of {len(batch)} pictures "
             f"({why.splitlines()[0]}); what was computed before is kept."
         )
-
-    @property
-    def at_once(self) -> int:
-        """Pictures that `codes` is best given; a batch, once memory was short."""
-        size = self.batch_size
-        return size if self._is_short else int(getattr(self.backbone.cut, "at_once", size))
 
     def _too_short(self) -> str:
         """That not even one picture can be computed."""
@@ -369,9 +355,7 @@ def _with_larger_operations(
         return _exact_enough(fold_batch_norms(cut), means.precision)
     how = backbone.preprocessing
     known = how if isinstance(how, Preprocessing) else None
-    made = fuse(cut, dtype, batch, size, known, kernels)
-    at_once = at_once_of(backbone.name, means.precision, size)
-    return in_parts(made, size, at_once) if means.is_alone and at_once > size else made
+    return fuse(cut, dtype, batch, size, known, kernels)
 
 
 def _kernels_of(means: Means) -> Kernels | None:
@@ -458,7 +442,7 @@ def open_torch_engine(
     UsageError, WeightsError
         From the words or the weights; a device that is not there.
     """
-    means = replace(means or Means(), is_alone=torch.get_num_threads() == 1)
+    means = means or Means()
     check_before_weights(request, layers)
     with _opening:
         return _take_or_load(request, layers, means, tensors)

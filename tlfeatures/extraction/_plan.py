@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from tlfeatures.extraction._options import RunOptions
 
 CPU_BATCH = 16
-AT_ONCE = 64  # pictures that layers of large weights take, which are read once a batch
-WITH_LARGE_LINEAR = ("alexnet", "vgg")  # how names of such networks begin
 MOST_THREADS = 16
 MOST_DECODERS = 32  # torch has no more streams, and no two decoders may share one
 CHUNK_S = 4.0  # a chunk's length on a core, so that progress is seen and the ends meet
@@ -125,8 +123,7 @@ def make_plan(
     kernels : {"on", "off"}
     decode : {"exact", "fast", "gpu"}
     """
-    at_once = at_once_of(backbone, precision, batch_size)
-    plan = _share_out(n, backbone, device, precision, batch_size, at_once, n_jobs)
+    plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
     # They are for processes of one thread; on a cluster workers know their own processors.
     may_pay = cluster_size() > 0 or winograd_pays(precision)
@@ -164,7 +161,6 @@ def _share_out(
     device: str,
     precision: str,
     batch_size: int,
-    at_once: int,
     n_jobs: int | None,
 ) -> Plan:
     if n_jobs is not None and n_jobs < 0:
@@ -178,7 +174,7 @@ def _share_out(
         decoders = min(n_jobs or threads, MOST_DECODERS)
         return here(decoders, f"one process on {device}, {decoders} threads decode")
     seconds = DECODE_S + seconds_of(backbone, precision)
-    most = max(at_once, min(MOST_CHUNK, int(CHUNK_S / seconds)) // at_once * at_once)
+    most = max(batch_size, min(MOST_CHUNK, int(CHUNK_S / seconds)) // batch_size * batch_size)
 
     def apart(n_workers: int, reason: str) -> Plan:
         return Plan(n_workers, is_mapped=True, batch_size=batch_size, most=most, chosen=(reason,))
@@ -194,21 +190,7 @@ def _share_out(
         return here(threads, "in this process, for code of your own; `n_jobs` sends it to others")
     if wanted is None and not pays_off(n * seconds, n_workers):
         return here(threads, "in this process: starting others would take longer than it saves")
-    reason = f"{n_workers} processes of one thread each, one a core"
-    if at_once > batch_size:
-        reason += f", where layers of large weights take {at_once} pictures at once"
-    return apart(n_workers, reason)
-
-
-def at_once_of(backbone: str | None, precision: str, batch_size: int = CPU_BATCH) -> int:
-    """Pictures that a network takes at once in a process of one thread on a CPU; see `InParts`.
-
-    In float32 multiplying takes as long as reading the weights, and little is saved. Batches of a
-    size that the user chose stay as they are.
-    """
-    is_large = gflop_of(backbone) is not None and str(backbone).startswith(WITH_LARGE_LINEAR)
-    is_for_it = precision == "bf16" and is_large and batch_size == CPU_BATCH
-    return AT_ONCE if is_for_it else batch_size
+    return apart(n_workers, f"{n_workers} processes of one thread each, one a core")
 
 
 def pays_off(seconds: float, n_workers: int) -> bool:
