@@ -96,7 +96,6 @@ def test_a_fitted_extractor_says_which_codes_it_gave(folder: Path, mistaken: Pat
 def test_a_device_that_was_not_here_is_looked_for_again(tmp_path: Path) -> None:
     DeviceMemo(tmp_path).put(device_signs(), ("cpu",))
     assert _options.recall(RunOptions(tmp_path, device="cuda"), EMBEDDED) is None
-    assert _options.recall(RunOptions(tmp_path, decode="gpu"), EMBEDDED) is None
     assert _options.recall(RunOptions(tmp_path), EMBEDDED).device == "cpu"
 
 

@@ -337,7 +337,7 @@ def test_the_plan_weighs_pictures_and_who_decodes_them() -> None:
 
     assert 0 < saved(10) < RESIZING_S < saved(10_000, n_jobs=2)
     assert saved(10_000, n_jobs=2) > saved(10_000, n_jobs=4)
-    assert saved(10_000, kernels="off") == saved(10_000, "cuda", decode="gpu") == 0
+    assert saved(10_000, kernels="off") == 0
     # Beside a GPU's network: the more it waits for the decoders.
     assert saved(10_000, "cuda", n_jobs=1) > 0
     slow = make_plan(10_000, "vit_h_14", "cuda", "fp16", batch_size=16, n_jobs=16)

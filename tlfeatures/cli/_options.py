@@ -109,7 +109,7 @@ RUN_OPTIONS = [
         type=click.Choice(DECODERS),
         default="exact",
         show_default=True,
-        help="fast: large JPEG files at a reduced scale; gpu: JPEG files on the GPU; kept apart.",
+        help="fast: large JPEG files at a reduced scale; kept apart.",
     ),
     click.option(
         "--kernels",

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
     from tlfeatures.backbones import Network
     from tlfeatures.extraction._resize import Resizer
-    from tlfeatures.pictures import DecodeOptions
 
 _log = logging.getLogger(__name__)
 MOST_BATCH = 512
@@ -66,7 +65,7 @@ class Means:
     precision : {"float32", "bf16", "fp16"}
     batch_size : int or None
         None: 16 on a CPU, what the memory holds on a GPU.
-    decode : {"exact", "fast", "gpu"}
+    decode : {"exact", "fast"}
     kernels : Path or None
         Our own compiled convolutions, for a process of one thread.
     """
@@ -97,7 +96,7 @@ class TorchEngine:
     def __init__(self, backbone: Backbone, means: Means) -> None:
         self.resizer: Resizer | None = None
         self.backbone, self.precision = backbone, means.precision
-        self.device, self._decoder = means.device, means.decode
+        self.device = means.device
         self.batch_size = means.batch_size or CPU_BATCH
         self.made_with = made_with(means.device)
         self.specs = tuple(
@@ -119,10 +118,6 @@ class TorchEngine:
             self._try()
         if means.batch_size is None and means.device == "cuda":
             self.batch_size = self._fitting_batch()
-        if means.decode == "gpu":
-            from tlfeatures.extraction._device_decode import check_decoder
-
-            check_decoder(means.device)
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -156,15 +151,6 @@ class TorchEngine:
                 is_lasting=False,
             )
         return made
-
-    def prepare_file(self, data: bytes, options: DecodeOptions) -> torch.Tensor | None:
-        """The same for a file, decoded on the device; None if it is not for that way."""
-        preprocessing = self.backbone.preprocessing
-        if self._decoder != "gpu" or not isinstance(preprocessing, Preprocessing):
-            return None
-        from tlfeatures.extraction._device_decode import prepare_on_device
-
-        return prepare_on_device(data, preprocessing, options, self.device)
 
     def codes(self, batch: NDArray[Any] | torch.Tensor) -> list[NDArray[np.float32]]:
         """Codes (n, d), float32, of each layer, of prepared pictures.

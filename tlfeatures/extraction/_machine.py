@@ -15,7 +15,7 @@ from tlfeatures.errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
-DECODERS = ("exact", "fast", "gpu")
+DECODERS = ("exact", "fast")
 KERNELS = ("on", "off")
 BF16_VECTORS, BF16_TILES = "avx512_bf16", "amx_bf16"
 GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD

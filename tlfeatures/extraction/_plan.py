@@ -91,7 +91,6 @@ def plan_run(n: int, request: BackboneRequest, run: RunOptions) -> Plan:
         batch_size=run.batch_size or CPU_BATCH,
         n_jobs=run.n_jobs,
         kernels=run.kernels,
-        decode=run.decode,
     )
 
 
@@ -104,7 +103,6 @@ def make_plan(
     batch_size: int,
     n_jobs: int | None = None,
     kernels: str = "on",
-    decode: str = "exact",
 ) -> Plan:
     """Weigh what processes and a compiler cost at the start against what they save.
 
@@ -121,7 +119,6 @@ def make_plan(
         As the user wishes: processes on a CPU (1: this one), decoder threads on a GPU; negative
         counts from all cores, as in joblib.
     kernels : {"on", "off"}
-    decode : {"exact", "fast", "gpu"}
     """
     plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
@@ -134,7 +131,7 @@ def make_plan(
     if kernels == "off":
         chosen = (*chosen, "kernels off, as asked: no operations of our own")
     plan = replace(plan, kernels_save_s=saved, chosen=chosen)
-    if kernels == "off" or decode == "gpu" or backbone is None:
+    if kernels == "off" or backbone is None:
         return plan
     decoders = plan.n_workers if plan.is_mapped else min(plan.n_threads, n_cores())
     saved = n * RESIZING_SAVES_S / decoders
