@@ -21,8 +21,8 @@ from torchvision.transforms.v2 import functional
 
 from tlfeatures import Pictures, load_pictures
 from tlfeatures.backbones import BackboneRequest, load_backbone
-from tlfeatures.extraction import _device_decode
-from tlfeatures.extraction._engine import Means, TorchEngine
+from tlfeatures.engine import _device_decode
+from tlfeatures.engine._engine import Means, TorchEngine
 from tlfeatures.pictures import DecodeOptions, decode
 
 LARGE_SIDE = 1536  # of the enlarged photographs, pixels

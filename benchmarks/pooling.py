@@ -24,10 +24,10 @@ import torch
 from _machine import describe_run
 from torch import nn
 
-from tlfeatures.extraction._fused import PositiveMaxPool2d
-from tlfeatures.extraction._kernels import SAME_BYTES, build, load
-from tlfeatures.extraction._plan import CPU_BATCH
-from tlfeatures.extraction._settings import keep_memory
+from tlfeatures.engine import CPU_BATCH
+from tlfeatures.engine._fused import PositiveMaxPool2d
+from tlfeatures.engine._settings import keep_memory
+from tlfeatures.engine.kernels._kernels import SAME_BYTES, build, load
 
 HERE = Path(__file__).parent
 MAPS = (  # of whom, channels, side, window

@@ -27,8 +27,9 @@ from tlfeatures.errors import (
     UsageError,
     WeightsError,
 )
-from tlfeatures.extraction import RunOptions, resolve_device, spec_of
+from tlfeatures.extraction import RunOptions, spec_of
 from tlfeatures.heads import check_saved_head
+from tlfeatures.machine import resolve_device
 from tlfeatures.modelfile import read_model_file
 from tlfeatures.store import CodeSpec
 

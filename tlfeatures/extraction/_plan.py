@@ -8,18 +8,15 @@ from typing import TYPE_CHECKING
 from joblib import effective_n_jobs
 
 from tlfeatures.backbones import gflop_of, is_depthwise, share_3x3_of, stands_bf16
-from tlfeatures.extraction._chunk import MakeEngine
-from tlfeatures.extraction._kernels import winograd_pays
-from tlfeatures.extraction._machine import has_bf16, is_worker, n_cores
-from tlfeatures.extraction._map import cluster_size, local_jobs
+from tlfeatures.engine import CPU_BATCH, at_once_of, winograd_pays
+from tlfeatures.extraction.chunks._map import cluster_size, local_jobs
+from tlfeatures.extraction.chunks._values import MakeEngine
+from tlfeatures.machine import has_bf16, is_worker, n_cores
 
 if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneRequest
     from tlfeatures.extraction._options import RunOptions
 
-CPU_BATCH = 16
-AT_ONCE = 64  # pictures that layers of large weights take, which are read once a batch
-WITH_LARGE_LINEAR = ("alexnet", "vgg")  # how names of such networks begin
 MOST_THREADS = 16
 MOST_DECODERS = 32  # torch has no more streams, and no two decoders may share one
 CHUNK_S = 4.0  # a chunk's length on a core, so that progress is seen and the ends meet
@@ -198,17 +195,6 @@ def _share_out(
     if at_once > batch_size:
         reason += f", where layers of large weights take {at_once} pictures at once"
     return apart(n_workers, reason)
-
-
-def at_once_of(backbone: str | None, precision: str, batch_size: int = CPU_BATCH) -> int:
-    """Pictures that a network takes at once in a process of one thread on a CPU; see `InParts`.
-
-    In float32 multiplying takes as long as reading the weights, and little is saved. Batches of a
-    size that the user chose stay as they are.
-    """
-    is_large = gflop_of(backbone) is not None and str(backbone).startswith(WITH_LARGE_LINEAR)
-    is_for_it = precision == "bf16" and is_large and batch_size == CPU_BATCH
-    return AT_ONCE if is_for_it else batch_size
 
 
 def pays_off(seconds: float, n_workers: int) -> bool:
