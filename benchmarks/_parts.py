@@ -26,8 +26,8 @@ from _networks import flop_of, load_network, transforms_of, use_weights
 from PIL import Image
 
 from tlfeatures.backbones import BackboneRequest
+from tlfeatures.engine.kernels._kernels import RESIZING, WINOGRAD, make_ready, winograd_pays
 from tlfeatures.extraction import RunOptions, open_engine
-from tlfeatures.extraction._kernels import RESIZING, WINOGRAD, make_ready, winograd_pays
 from tlfeatures.pictures import decode
 
 BATCH = 32

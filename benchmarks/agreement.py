@@ -28,11 +28,11 @@ from sklearn.svm import LinearSVC
 
 from tlfeatures import CNNCodes, Pictures, load_pictures
 from tlfeatures.backbones import BackboneRequest, is_depthwise, load_backbone, share_3x3_of
+from tlfeatures.engine._settings import single_threaded
+from tlfeatures.engine.kernels._kernels import WINOGRAD, make_ready
+from tlfeatures.engine.kernels._winograd import WinogradConv2d
 from tlfeatures.extraction import RunOptions, open_engine
-from tlfeatures.extraction._kernels import WINOGRAD, make_ready
-from tlfeatures.extraction._machine import BF16_VECTORS, cpu_flags
-from tlfeatures.extraction._settings import single_threaded
-from tlfeatures.extraction._winograd import WinogradConv2d
+from tlfeatures.machine import BF16_VECTORS, cpu_flags
 from tlfeatures.pictures import decode
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -38,7 +38,7 @@ from _extract_report import CEILING_PARTS, IN_TURNS, Results, write_report
 from _machine import count_cores, read_ticks, share_taken
 from _peers import make_environment
 
-from tlfeatures.extraction._plan import CPU_BATCH
+from tlfeatures.engine import CPU_BATCH
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "extract"

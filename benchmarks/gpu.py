@@ -34,9 +34,9 @@ from _extract_report import table
 from _machine import describe_machine, list_versions
 
 from tlfeatures.backbones import BackboneRequest
+from tlfeatures.engine._engine import close_networks
+from tlfeatures.engine._settings import computing
 from tlfeatures.extraction import RunOptions, open_engine
-from tlfeatures.extraction._engine import close_networks
-from tlfeatures.extraction._settings import computing
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "extract"

@@ -22,9 +22,9 @@ import torch
 from _machine import describe_run
 from torch import nn
 
-from tlfeatures.extraction._fused import PositiveMaxPool2d
-from tlfeatures.extraction._plan import CPU_BATCH
-from tlfeatures.extraction._settings import keep_memory
+from tlfeatures.engine import CPU_BATCH
+from tlfeatures.engine._fused import PositiveMaxPool2d
+from tlfeatures.engine._settings import keep_memory
 
 HERE = Path(__file__).parent
 MAPS = (  # of whom, channels, side, window

@@ -26,8 +26,8 @@ from _machine import describe_run
 from PIL import Image
 
 from tlfeatures.backbones import Preprocessing
-from tlfeatures.extraction._kernels import RESIZING, build
-from tlfeatures.extraction._resize import Resizer, open_resizer, pictures_in_one_piece
+from tlfeatures.engine.kernels._kernels import RESIZING, build
+from tlfeatures.engine.kernels._resize import Resizer, open_resizer, pictures_in_one_piece
 from tlfeatures.pictures import decode
 
 HERE = Path(__file__).parent

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from tests.backbones.test_backbones_torchvision import NAMES, a_tenth_always
-from tlfeatures.backbones._lean import ASKED, without_compiler
-from tlfeatures.backbones._torchvision import make_empty_network, make_network
+from tlfeatures.backbones.sources._lean import ASKED, without_compiler
+from tlfeatures.backbones.sources._torchvision import make_empty_network, make_network
 
 OPENED = """
 import json, sys
@@ -22,7 +22,7 @@ print(json.dumps([name for name in ("torch._dynamo", "sympy") if name in sys.mod
 """
 ASKING = """
 import sys
-import tlfeatures.backbones._lean as lean
+import tlfeatures.backbones.sources._lean as lean
 import torchvision
 asked = torchvision.ops.roi_align.__globals__["is_compile_supported"]
 assert lean.ASKED not in sys.modules, "the stand-in stays"
@@ -33,7 +33,7 @@ assert type(real).__name__ == "module" and real.counters is not None
 """
 STANDING_IN = """
 import sys
-from tlfeatures.backbones._lean import ASKED, without_compiler
+from tlfeatures.backbones.sources._lean import ASKED, without_compiler
 with without_compiler():
     stand_in = sys.modules[ASKED]
     from torch._dynamo.utils import counters

@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from tlfeatures import CNNCodes, backbones, load_pictures
+from tlfeatures import machine as _machine
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.extraction import RunOptions, _machine, _options, _specs, extract, spec_of
-from tlfeatures.extraction._machine import device_signs
+from tlfeatures.extraction import RunOptions, _options, _specs, extract, spec_of
 from tlfeatures.extraction._options import settle
+from tlfeatures.machine import device_signs
 from tlfeatures.store import DeviceMemo, SpecMemo, cache_info
 
 EMBEDDED = BackboneRequest("embedded")

@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from tlfeatures.errors import StoreError
-from tlfeatures.extraction import Progress, _batch, _chunk, _extract, extract_codes
-from tlfeatures.extraction._chunk import iter_ahead
+from tlfeatures.extraction import Progress, _extract, extract_codes
 from tlfeatures.extraction._plan import Plan
+from tlfeatures.extraction.chunks import _batch, _chunk
+from tlfeatures.extraction.chunks._chunk import iter_ahead
 from tlfeatures.pictures import DecodeOptions, Pictures, content_digest, row_key
 from tlfeatures.store import CodeCache, CodeSpec, ShardWriter
 
@@ -136,7 +137,7 @@ def test_probes_are_written_again_in_later_chunks_too(paths: list[str], tmp_path
 def test_digests_found_before_a_kill_are_known_afterwards(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlfeatures.store._file_memo._FRESH_NS", -(10**18))
+    monkeypatch.setattr("tlfeatures.store.memory._file_memo._FRESH_NS", -(10**18))
     digest, seen = _extract.content_digest, []
 
     def stops(item: Any) -> bytes:

@@ -19,9 +19,10 @@ from tlfeatures._parameters import seed_of
 from tlfeatures.classification._classifier import TransferClassifier, seeded
 from tlfeatures.classification._controls import histogram_codes, pixel_codes
 from tlfeatures.classification._trained import TrainedOn
+from tlfeatures.doctor import check_preprocessing
 from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
-from tlfeatures.extraction import CNNCodes, Extraction, as_codes, check_preprocessing
+from tlfeatures.extraction import CNNCodes, Extraction, as_codes
 from tlfeatures.heads import HEADS, choose_head, head_name, make_head
 from tlfeatures.pictures import (
     Pictures,

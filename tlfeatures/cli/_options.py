@@ -18,7 +18,8 @@ from tlfeatures.backbones import (
 )
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction import DECODERS, DEVICES, KERNELS, PRECISIONS, RunOptions
+from tlfeatures.extraction import RunOptions
+from tlfeatures.machine import DECODERS, DEVICES, KERNELS, PRECISIONS
 from tlfeatures.pictures import DecodeOptions, Pictures, estimate_range, load_pictures
 from tlfeatures.store import RangeMemo
 

@@ -19,7 +19,7 @@ from tlfeatures.store import folder_size
 if TYPE_CHECKING:
     from tlfeatures.classification import Baseline
     from tlfeatures.cli._options import Words
-    from tlfeatures.extraction import Diagnosis
+    from tlfeatures.doctor import Diagnosis
     from tlfeatures.pictures import Pictures
 
 HEAD_NAMES = {"svm": "linear SVM", "logistic": "logistic regression", "knn": "k nearest neighbours"}

@@ -14,14 +14,14 @@ from sklearn.exceptions import NotFittedError
 from tlfeatures._parameters import check_whole
 from tlfeatures.backbones import BackboneRequest, weights_word
 from tlfeatures.errors import ImageReadError, UsageError, few
-from tlfeatures.extraction._batch import prepare_item, stack
-from tlfeatures.extraction._chunk import not_finite
-from tlfeatures.extraction._extract import Extraction, Progress
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions, decoding_of, settle
-from tlfeatures.extraction._probes import check_probes_once
+from tlfeatures.extraction._result import Extraction, Progress
 from tlfeatures.extraction._run import extract, extract_layers
 from tlfeatures.extraction._specs import spec_of
+from tlfeatures.extraction.chunks._batch import prepare_item, stack
+from tlfeatures.extraction.chunks._chunk import not_finite
+from tlfeatures.extraction.chunks._probes import check_probes_once
 from tlfeatures.pictures import (
     DecodeOptions,
     Pictures,

@@ -11,24 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.errors import CodesMismatchError
-from tlfeatures.extraction._kernels import (
+from tlfeatures.engine import (
+    PILLOW_HANDS_OUT,
     RESIZING,
     WINOGRAD,
     Library,
     are_for_here,
     find_kept,
+    kept_resizer,
     make_ready,
+    suits,
     winograd_pays,
 )
-from tlfeatures.extraction._map import cluster_size
+from tlfeatures.errors import CodesMismatchError
 from tlfeatures.extraction._options import RunOptions, settle
 from tlfeatures.extraction._plan import KERNELS_S, RESIZING_S, Plan, plan_run
-from tlfeatures.extraction._resize import PILLOW_HANDS_OUT, kept_resizer, suits
+from tlfeatures.extraction.chunks._map import cluster_size
 from tlfeatures.store import CodeSpec
 
 if TYPE_CHECKING:
-    from tlfeatures.extraction._engine import TorchEngine
+    from tlfeatures.engine import TorchEngine
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ def open_engine(
     ------
     UsageError, WeightsError
     """
-    from tlfeatures.extraction._engine import Means, open_torch_engine
+    from tlfeatures.engine import Means, open_torch_engine
 
     run, request = settle(run, request), absolute(request)
     layers = (request.layer,) if layers is None else layers

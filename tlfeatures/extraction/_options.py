@@ -11,7 +11,7 @@ from tlfeatures._parameters import check_jobs, check_whole
 from tlfeatures._targets import expand
 from tlfeatures.backbones import BackboneRequest, stands_bf16
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction._machine import (
+from tlfeatures.machine import (
     DECODERS,
     DEVICES,
     KERNELS,

@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING
 from joblib import effective_n_jobs
 
 from tlfeatures.backbones import gflop_of, is_depthwise, share_3x3_of, stands_bf16
-from tlfeatures.extraction._chunk import MakeEngine
-from tlfeatures.extraction._kernels import winograd_pays
-from tlfeatures.extraction._machine import has_bf16, is_worker, n_cores
-from tlfeatures.extraction._map import cluster_size, local_jobs
+from tlfeatures.engine import CPU_BATCH, winograd_pays
+from tlfeatures.extraction.chunks._map import cluster_size, local_jobs
+from tlfeatures.extraction.chunks._values import MakeEngine
+from tlfeatures.machine import has_bf16, is_worker, n_cores
 
 if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneRequest
     from tlfeatures.extraction._options import RunOptions
 
-CPU_BATCH = 16
 MOST_THREADS = 16
 MOST_DECODERS = 32  # torch has no more streams, and no two decoders may share one
 CHUNK_S = 4.0  # a chunk's length on a core, so that progress is seen and the ends meet

@@ -9,10 +9,11 @@ from functools import partial
 from typing import Any
 
 from tlfeatures.backbones import BackboneRequest, describe_weights
-from tlfeatures.extraction._extract import Extraction, Progress, extract_codes
+from tlfeatures.extraction._extract import extract_codes
 from tlfeatures.extraction._open import EngineMaker, absolute, make_plan_ready
 from tlfeatures.extraction._options import RunOptions, decoding_of, settle
 from tlfeatures.extraction._plan import Plan
+from tlfeatures.extraction._result import Extraction, Progress
 from tlfeatures.extraction._specs import recall_specs, specs_of
 from tlfeatures.pictures import Pictures
 from tlfeatures.store import CodeSpec

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tlfeatures.backbones import BackboneRequest, describe_weights, weights_file
-from tlfeatures.extraction._machine import installed_version
-from tlfeatures.extraction._map import ask_workers, cluster_size
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions, recall, settle
 from tlfeatures.extraction._plan import Plan, plan_run
-from tlfeatures.extraction._probes import check_probes
+from tlfeatures.extraction.chunks._map import ask_workers, cluster_size
+from tlfeatures.extraction.chunks._probes import check_probes
+from tlfeatures.machine import installed_version
 from tlfeatures.store import (
     OWN_CONTRACTS,
     CodeCache,
