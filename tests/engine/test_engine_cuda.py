@@ -122,6 +122,7 @@ def test_codes_are_those_of_the_cpu(
     assert done.codes.spec.precision == {"auto": "fp16"}.get(precision, precision)
     assert relative_difference(done.codes[:], wanted) < allowed
     assert f"one process on cuda, {DECODERS} threads decode" in done.chosen
+    assert "no GPU has run this" in done.chosen
 
 
 def test_batches_are_copied_from_pinned_memory(

@@ -77,6 +77,8 @@ def test_a_gpu_is_one_process_with_decoder_threads() -> None:
     chosen = plan(20_000, device="cuda")
     assert (chosen.n_workers, chosen.n_threads, chosen.most) == (1, 4, 20_000)
     assert plan(20_000, device="cuda", n_jobs=9).n_threads == 9
+    assert _plan.UNTRIED in chosen.chosen
+    assert _plan.UNTRIED not in plan(20_000).chosen
 
 
 def test_chunks_are_about_four_seconds_of_a_core() -> None:

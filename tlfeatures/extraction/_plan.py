@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneRequest
     from tlfeatures.extraction._options import RunOptions
 
+UNTRIED = "no GPU has run this"  # goes with the first run on one that the tests' bounds hold for
 MOST_THREADS = 16
 MOST_DECODERS = 32  # torch has no more streams, and no two decoders may share one
 CHUNK_S = 4.0  # a chunk's length on a core, so that progress is seen and the ends meet
@@ -127,6 +128,8 @@ def make_plan(
     share = share_3x3_of(backbone, is_wide=precision == "bf16") if is_for_kernels else 0.0
     saved = seconds * share * (1 - 1 / KERNELS_GAIN)
     chosen = (_say_precision(precision, device, backbone), *plan.chosen)
+    if device != "cpu":
+        chosen = (*chosen, UNTRIED)
     if kernels == "off":
         chosen = (*chosen, "kernels off, as asked: no operations of our own")
     plan = replace(plan, kernels_save_s=saved, chosen=chosen)
