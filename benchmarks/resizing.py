@@ -27,7 +27,8 @@ from PIL import Image
 
 from tlfeatures.backbones import Preprocessing
 from tlfeatures.engine.kernels._kernels import RESIZING, build
-from tlfeatures.engine.kernels._resize import Resizer, open_resizer, pictures_in_one_piece
+from tlfeatures.engine.kernels._pillow import pictures_in_one_piece
+from tlfeatures.engine.kernels._resize import Resizer, open_resizer
 from tlfeatures.pictures import decode
 
 HERE = Path(__file__).parent

@@ -19,16 +19,12 @@ from tlfeatures.backbones import BackboneRequest, Preprocessing, load_backbone
 from tlfeatures.engine._engine import Means, TorchEngine
 from tlfeatures.engine.kernels import _kernels, _resize
 from tlfeatures.engine.kernels._kernels import RESIZING, are_for_here
-from tlfeatures.engine.kernels._resize import (
-    CORE,
+from tlfeatures.engine.kernels._pillow import (
     MOST_IN_ONE_PIECE,
     PILLOW_HANDS_OUT,
-    Resizer,
-    kept_resizer,
-    open_resizer,
     pictures_in_one_piece,
-    suits,
 )
+from tlfeatures.engine.kernels._resize import Resizer, kept_resizer, open_resizer, suits
 from tlfeatures.extraction import CNNCodes, RunOptions, _open, open_engine
 from tlfeatures.extraction._open import EngineMaker, make_plan_ready
 from tlfeatures.extraction._plan import RESIZING_S, make_plan
@@ -38,6 +34,7 @@ from tlfeatures.extraction.chunks._values import Row, Run
 from tlfeatures.pictures import DecodeOptions, content_digest, row_key
 from tlfeatures.store import CodeSpec
 
+CORE: Any = Image.core  # type: ignore[attr-defined]
 needs_pillow = pytest.mark.skipif(
     not PILLOW_HANDS_OUT, reason="Pillow before 11.3 does not hand out its memory, or not rightly"
 )

@@ -19,13 +19,12 @@ from tlfeatures.engine.kernels._kernels import (
     make_ready,
     winograd_pays,
 )
-from tlfeatures.engine.kernels._resize import (
+from tlfeatures.engine.kernels._pillow import (
     MOST_IN_ONE_PIECE,
     PILLOW_HANDS_OUT,
-    kept_resizer,
     pictures_in_one_piece,
-    suits,
 )
+from tlfeatures.engine.kernels._resize import kept_resizer, suits
 
 if TYPE_CHECKING:
     from tlfeatures.engine._engine import Means, TorchEngine, open_torch_engine

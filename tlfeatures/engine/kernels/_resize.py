@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
-import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL
 from PIL import Image
 
 from tlfeatures.backbones import Preprocessing, is_thin
@@ -24,6 +21,7 @@ from tlfeatures.engine.kernels._kernels import (
     load,
     say_unusable,
 )
+from tlfeatures.engine.kernels._pillow import PILLOW_HANDS_OUT, is_plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,13 +36,6 @@ TRIED = (
     Preprocessing(20, 20, crop="none", interpolation="bilinear"),
     Preprocessing(20, 20, crop="none", interpolation="lanczos"),
 )
-CORE: Any = Image.core  # type: ignore[attr-defined]
-LEAST_PILLOW = (11, 3)  # 11.2 hands out its memory, but never frees it
-PILLOW_HANDS_OUT = tuple(int(part) for part in PIL.__version__.split(".")[:2]) >= LEAST_PILLOW
-MOST_IN_ONE_PIECE = (2**31 - 1) // 4  # pixels
-_lock = threading.Lock()
-_inside = 0
-_own_setting = 0
 _opened: dict[Path, Resizer | None] = {}
 
 
@@ -179,8 +170,7 @@ class _Pixels:
     @classmethod
     def of(cls, picture: Image.Image) -> _Pixels | None:
         """None where they lie in pieces, or otherwise than described."""
-        is_plain = PILLOW_HANDS_OUT and picture.mode == "RGB" and CORE.get_alignment() == 1
-        if not is_plain or picture.readonly:
+        if not PILLOW_HANDS_OUT or not is_plain(picture):
             return None
         try:
             _, capsule = picture.__arrow_c_array__()  # type: ignore[attr-defined,unused-ignore]
@@ -199,25 +189,3 @@ class _Pixels:
 _ADDRESS_IN = ctypes.PYFUNCTYPE(POINTER, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
-
-
-@contextlib.contextmanager
-def pictures_in_one_piece() -> Iterator[None]:
-    """Let Pillow keep pictures above 16 MB in one piece too; afterwards as the caller had it.
-
-    It holds for the whole process, and pictures of more than `MOST_IN_ONE_PIECE` cannot be decoded
-    meanwhile.
-    """
-    global _inside, _own_setting
-    with _lock:
-        _inside += 1
-        if _inside == 1:
-            _own_setting = CORE.get_use_block_allocator()
-            CORE.set_use_block_allocator(1)
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if not _inside:
-                CORE.set_use_block_allocator(_own_setting)
