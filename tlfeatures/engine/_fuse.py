@@ -18,6 +18,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import MLP, Conv2dNormActivation, SqueezeExcitation, StochasticDepth
 
+from tlfeatures._torch_private import hooks_after, hooks_before
 from tlfeatures.backbones import Preprocessing, pool_codes
 from tlfeatures.engine._fused import (
     NONE,
@@ -517,7 +518,7 @@ def _is(module: nn.Module | None, kind: type[M]) -> TypeGuard[M]:
     """Whether it is of just this class, without hooks: a derived one may do other things."""
     if type(module) is not kind:
         return False
-    return not (module._forward_hooks or module._forward_pre_hooks)
+    return not (hooks_after(module) or hooks_before(module))
 
 
 def _module(modules: dict[str, nn.Module], node: fx.Node | None) -> nn.Module | None:
