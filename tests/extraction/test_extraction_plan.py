@@ -175,8 +175,9 @@ def test_impossible_words_are_refused() -> None:
 def test_auto_finds_the_cpu_without_torch_where_nothing_looks_like_a_gpu() -> None:
     code = (
         "import sys\n"
-        "from tlfeatures.extraction import RunOptions, _machine\n"
-        "_machine._may_have_gpu = lambda: False\n"
+        "from tlfeatures import machine\n"
+        "from tlfeatures.extraction import RunOptions\n"
+        "machine._may_have_gpu = lambda: False\n"
         "assert RunOptions(precision='float32').settled().device == 'cpu'\n"
         "assert 'torch' not in sys.modules\n"
     )
