@@ -6,7 +6,6 @@ import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 from numpy.typing import NDArray
@@ -27,7 +26,7 @@ from tlfeatures.errors import (
     UsageError,
     WeightsError,
 )
-from tlfeatures.extraction import RunOptions, spec_of
+from tlfeatures.extraction import RunOptions, resolve
 from tlfeatures.heads import check_saved_head
 from tlfeatures.modelfile import read_model_file
 from tlfeatures.store import CodeSpec
@@ -150,7 +149,7 @@ class SavedModel:
             decode=self.decode_for(run.decode if asked else None),
             decode_options=replace(run.decode_options, exif=self.exif, range=self.range),
         )
-        self.check(partial(spec_of, self.request, run, tensors=self.network), run)
+        self.check(lambda: resolve(self.request, run, tensors=self.network).specs[0], run)
         return run
 
     def check(self, find: Callable[[], CodeSpec], run: RunOptions) -> None:

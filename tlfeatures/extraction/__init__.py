@@ -14,9 +14,9 @@ from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import extract_codes
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions, settle
+from tlfeatures.extraction._resolve import Resolved, next_contract, resolve
 from tlfeatures.extraction._result import Extraction, Note, Progress
 from tlfeatures.extraction._run import extract, extract_layers
-from tlfeatures.extraction._specs import next_contract, spec_of, specs_of
 from tlfeatures.extraction.chunks._map import end_workers
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ __all__ = [
     "Extraction",
     "Note",
     "Progress",
+    "Resolved",
     "RunOptions",
     "as_codes",
     "end_workers",
@@ -47,7 +48,6 @@ __all__ = [
     "next_contract",
     "open_engine",
     "raise_if_bad",
+    "resolve",
     "settle",
-    "spec_of",
-    "specs_of",
 ]

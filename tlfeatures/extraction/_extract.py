@@ -8,12 +8,12 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from tlfeatures._targets import expand
 from tlfeatures.errors import ImageReadError
 from tlfeatures.extraction._plan import Plan
 from tlfeatures.extraction._result import Extraction, Note, Progress
@@ -86,6 +86,68 @@ def extract_codes(
         If worker processes are killed again and again.
     """
     began = time.perf_counter() if began is None else began
+    found = look_up(pictures, specs, cache=cache, options=options, retry_bad=retry_bad)
+    return compute(
+        found,
+        make_engine,
+        plan_for=plan_for,
+        store_dtype=store_dtype,
+        progress=progress,
+        began=began,
+        what=what,
+    )
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """What the cache holds of n pictures, and what it lacks.
+
+    Attributes
+    ----------
+    pictures : Pictures of length n
+    options : DecodeOptions
+    stores : list of CodeCache
+        One for each spec.
+    digests, keys : list of n bytes
+        Empty where the content cannot be read.
+    reasons : dict of int to str
+        Of the pictures known to be bad, by position.
+    n_remembered : int
+        How many of these an earlier run found to be bad.
+    missing : list of list of int
+        Positions that lack codes, the first of each key, for each spec.
+    """
+
+    pictures: Pictures
+    options: DecodeOptions
+    stores: list[CodeCache]
+    digests: list[bytes]
+    keys: list[bytes]
+    reasons: dict[int, str]
+    n_remembered: int
+    missing: list[list[int]]
+
+    @property
+    def lacks_something(self) -> bool:
+        """Whether anything must be computed."""
+        return any(self.missing)
+
+
+def look_up(
+    pictures: Pictures,
+    specs: Sequence[CodeSpec],
+    *,
+    cache: str | os.PathLike[str],
+    options: DecodeOptions | None = None,
+    retry_bad: bool = False,
+) -> LookUp:
+    """Find out which pictures have codes; parameters as of `extract_codes`.
+
+    Raises
+    ------
+    StoreError
+        If the cache cannot be read.
+    """
     options = options or DecodeOptions()
     stores = [CodeCache(cache, spec) for spec in specs]
     digests, reasons = _make_digests(pictures.items, FileMemo(cache))
@@ -93,18 +155,39 @@ def extract_codes(
     remembered = {} if retry_bad else remembered_bad(stores, keys, options)
     reasons.update(remembered)
     missing = [_missing(store, keys, reasons) for store in stores]
-    lacking = [i for i, rows in enumerate(missing) if rows]
+    return LookUp(pictures, options, stores, digests, keys, reasons, len(remembered), missing)
+
+
+def compute(
+    found: LookUp,
+    make_engine: MakeEngine,
+    *,
+    plan_for: Callable[[int, Sequence[CodeSpec]], Plan] | None = None,
+    store_dtype: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    began: float,
+    what: str | None = None,
+) -> list[Extraction]:
+    """Compute what is missing, here or in workers; parameters as of `extract_codes`.
+
+    Raises
+    ------
+    StoreError, CodesMismatchError, ExtractionError
+        As `extract_codes`.
+    """
+    pictures, keys, reasons = found.pictures, found.keys, dict(found.reasons)
+    lacking = [i for i, rows in enumerate(found.missing) if rows]
     total, plan = _Total(len(lacking)), Plan()
     if lacking:
-        rows = _rows(pictures, keys, [missing[i] for i in lacking])
-        wanted = tuple(specs[i] for i in lacking)
+        rows = _rows(pictures, keys, [found.missing[i] for i in lacking])
+        wanted = tuple(found.stores[i].spec for i in lacking)
         plan = plan_for(len(rows), wanted) if plan_for is not None else plan
         run = Run(
             token=uuid.uuid4().hex,
             specs=wanted,
             make_engine=plan.make_engine or make_engine,
-            cache=expand(cache).absolute(),  # a worker may stand in another folder
-            options=options,
+            cache=found.stores[0].root.absolute(),  # a worker may stand in another folder
+            options=found.options,
             store_dtype=store_dtype,
             n_threads=plan.n_threads,
             what=what,
@@ -112,9 +195,9 @@ def extract_codes(
         for done in _work(run, rows, plan, _Teller(progress, len(rows))):
             total.add(done)
         reasons.update({i: total.bad[key] for i, key in enumerate(keys) if key in total.bad})
-        for store in stores:
+        for store in found.stores:
             store.refresh()
-    _say(total, remembered)
+    _say(total, found.n_remembered)
     computed = dict(zip(lacking, total.computed, strict=True))
     rows_kept = np.array([i for i in range(len(pictures)) if i not in reasons], dtype=np.intp)
     kept: Pictures = pictures[rows_kept]
@@ -127,7 +210,7 @@ def extract_codes(
             rows=rows_kept,
             codes=Codes(store, [keys[i] for i in rows_kept], kept.paths, labels),
             bad=[(pictures.paths[i], reasons[i]) for i in sorted(reasons)],
-            remembered=len(remembered),
+            remembered=found.n_remembered,
             notes=total.notes(),
             given=len(pictures),
             computed=computed.get(i, 0),
@@ -140,9 +223,9 @@ def extract_codes(
             wait=total.wait,
             kernels=total.kernels,
             chosen=plan.chosen if lacking else (),
-            digests=[digests[i] for i in rows_kept],
+            digests=[found.digests[i] for i in rows_kept],
         )
-        for i, store in enumerate(stores)
+        for i, store in enumerate(found.stores)
     ]
 
 
@@ -238,15 +321,15 @@ class _Teller:
         self(self._done)
 
 
-def _say(total: _Total, remembered: Mapping[int, str]) -> None:
+def _say(total: _Total, n_remembered: int) -> None:
     for note in total.notes():
         count = "1 picture" if note.n_pictures == 1 else f"{note.n_pictures} pictures"
         _log.info("%s: %s, %s the first", note.words, count, note.first)
-    if remembered:
+    if n_remembered:
         _log.info(
             "%d bad pictures are known from earlier runs, not tried again; `retry_bad=True` tries "
             "them",
-            len(remembered),
+            n_remembered,
         )
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tlfeatures._parameters import check_jobs, check_whole
 from tlfeatures._targets import expand
@@ -23,7 +25,7 @@ from tlfeatures.machine import (
     resolve_precision,
 )
 from tlfeatures.pictures import DecodeOptions
-from tlfeatures.store import CodeSpec, DeviceMemo, check_folder, default_cache_dir
+from tlfeatures.store import AnswerMemo, CodeSpec, check_folder, default_cache_dir
 
 STORE_DTYPES = (None, "float32", "float16")
 FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
@@ -141,9 +143,9 @@ def settle(run: RunOptions, request: BackboneRequest) -> RunOptions:
     """
     if not needs_torch(run.device):
         return _settle(run, request, None)
-    devices, signs, memo = find_devices(), device_signs(), DeviceMemo(run.cache_dir)
-    if memo.get(signs) != devices:
-        memo.put(signs, devices)
+    devices = find_devices()
+    if _remembered_devices(run) != devices:
+        AnswerMemo(run.cache_dir).put(_of_devices(), {"devices": list(devices)})
     return _settle(run, request, devices)
 
 
@@ -152,15 +154,26 @@ def recall(run: RunOptions, request: BackboneRequest) -> RunOptions | None:
 
     It tells which codes to look for. Before any are computed, `settle` must say the same.
     """
-    if not needs_torch(run.device):
-        return None
-    devices = DeviceMemo(run.cache_dir).get(device_signs())
+    devices = _remembered_devices(run) if needs_torch(run.device) else None
     if devices is None:
         return None
     try:
         return _settle(run, request, devices)
     except UsageError:  # it may be wrong by now
         return None
+
+
+def _remembered_devices(run: RunOptions) -> tuple[str, ...] | None:
+    """The devices found on this host, so that a cached run need not look for them."""
+    found = (AnswerMemo(run.cache_dir).get(_of_devices()) or {}).get("devices")
+    if not isinstance(found, list) or not found:
+        return None
+    return tuple(found) if all(isinstance(one, str) for one in found) else None
+
+
+def _of_devices() -> dict[str, Any]:
+    """The question: what is here, where these signs are as they are."""
+    return {"devices": platform.node(), "signs": device_signs()}
 
 
 def _settle(run: RunOptions, request: BackboneRequest, devices: Sequence[str] | None) -> RunOptions:

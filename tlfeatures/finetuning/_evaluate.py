@@ -23,7 +23,7 @@ def evaluate_finetuning(
     *,
     test: float | None = None,
     shared_with: Pictures | None = None,
-    begin: Callable[[Pictures], None] = lambda pictures: None,
+    begin: Callable[[Pictures, Resolved], None] = lambda pictures, resolved: None,
 ) -> FineTuning:
     """Fine-tune on the training side, score once on the other one, beside the baseline.
 
@@ -53,10 +53,11 @@ def evaluate_finetuning(
     pictures = labelled_pictures(pictures)
     shared_with = None if shared_with is None else labelled_pictures(shared_with)
     classifier.check(pictures, test=test, shared_with=shared_with)
-    begin(pictures)
+    codes_of = as_codes(classifier.backbone)
+    resolved = codes_of.resolve(len(pictures))
+    begin(pictures, resolved)
     began = time.perf_counter()
-    codes_of = as_codes_of(classifier, pictures)
-    extraction, bad = codes_of.extract(pictures), []
+    extraction, bad = codes_of.extract(pictures, resolved), []
     if shared_with is not None:
         shared = codes_of.extract(shared_with)
         shared_with, bad = shared.pictures, shared.bad

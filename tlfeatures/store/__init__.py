@@ -11,7 +11,7 @@ from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._writer import ShardWriter
 from tlfeatures.store.memory._file_memo import FileMemo
-from tlfeatures.store.memory._memo import AnswerMemo, DeviceMemo, RangeMemo, SpecMemo, facts_of
+from tlfeatures.store.memory._memo import AnswerMemo, RangeMemo, SpecMemo, facts_of
 from tlfeatures.store.upkeep._export import export_codes, export_folder
 from tlfeatures.store.upkeep._gc import Collection, gc_cache
 from tlfeatures.store.upkeep._info import (
@@ -43,7 +43,6 @@ __all__ = [
     "Codes",
     "Collection",
     "CompiledFile",
-    "DeviceMemo",
     "FileMemo",
     "Probes",
     "Problem",

@@ -101,26 +101,6 @@ class SpecMemo(_Memo):
             self._write({"version": _VERSION, **entry}, platform.node(), dict(words))
 
 
-class DeviceMemo(_Memo):
-    """The devices found on this host, so that a cached run need not look for them; see `_Memo`."""
-
-    prefix = "devices-"
-
-    def get(self, signs: Mapping[str, Any]) -> tuple[str, ...] | None:
-        """Return the devices found when these signs were as now, None if nothing is remembered."""
-        try:
-            found = self._read("devices", platform.node(), dict(signs))["devices"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
-        is_list = isinstance(found, list) and found and all(isinstance(one, str) for one in found)
-        return tuple(found) if is_list else None
-
-    def put(self, signs: Mapping[str, Any], devices: Sequence[str]) -> None:
-        """Remember the devices."""
-        entry = {"signs": dict(signs), "devices": list(devices)}
-        self._write(entry, "devices", platform.node(), dict(signs))
-
-
 class RangeMemo(_Memo):
     """The range of values estimated for a folder, so that it stays when that grows; see `_Memo`."""
 

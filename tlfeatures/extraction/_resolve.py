@@ -1,21 +1,22 @@
-"""Which codes some words mean, remembered so that a cached run imports no torch."""
+"""Which codes do these words mean here? One answer, a value; remembered, it needs no torch."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest, describe_weights, weights_file
-from tlfeatures.extraction._open import open_engine
-from tlfeatures.extraction._options import RunOptions, recall, settle
+from tlfeatures.extraction._open import EngineMaker, absolute, make_plan_ready, open_engine
+from tlfeatures.extraction._options import RunOptions, decoding_of, recall, settle
 from tlfeatures.extraction._plan import Plan, plan_run
 from tlfeatures.extraction.chunks._map import ask_workers, cluster_size
 from tlfeatures.extraction.chunks._probes import check_probes
 from tlfeatures.machine import installed_version
+from tlfeatures.pictures import DecodeOptions
 from tlfeatures.store import (
     OWN_CONTRACTS,
     CodeCache,
@@ -25,66 +26,142 @@ from tlfeatures.store import (
     newest_contract,
 )
 
+if TYPE_CHECKING:
+    from tlfeatures.engine import TorchEngine
+
 POOLING_RULES = 1  # raised when poolings are refused that were not before, by what is remembered
 PACKAGES = ("tlfeatures", "torch", "torchvision", "timm", "numpy", "pillow")
 
 
-def spec_of(
-    request: BackboneRequest, run: RunOptions, *, tensors: Mapping[str, Any] | None = None
-) -> CodeSpec:
-    """The spec that the words mean."""
-    return specs_of(request, (request.layer,), run, tensors=tensors)[0]
+@dataclass(frozen=True)
+class Resolved:
+    """Which codes some words mean here, and how they are computed.
+
+    Attributes
+    ----------
+    request : BackboneRequest
+        The words about the network.
+    layers : tuple of str or None
+        Those asked for.
+    asked : RunOptions
+        The words about the run.
+    run : RunOptions
+        The same with device, precision and cache folder as they are here.
+    specs : tuple of CodeSpec
+        One for each layer.
+    tensors : mapping of name to ndarray, or None
+        Weights that a saved model carries.
+    is_checked : bool
+        Whether the device was looked for; else it is the one that an earlier run found.
+    """
+
+    request: BackboneRequest
+    layers: tuple[str | None, ...]
+    asked: RunOptions
+    run: RunOptions
+    specs: tuple[CodeSpec, ...]
+    tensors: Mapping[str, Any] | None
+    is_checked: bool
+
+    @property
+    def decoding(self) -> DecodeOptions:
+        """How pictures are decoded for these codes."""
+        return decoding_of(self.run, self.specs[0])
+
+    @property
+    def what(self) -> str:
+        """Whose codes these are, in words."""
+        return describe_weights(self.request, self.tensors)
+
+    def settled(self) -> Resolved:
+        """The same after a look at the devices: another value where they are others by now.
+
+        Before anything is computed it must be this one.
+
+        Raises
+        ------
+        UsageError, WeightsError, StoreError
+            As `resolve`.
+        """
+        if self.is_checked:
+            return self
+        run = settle(self.asked, self.request)
+        if run == self.run:
+            return replace(self, is_checked=True)
+        return _resolve_on(run, self.asked, self.request, self.layers, 0, self.tensors)
+
+    def maker(self) -> EngineMaker:
+        """What opens the network, here or in a worker."""
+        names = dict(zip(self.specs, self.layers, strict=True))
+        return EngineMaker(self.request, self.run, names, self.tensors)
+
+    def open(self) -> TorchEngine:
+        """The network, in this process."""
+        return open_engine(self.request, self.run, self.layers, tensors=self.tensors)
+
+    def plan(self, n: int, lacking: Sequence[CodeSpec]) -> Plan:
+        """How `n` pictures that lack these codes are computed; what that takes is made ready."""
+        return make_plan_ready(n, lacking, self.maker())
 
 
-def specs_of(
+def resolve(
     request: BackboneRequest,
-    layers: Sequence[str | None],
-    run: RunOptions,
+    run: RunOptions | None = None,
+    layers: Sequence[str | None] | None = None,
     *,
     n: int = 0,
     tensors: Mapping[str, Any] | None = None,
-) -> list[CodeSpec]:
-    """The specs of several layers, remembered so that a cached run imports no torch.
+) -> Resolved:
+    """Say which codes these words mean here, remembered so that a cached run imports no torch.
 
     Parameters
     ----------
     request : BackboneRequest
-    layers : sequence of str or None
-    run : RunOptions
+    run : RunOptions, optional
+    layers : sequence of str or None, optional
+        They stand for the request's layer.
     n : int, default=0
         Pictures that will be asked for; if they are many, worker processes are started that find
         out, and this process needs no torch at all.
     tensors : mapping of name to ndarray, optional
+        Weights that a saved model carries.
 
     Raises
     ------
-    UsageError, WeightsError
+    UsageError, WeightsError, StoreError
+        As the words, the weights and the cache demand.
     CodesMismatchError
         If an own network or preprocess function says other things of the probe pictures than
         the cache remembers.
     """
-    run = recall_specs(request, layers, run, tensors) or settle(run, request)
-    if not request.needs_probes:
-        found = _base_specs(request, layers, run, tensors, n)
-        return [_with_contract(spec, run) for spec in found]
-    engine = open_engine(request, run, layers, tensors=tensors)
-    specs = [_with_contract(spec, run) for spec in engine.specs]
-    what = describe_weights(request, tensors)
-    check_probes(engine, [CodeCache(run.cache_dir, spec, what=what) for spec in specs])
-    return specs
+    asked, request = run or RunOptions(), absolute(request)
+    wanted = (request.layer,) if layers is None else tuple(layers)
+    recalled = recall(asked, request)
+    if recalled is not None:
+        known = _remembered(request, wanted, recalled, tensors)
+        if known is not None:
+            specs = _with_contracts(known, recalled)
+            return Resolved(request, wanted, asked, recalled, specs, tensors, is_checked=False)
+    return _resolve_on(settle(asked, request), asked, request, wanted, n, tensors)
 
 
-def recall_specs(
-    request: BackboneRequest,
-    layers: Sequence[str | None],
+def _resolve_on(
     run: RunOptions,
-    tensors: Mapping[str, Any] | None = None,
-) -> RunOptions | None:
-    """The run as an earlier one found it here, if the cache remembers its specs too."""
-    recalled = recall(run, request)
-    if recalled is None or _remembered(request, layers, recalled, tensors) is None:
-        return None
-    return recalled
+    asked: RunOptions,
+    request: BackboneRequest,
+    layers: tuple[str | None, ...],
+    n: int,
+    tensors: Mapping[str, Any] | None,
+) -> Resolved:
+    """The answer for a run that is settled."""
+    if not request.needs_probes:
+        specs = _with_contracts(_base_specs(request, layers, run, tensors, n), run)
+        return Resolved(request, layers, asked, run, specs, tensors, is_checked=True)
+    engine = open_engine(request, run, layers, tensors=tensors)
+    specs = _with_contracts(engine.specs, run)
+    found = Resolved(request, layers, asked, run, specs, tensors, is_checked=True)
+    check_probes(engine, [CodeCache(run.cache_dir, spec, what=found.what) for spec in specs])
+    return found
 
 
 def next_contract(request: BackboneRequest, layers: Sequence[str | None], run: RunOptions) -> int:
@@ -94,9 +171,15 @@ def next_contract(request: BackboneRequest, layers: Sequence[str | None], run: R
     return max(newest, OWN_CONTRACTS * specs[0].contract) + 1
 
 
-def _with_contract(spec: CodeSpec, run: RunOptions) -> CodeSpec:
-    contract = run.contract or newest_contract(run.cache_dir, spec) or spec.contract
-    return replace(spec, contract=contract)
+def _with_contracts(specs: Sequence[CodeSpec], run: RunOptions) -> tuple[CodeSpec, ...]:
+    """The specs under the contract that is asked for, else the cache's newest."""
+    return tuple(
+        replace(
+            spec,
+            contract=run.contract or newest_contract(run.cache_dir, spec) or spec.contract,
+        )
+        for spec in specs
+    )
 
 
 def _base_specs(
