@@ -26,10 +26,10 @@ test: $(READY)
 # The pixel checks on the oldest Pillow that pyproject.toml allows, those of our own resizing on the
 # oldest that it takes pictures from; `make test` has the newest.
 OLDEST := $(shell sed -n 's/.*"pillow>=\([0-9.]*\)".*/\1/p' pyproject.toml)
-LEAST := $(shell sed -n 's/^LEAST_PILLOW = (\([0-9]*\), \([0-9]*\)).*/\1.\2/p' tlfeatures/extraction/_resize.py)
+LEAST := $(shell sed -n 's/^LEAST_PILLOW = (\([0-9]*\), \([0-9]*\)).*/\1.\2/p' tlfeatures/engine/kernels/_resize.py)
 test-oldest-pillow: $(READY)
 	$(call with-pillow,$(OLDEST)) tests/pictures
-	$(call with-pillow,$(LEAST)) tests/extraction/test_extraction_resize.py
+	$(call with-pillow,$(LEAST)) tests/engine/test_engine_resize.py
 
 define with-pillow
 $(BIN)/python -m pip install --quiet --upgrade --no-deps --target build/pillow-$(1) 'pillow==$(1).*'
@@ -53,7 +53,6 @@ torture: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/embedded.py
 	$(BIN)/python benchmarks/store.py
-	$(BIN)/python -m pip install --quiet simplejpeg
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/depths.py

@@ -19,8 +19,8 @@ from _crops import list_crops
 from _machine import count_cores
 
 from tlfeatures.backbones import BackboneRequest
+from tlfeatures.engine import CPU_BATCH
 from tlfeatures.extraction import Progress, RunOptions, extract
-from tlfeatures.extraction._plan import CPU_BATCH
 from tlfeatures.pictures import Pictures
 
 

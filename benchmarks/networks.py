@@ -24,9 +24,9 @@ import torch
 from _machine import describe_run
 
 from tlfeatures.backbones import BackboneRequest, load_backbone
+from tlfeatures.engine._settings import computing, keep_memory
+from tlfeatures.engine.kernels._kernels import WINOGRAD, are_for_here, make_ready
 from tlfeatures.extraction import RunOptions, open_engine
-from tlfeatures.extraction._kernels import WINOGRAD, are_for_here, make_ready
-from tlfeatures.extraction._settings import computing, keep_memory
 
 HERE = Path(__file__).parent
 NETWORKS = (

@@ -27,10 +27,10 @@ import torch
 from _machine import describe_run
 
 from tlfeatures.backbones import BackboneRequest, load_backbone, normalise
+from tlfeatures.engine._settings import keep_memory
+from tlfeatures.engine.kernels._kernels import WINOGRAD, build, make_ready
+from tlfeatures.engine.kernels._winograd import WinogradConv2d
 from tlfeatures.extraction import RunOptions, open_engine
-from tlfeatures.extraction._kernels import WINOGRAD, build, make_ready
-from tlfeatures.extraction._settings import keep_memory
-from tlfeatures.extraction._winograd import WinogradConv2d
 from tlfeatures.store import relative_difference
 
 HERE = Path(__file__).parent

@@ -28,10 +28,10 @@ from tlfeatures.backbones import (
     describe_backbone,
     load_network,
 )
-from tlfeatures.backbones._embedded import PREPROCESSING
-from tlfeatures.backbones._listing import EMBEDDED, TABLE
-from tlfeatures.backbones._torchvision import torchvision_names, weights_entry
-from tlfeatures.extraction._winograd import LEAST_CHANNELS
+from tlfeatures.backbones.sources._embedded import PREPROCESSING
+from tlfeatures.backbones.sources._listing import EMBEDDED, TABLE
+from tlfeatures.backbones.sources._torchvision import torchvision_names, weights_entry
+from tlfeatures.engine.kernels._winograd import LEAST_CHANNELS
 
 OUT = Path(tlfeatures.backbones.__file__).parent / TABLE
 WIDE = LEAST_CHANNELS[torch.bfloat16]

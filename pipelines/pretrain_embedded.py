@@ -24,7 +24,7 @@ from safetensors.torch import save_file
 from torch import nn
 from torch.nn import functional
 
-from tlfeatures.backbones._embedded import (
+from tlfeatures.backbones.sources._embedded import (
     N_GLYPHS,
     N_TEXTURES,
     PREPROCESSING,

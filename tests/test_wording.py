@@ -23,16 +23,8 @@ from tlfeatures.advice import advise, verify
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.classification import TransferClassifier, evaluate_baseline
 from tlfeatures.cli import cli
-from tlfeatures.cli._app import VERBS
-from tlfeatures.cli._wording import (
-    OTHER_NAMES,
-    PYTHON_ALONE,
-    TOKEN,
-    WAY_OUT,
-    all_commands,
-    as_typed,
-    find_command,
-)
+from tlfeatures.cli._verbs import VERBS, all_commands, find_command
+from tlfeatures.cli._wording import OTHER_NAMES, PYTHON_ALONE, TOKEN, WAY_OUT, as_typed
 from tlfeatures.extraction import CNNCodes, RunOptions
 from tlfeatures.finetuning import FineTunedClassifier, evaluate_finetuning
 from tlfeatures.pictures import DecodeOptions, load_pictures

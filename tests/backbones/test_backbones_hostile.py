@@ -15,8 +15,8 @@ import pytest
 import torch
 
 from tlfeatures.backbones import BackboneRequest, load_network
-from tlfeatures.backbones._listing import list_backbones, weights_place
-from tlfeatures.backbones._own import make_own
+from tlfeatures.backbones.sources._listing import list_backbones, weights_place
+from tlfeatures.backbones.sources._own import make_own
 from tlfeatures.errors import UnknownBackboneError, WeightsError
 
 

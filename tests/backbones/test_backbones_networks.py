@@ -21,7 +21,7 @@ from tlfeatures.backbones import (
     load_preprocessing,
 )
 from tlfeatures.backbones._preprocessing import make_preprocessing
-from tlfeatures.backbones._torchvision import weights_entry
+from tlfeatures.backbones.sources._torchvision import weights_entry
 from tlfeatures.errors import UnknownBackboneError, UsageError
 
 

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from tests.backbones.conftest import noise, relative
 from tlfeatures.backbones import Backbone, BackboneRequest, Preprocessing, load_backbone, trace_cut
-from tlfeatures.backbones._hooked import HookedLayers
+from tlfeatures.backbones.layers._hooked import HookedLayers
 
 SMALL = Preprocessing(input_size=32, resize=32)
 

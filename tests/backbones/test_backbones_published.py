@@ -23,7 +23,7 @@ from torchvision.models import get_model, get_model_weights, list_models
 from tests.backbones.conftest import noise, relative
 from tests.backbones.test_backbones_torchvision import input_of_the_last_layer
 from tlfeatures.backbones import Backbone, BackboneRequest, Network, load_backbone, load_network
-from tlfeatures.backbones._listing import weights_place
+from tlfeatures.backbones.sources._listing import weights_place
 from tlfeatures.errors import WeightsError
 
 NAMES = list_models(module=torchvision.models)

@@ -80,7 +80,7 @@ def test_its_preprocessing_is_its_data_configuration() -> None:
 
 
 def test_a_data_configuration_that_ours_cannot_say_uses_timms_transform() -> None:
-    from tlfeatures.backbones._timm import timm_preset
+    from tlfeatures.backbones.sources._timm import timm_preset
 
     network = timm.create_model("resnet10t")
     network.pretrained_cfg = {**network.pretrained_cfg, "crop_mode": "border"}

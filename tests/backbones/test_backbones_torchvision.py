@@ -28,7 +28,7 @@ from tlfeatures.backbones import (
     stands_bf16,
 )
 from tlfeatures.backbones._network import normalise
-from tlfeatures.backbones._torchvision import preset
+from tlfeatures.backbones.sources._torchvision import preset
 
 NAMES = list_models(module=torchvision.models)
 ALWAYS = {

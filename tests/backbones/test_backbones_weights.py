@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from tests.backbones.conftest import noise, relative
 from tlfeatures.backbones import BackboneRequest, check_before_weights, load_backbone, load_network
-from tlfeatures.backbones._listing import weights_place
+from tlfeatures.backbones.sources._listing import weights_place
 from tlfeatures.errors import UsageError, WeightsError
 
 State = dict[str, torch.Tensor]

@@ -17,7 +17,7 @@ import pytest
 
 from tlfeatures.cli._app import run
 from tlfeatures.cli._progress import ProgressLine
-from tlfeatures.cli._wording import all_commands
+from tlfeatures.cli._verbs import all_commands
 from tlfeatures.extraction import Progress
 
 NAMES = ("ж.png", "日本.png", "née.png", "plain.png", "bad ☃.png")

@@ -166,7 +166,7 @@ def test_real_photographs_agree_with_torchvisions_own_way(shared: Path, tmp_path
     from PIL import Image
 
     from tlfeatures.backbones import BackboneRequest, load_backbone
-    from tlfeatures.backbones._torchvision import weights_entry
+    from tlfeatures.backbones.sources._torchvision import weights_entry
 
     pictures = load_pictures(shared / "data/hymenoptera")[:50]
     found = CNNCodes("resnet18", weights="random", precision="float32", cache=tmp_path).transform(

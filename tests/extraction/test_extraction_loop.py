@@ -15,9 +15,10 @@ import pytest
 from PIL import Image
 
 from tlfeatures.errors import StoreError
-from tlfeatures.extraction import Progress, _batch, _chunk, _extract, extract_codes
-from tlfeatures.extraction._chunk import iter_ahead
+from tlfeatures.extraction import Progress, _extract, extract_codes
 from tlfeatures.extraction._plan import Plan
+from tlfeatures.extraction.chunks import _batch, _chunk
+from tlfeatures.extraction.chunks._chunk import iter_ahead
 from tlfeatures.pictures import DecodeOptions, Pictures, content_digest, row_key
 from tlfeatures.store import CodeCache, CodeSpec, ShardWriter
 
@@ -66,16 +67,6 @@ def test_every_batch_has_the_fixed_size_and_there_are_ceil_n_over_size(
     done = run(Pictures(paths), tmp_path / "c", engine)
     assert engine.shapes == [(3, 4, 4, 3), *[(4, 4, 4, 3)] * 3]  # the probes come first
     np.testing.assert_array_equal(np.asarray(done.codes)[:, 0], np.arange(10) * 10)
-
-
-def test_an_engine_that_takes_several_batches_at_once_is_given_them(
-    paths: list[str], tmp_path: Path
-) -> None:
-    engine = FakeEngine()
-    engine.batch_size, engine.at_once = 2, 6  # type: ignore[attr-defined]
-    done = run(Pictures(paths[:9]), tmp_path / "c", engine)
-    assert [shape[0] for shape in engine.shapes] == [3, 6, 4]  # the last three are filled up
-    np.testing.assert_array_equal(np.asarray(done.codes)[:, 0], np.arange(9) * 10)
 
 
 def test_a_second_run_needs_no_engine(paths: list[str], tmp_path: Path) -> None:
@@ -146,7 +137,7 @@ def test_probes_are_written_again_in_later_chunks_too(paths: list[str], tmp_path
 def test_digests_found_before_a_kill_are_known_afterwards(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tlfeatures.store._file_memo._FRESH_NS", -(10**18))
+    monkeypatch.setattr("tlfeatures.store.memory._file_memo._FRESH_NS", -(10**18))
     digest, seen = _extract.content_digest, []
 
     def stops(item: Any) -> bytes:

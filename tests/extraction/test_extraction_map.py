@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,17 +20,17 @@ import cloudpickle
 import joblib
 import numpy as np
 import pytest
-from joblib.externals.loky.process_executor import BrokenProcessPool
 from PIL import Image
 
 from tlfeatures import CNNCodes, load_pictures
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import CodesMismatchError, ExtractionError, StoreError
-from tlfeatures.extraction import Progress, RunOptions, _map, extract, extract_codes
-from tlfeatures.extraction._chunk import Run
-from tlfeatures.extraction._map import ask_workers, chunk_sizes, cluster_size, end_workers
+from tlfeatures.extraction import Progress, RunOptions, extract, extract_codes
 from tlfeatures.extraction._plan import Plan
-from tlfeatures.extraction._worker import REST_S, do_chunk, errand_of
+from tlfeatures.extraction.chunks import _map
+from tlfeatures.extraction.chunks._map import ask_workers, chunk_sizes, cluster_size, end_workers
+from tlfeatures.extraction.chunks._values import Run
+from tlfeatures.extraction.chunks._worker import REST_S, do_chunk, errand_of
 from tlfeatures.pictures import DecodeOptions, Pictures
 from tlfeatures.store import CodeSpec, relative_difference, tolerance, verify_cache
 

@@ -14,9 +14,12 @@ from tests.extraction.test_extraction_loop import FakeEngine, grey
 from tlfeatures.classification._controls import pixel_codes
 from tlfeatures.cli._app import run as run_cli
 from tlfeatures.errors import CodesMismatchError, ImageReadError, StoreError
-from tlfeatures.extraction import _chunk, _extract, extract_codes
-from tlfeatures.pictures import DecodeOptions, Pictures, _decode
-from tlfeatures.store import CodeCache, _file_memo
+from tlfeatures.extraction import _extract, extract_codes
+from tlfeatures.extraction.chunks import _chunk
+from tlfeatures.pictures import DecodeOptions, Pictures
+from tlfeatures.pictures.decoding import _decode
+from tlfeatures.store import CodeCache
+from tlfeatures.store.memory import _file_memo
 
 
 @pytest.fixture

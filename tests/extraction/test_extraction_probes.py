@@ -15,10 +15,11 @@ from torch import nn
 from tlfeatures import CNNCodes
 from tlfeatures.backbones import Preprocessing
 from tlfeatures.cli._app import run
+from tlfeatures.engine import _engine
+from tlfeatures.engine._engine import TorchEngine
 from tlfeatures.errors import CodesMismatchError, ImageReadError, UsageError, WeightsError
-from tlfeatures.extraction import _batch, _engine, _probes
-from tlfeatures.extraction._engine import TorchEngine
-from tlfeatures.extraction._probes import probe_files
+from tlfeatures.extraction.chunks import _batch, _probes
+from tlfeatures.extraction.chunks._probes import probe_files
 from tlfeatures.pictures import decode, load_pictures
 from tlfeatures.store import CodeCache, cache_info
 

@@ -24,7 +24,7 @@ from tlfeatures.finetuning import (
     make_transform,
     parse_augmentation,
 )
-from tlfeatures.finetuning._distort import _margins, _mirrored
+from tlfeatures.finetuning.augmentation._distort import _margins, _mirrored
 
 SMALL = Preprocessing(resize=40, input_size=32)
 NONE = PRESETS["none"]

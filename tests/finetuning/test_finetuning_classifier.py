@@ -39,9 +39,9 @@ from tlfeatures.finetuning import _train as train_module
 from tlfeatures.finetuning._classifier import as_head, as_layer
 from tlfeatures.finetuning._data import LabelledPictures
 from tlfeatures.finetuning._net import TaskLoss, task_hits
-from tlfeatures.finetuning._parts import HEAD
 from tlfeatures.finetuning._rates import _suggest, search_rate
-from tlfeatures.finetuning._recipes import RECIPES, Phase, make_recipe
+from tlfeatures.finetuning.recipes._parts import HEAD
+from tlfeatures.finetuning.recipes._recipes import RECIPES, Phase, make_recipe
 from tlfeatures.heads import make_head
 from tlfeatures.modelfile import write_model_file
 from tlfeatures.pictures import DecodeOptions

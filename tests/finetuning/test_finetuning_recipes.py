@@ -22,12 +22,12 @@ from tlfeatures.finetuning import RECIPES, EpochRow
 from tlfeatures.finetuning._data import LabelledPictures
 from tlfeatures.finetuning._net import TuningNet, make_net
 from tlfeatures.finetuning._network import FineTuneNet
-from tlfeatures.finetuning._parts import HEAD
-from tlfeatures.finetuning._plan import group_rates, make_plan
-from tlfeatures.finetuning._recipes import make_recipe
-from tlfeatures.finetuning._schedules import SCHEDULES
 from tlfeatures.finetuning._structure import find_structure
 from tlfeatures.finetuning._train import Training, train
+from tlfeatures.finetuning.recipes._parts import HEAD
+from tlfeatures.finetuning.recipes._plan import group_rates, make_plan
+from tlfeatures.finetuning.recipes._recipes import make_recipe
+from tlfeatures.finetuning.recipes._schedules import SCHEDULES
 from tlfeatures.pictures import DecodeOptions
 
 RESNET = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from tlfeatures.backbones import Backbone, BackboneRequest, list_backbones, load_backbone
-from tlfeatures.finetuning._parts import Structure
 from tlfeatures.finetuning._structure import find_structure
+from tlfeatures.finetuning.recipes._parts import Structure
 
 LEAST_SIDE = {"inception_v3": 96, "swin": 64, "maxvit": 224, "vit_h_14": 70, "vit": 64}
 EXPECTED = {

@@ -22,7 +22,7 @@ from tlfeatures.pictures import (
     find_damage,
     thumbnail,
 )
-from tlfeatures.pictures._decode import checker_versions
+from tlfeatures.pictures.decoding._decode import checker_versions
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
@@ -330,7 +330,7 @@ def test_the_strict_decoder_is_part_of_what_a_bad_picture_is_remembered_by(
 ) -> None:
     before = bad_key(b"x" * 16, DecodeOptions())
     versions = {**checker_versions(), "simplejpeg": "0"}
-    monkeypatch.setattr("tlfeatures.pictures._digest.checker_versions", lambda: versions)
+    monkeypatch.setattr("tlfeatures.pictures.decoding._digest.checker_versions", lambda: versions)
     assert bad_key(b"x" * 16, DecodeOptions()) != before
 
 

@@ -21,7 +21,7 @@ from PIL import Image, ImageFile
 from tests.pictures.make_awkward_pixels import facts
 from tlfeatures.errors import ImageReadError
 from tlfeatures.pictures import DecodeOptions, decode
-from tlfeatures.pictures._quiet import quiet_pillow
+from tlfeatures.pictures.decoding._quiet import quiet_pillow
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 UPRIGHT = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3) * 10

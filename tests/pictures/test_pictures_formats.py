@@ -13,7 +13,7 @@ from PIL import Image
 
 from tlfeatures.errors import ImageReadError
 from tlfeatures.pictures import DecodeOptions, decode, decode_with_notes
-from tlfeatures.pictures import _decode as module
+from tlfeatures.pictures.decoding import _decode as module
 
 RAMP = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
 

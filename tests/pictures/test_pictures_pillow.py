@@ -10,7 +10,7 @@ from PIL import Image
 
 from tlfeatures.errors import ImageReadError
 from tlfeatures.pictures import decode, decode_with_notes
-from tlfeatures.pictures._pillow import as_own_rgb
+from tlfeatures.pictures.decoding._pillow import as_own_rgb
 
 tifffile = pytest.importorskip("tifffile")
 RNG = np.random.default_rng(0)
@@ -28,8 +28,8 @@ def tiff(pixels: np.ndarray, order: str = "<", compression: str | None = None) -
 @pytest.fixture
 def other_tiles(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pillow keeps its tiles in another form."""
-    monkeypatch.setattr("tlfeatures.pictures._depth.arguments_of", lambda picture: None)
-    monkeypatch.setattr("tlfeatures.pictures._tiff.arguments_of", lambda picture: None)
+    monkeypatch.setattr("tlfeatures.pictures.decoding._depth.arguments_of", lambda picture: None)
+    monkeypatch.setattr("tlfeatures.pictures.decoding._tiff.arguments_of", lambda picture: None)
 
 
 def test_pixels_are_taken_over_by_new() -> None:

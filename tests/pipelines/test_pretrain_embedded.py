@@ -12,7 +12,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from tlfeatures.backbones._embedded import make_embedded
+from tlfeatures.backbones.sources._embedded import make_embedded
 
 SCRIPT = Path(__file__).parents[2] / "pipelines" / "pretrain_embedded.py"
 SHIPPED = Path(str(files("tlfeatures.backbones") / "embedded.safetensors"))

@@ -6,7 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from tlfeatures.store import FileMemo, _file_memo
+from tlfeatures.store import FileMemo
+from tlfeatures.store.memory import _file_memo
 
 DIGESTS = [bytes([i]) * 16 for i in range(5)]
 

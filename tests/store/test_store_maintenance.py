@@ -14,8 +14,6 @@ from tlfeatures.errors import StoreError
 from tlfeatures.store import (
     CodeCache,
     Probes,
-    _gc,
-    _take,
     cache_info,
     compiled_totals,
     export_folder,
@@ -29,7 +27,8 @@ from tlfeatures.store import (
     verify_cache,
 )
 from tlfeatures.store._shard import shard_name
-from tlfeatures.store._verify import visit_all
+from tlfeatures.store.upkeep import _gc, _take
+from tlfeatures.store.upkeep._verify import visit_all
 
 
 def offset_of(path, name="codes"):

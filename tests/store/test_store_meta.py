@@ -9,7 +9,7 @@ import pytest
 
 from tests.store.conftest import key_of
 from tlfeatures.store import CodeCache, Probes, cache_info, merge_caches, verify_cache
-from tlfeatures.store._info import UNSAID
+from tlfeatures.store.upkeep._info import UNSAID
 
 WHAT = "random control: untrained weights of seed 0"
 

@@ -21,7 +21,7 @@ from tlfeatures.advice._similarity import head_answers, probe_depths
 from tlfeatures.advice._size import measure_size
 from tlfeatures.errors import LabelsError, few
 from tlfeatures.evaluation import make_split
-from tlfeatures.extraction import CNNCodes, as_codes, extract_layers
+from tlfeatures.extraction import CNNCodes, Resolved, as_codes, extract_layers, resolve
 from tlfeatures.pictures import Pictures, check_readable, labelled_pictures
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ def advise(
     *,
     random_state: int | np.random.RandomState | None = 0,
     say: Callable[[str], None] = lambda words: None,
-    begin: Callable[[Pictures], None] = lambda pictures: None,
+    begin: Callable[[Pictures, Resolved], None] = lambda pictures, resolved: None,
 ) -> Advice:
     """Measure how many and how similar the pictures are, and say which strategy suits them.
 
@@ -159,8 +159,8 @@ def advise(
     """
     given, random_state = labelled_pictures(pictures), seed_of(random_state)
     check_sides(given, None, random_state)
-    begin(given)
     codes = as_codes(backbone)
+    begin(given, codes.resolve(len(given)))
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, None, random_state)
     return advise_on(sides, codes, random_state=random_state, say=say)
@@ -318,7 +318,8 @@ def _extract(
     pictures: Pictures, codes: CNNCodes, request: BackboneRequest, layers: Sequence[str]
 ) -> list[Extraction]:
     run, tensors = codes.run_options(), codes._tensors()
-    return extract_layers(pictures, request, layers, run, tensors=tensors, progress=codes.progress)
+    resolved = resolve(request, run, layers, n=len(pictures), tensors=tensors)
+    return extract_layers(pictures, resolved, progress=codes.progress)
 
 
 def _some(pictures: Pictures, n: int) -> Pictures:

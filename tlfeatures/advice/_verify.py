@@ -19,7 +19,7 @@ from tlfeatures.advice._rules import CODES, EARLIER, FULL, LAST_BLOCKS
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.errors import TlfeaturesError
 from tlfeatures.evaluation import Score, mcnemar_p, score
-from tlfeatures.extraction import CNNCodes, as_codes
+from tlfeatures.extraction import CNNCodes, Resolved, as_codes
 from tlfeatures.pictures import Pictures, labelled_pictures
 
 HEAD = "logistic"  # of every candidate
@@ -101,7 +101,7 @@ def verify(
     epochs: int = TRIED_EPOCHS,
     random_state: int | np.random.RandomState | None = 0,
     say: Callable[[str], None] = lambda words: None,
-    begin: Callable[[Pictures], None] = lambda pictures: None,
+    begin: Callable[[Pictures, Resolved], None] = lambda pictures, resolved: None,
     train: Train | None = None,
 ) -> Advice:
     """Advise on the training side, try the candidates there, score all on the held-out side.
@@ -135,8 +135,8 @@ def verify(
     """
     given, random_state = labelled_pictures(pictures), seed_of(random_state)
     check_sides(given, test, random_state)
-    begin(given)
     codes = as_codes(backbone)
+    begin(given, codes.resolve(len(given)))
     say(f"codes of all {len(given)} pictures")
     sides = take_sides(given, codes, test, random_state)
     advice = advise_on(sides, codes, random_state=random_state, say=say)

@@ -9,18 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
-from tlfeatures.backbones._listing import (
-    LICENCES,
-    BackboneFacts,
-    WeightsFacts,
-    gflop_of,
-    is_depthwise,
-    licence_note,
-    list_backbones,
-    share_3x3_of,
-    stands_bf16,
-)
-from tlfeatures.backbones._origin import CARRIED, TUNED, CarriedWeights, describe_weights
 from tlfeatures.backbones._preprocessing import (
     CROPS,
     INTERPOLATIONS,
@@ -32,7 +20,19 @@ from tlfeatures.backbones._preprocessing import (
     make_preprocessing,
 )
 from tlfeatures.backbones._request import BackboneRequest, weights_word
-from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
+from tlfeatures.backbones.sources._listing import (
+    LICENCES,
+    BackboneFacts,
+    WeightsFacts,
+    gflop_of,
+    is_depthwise,
+    licence_note,
+    list_backbones,
+    share_3x3_of,
+    stands_bf16,
+)
+from tlfeatures.backbones.weights._origin import CARRIED, TUNED, CarriedWeights, describe_weights
+from tlfeatures.backbones.weights._words import is_file_name, random_seed, weights_file
 
 if TYPE_CHECKING:
     from tlfeatures.backbones._backbone import Backbone, check_before_weights, load_backbone
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
         network_input,
         normalise,
     )
-    from tlfeatures.backbones._partly import trace_cut
-    from tlfeatures.backbones._pooling import pool_codes
+    from tlfeatures.backbones.layers._partly import trace_cut
+    from tlfeatures.backbones.layers._pooling import pool_codes
 else:
     __getattr__, __dir__ = load_later(
         __name__,
@@ -58,8 +58,8 @@ else:
             "load_preprocessing": "_network",
             "network_input": "_network",
             "normalise": "_network",
-            "trace_cut": "_partly",
-            "pool_codes": "_pooling",
+            "trace_cut": "layers._partly",
+            "pool_codes": "layers._pooling",
             "Description": "_describe",
             "describe_backbone": "_describe",
         },

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from tlfeatures.backbones._layers import Layers
 from tlfeatures.backbones._network import (
     Network,
     check_name,
@@ -18,19 +17,20 @@ from tlfeatures.backbones._network import (
     load_preprocessing,
     network_input,
 )
-from tlfeatures.backbones._pooling import PoolingError
 from tlfeatures.backbones._request import TIMM, BackboneRequest
-from tlfeatures.backbones._timm import check_timm_name, has_timm_weights, make_timm
-from tlfeatures.backbones._torchvision import (
+from tlfeatures.backbones.layers._layers import Layers
+from tlfeatures.backbones.layers._pooling import PoolingError
+from tlfeatures.backbones.layers._traced import TracedLayers
+from tlfeatures.backbones.sources._timm import check_timm_name, has_timm_weights, make_timm
+from tlfeatures.backbones.sources._torchvision import (
     make_network,
     preset,
     torchvision_names,
     weights_entry,
     without_memory,
 )
-from tlfeatures.backbones._traced import TracedLayers
-from tlfeatures.backbones._weights import check_finite
-from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
+from tlfeatures.backbones.weights._weights import check_finite
+from tlfeatures.backbones.weights._words import is_file_name, random_seed, weights_file
 from tlfeatures.errors import TlfeaturesError, UsageError
 
 if TYPE_CHECKING:

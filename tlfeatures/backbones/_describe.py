@@ -10,18 +10,18 @@ from typing import Any
 import torch
 from torch import nn
 
-from tlfeatures.backbones._embedded import PREPROCESSING, make_embedded
-from tlfeatures.backbones._layers import Layers, Step
-from tlfeatures.backbones._listing import EMBEDDED
 from tlfeatures.backbones._network import Network, find_layers, load_network
 from tlfeatures.backbones._request import BackboneRequest
-from tlfeatures.backbones._torchvision import (
+from tlfeatures.backbones.layers._layers import Layers, Step
+from tlfeatures.backbones.sources._embedded import PREPROCESSING, make_embedded
+from tlfeatures.backbones.sources._listing import EMBEDDED
+from tlfeatures.backbones.sources._torchvision import (
     make_network,
     preset,
     torchvision_names,
     without_memory,
 )
-from tlfeatures.backbones._words import is_file_name, random_seed
+from tlfeatures.backbones.weights._words import is_file_name, random_seed
 from tlfeatures.errors import TlfeaturesError, UsageError
 
 BYTES = 4  # of a float32 value

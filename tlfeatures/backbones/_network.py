@@ -13,26 +13,27 @@ import torch
 from PIL import Image
 from torch import nn
 
-from tlfeatures.backbones import _embedded
-from tlfeatures.backbones._hooked import HookedLayers
-from tlfeatures.backbones._layers import Layers
-from tlfeatures.backbones._listing import EMBEDDED
-from tlfeatures.backbones._names import State
-from tlfeatures.backbones._own import (
-    draw_weights,
-    make_own,
-    own_name,
-    own_weights_id,
-    same_answers,
-)
+from tlfeatures._torch_private import versions_of
 from tlfeatures.backbones._preprocessing import (
     AnyPreprocessing,
     Preprocessing,
     make_preprocessing,
 )
 from tlfeatures.backbones._request import TIMM, BackboneRequest
-from tlfeatures.backbones._timm import check_timm_name, make_timm, timm_preset
-from tlfeatures.backbones._torchvision import (
+from tlfeatures.backbones.layers._hooked import HookedLayers
+from tlfeatures.backbones.layers._layers import Layers
+from tlfeatures.backbones.layers._traced import TracedLayers
+from tlfeatures.backbones.sources import _embedded
+from tlfeatures.backbones.sources._listing import EMBEDDED
+from tlfeatures.backbones.sources._own import (
+    draw_weights,
+    make_own,
+    own_name,
+    own_weights_id,
+    same_answers,
+)
+from tlfeatures.backbones.sources._timm import check_timm_name, make_timm, timm_preset
+from tlfeatures.backbones.sources._torchvision import (
     make_empty_network,
     make_network,
     preset,
@@ -40,9 +41,9 @@ from tlfeatures.backbones._torchvision import (
     torchvision_names,
     weights_entry,
 )
-from tlfeatures.backbones._traced import TracedLayers
-from tlfeatures.backbones._weights import assign, download, make_weights_id, read_file
-from tlfeatures.backbones._words import is_file_name, random_seed, weights_file
+from tlfeatures.backbones.weights._names import State
+from tlfeatures.backbones.weights._weights import assign, download, make_weights_id, read_file
+from tlfeatures.backbones.weights._words import is_file_name, random_seed, weights_file
 from tlfeatures.errors import ImageReadError, UnknownBackboneError, UsageError
 
 EXAMPLE_SIDE = 256  # of the blank picture that tells the shapes
@@ -304,7 +305,7 @@ def _load_weights(
     """Put the weights in; returns where they are from, and the parameters left aside."""
     weights = request.weights
     if tensors is not None:
-        versions = getattr(module.state_dict(), "_metadata", {})  # it was written as it is now
+        versions = versions_of(module.state_dict())  # it was written as it is now
         place, states = "the network inside the model", [State(dict(tensors), versions)]
         return "the model file", assign(module, states, place, name)
     if random_seed(weights) is not None:

@@ -20,9 +20,10 @@ from tlfeatures._parameters import seed_of
 from tlfeatures.classification._classifier import TransferClassifier, seeded
 from tlfeatures.classification._controls import histogram_codes, pixel_codes
 from tlfeatures.classification._trained import TrainedOn
+from tlfeatures.doctor import check_preprocessing
 from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
-from tlfeatures.extraction import CNNCodes, Extraction, as_codes, check_preprocessing
+from tlfeatures.extraction import CNNCodes, Extraction, Resolved, as_codes
 from tlfeatures.heads import HEADS, choose_head, head_name, make_head
 from tlfeatures.pictures import (
     Pictures,
@@ -147,7 +148,7 @@ def evaluate_baseline(
     random_state: int | np.random.RandomState | None = 0,
     refit: bool = True,
     say: Callable[[str], None] = lambda words: None,
-    begin: Callable[[Pictures], None] = lambda pictures: None,
+    begin: Callable[[Pictures, Resolved], None] = lambda pictures, resolved: None,
 ) -> Baseline:
     """Score every head on held-out pictures, beside what trivial methods reach on the same split.
 
@@ -202,9 +203,10 @@ def evaluate_baseline(
     codes_of = as_codes(backbone)
     how = (share, train_per_class, random_state)
     split = make_split(np.asarray(pictures.labels), pictures.split, pictures.groups, *how)
-    begin(pictures)
+    resolved = codes_of.resolve(len(pictures))
+    begin(pictures, resolved)
     with _timed(seconds, "extract"):
-        extraction = codes_of.extract(pictures)
+        extraction = codes_of.extract(pictures, resolved)
     kept = extraction.pictures
     labels: Any = kept.labels
     check_readable(pictures, kept, extraction.bad)

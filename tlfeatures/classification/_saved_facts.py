@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tlfeatures.backbones import CROPS, INTERPOLATIONS, PREPROCESS_NAMES
-from tlfeatures.extraction import DECODERS, PRECISIONS
+from tlfeatures.machine import DECODERS, PRECISIONS
 from tlfeatures.pictures import DecodeOptions
 from tlfeatures.store import CodeSpec
 

@@ -54,7 +54,7 @@ def command(images: str, is_tried: bool, epochs: int, **given: Any) -> int:
     more: dict[str, Any] = {
         "random_state": given["seed"],
         "say": words.progress.say,
-        "begin": lambda pictures: say_plan(pictures, words),
+        "begin": lambda pictures, resolved: say_plan(pictures, words, resolved),
     }
     if is_tried:
         advice = verify(pictures, words.make_codes(), epochs=epochs, **more)

@@ -7,53 +7,19 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
-from importlib import import_module
 
 import click
 
 from tlfeatures._version import __version__
 from tlfeatures.cli._echo import echo
-from tlfeatures.cli._wording import as_typed, find_command
+from tlfeatures.cli._verbs import Verbs, find_command
+from tlfeatures.cli._wording import as_typed
 from tlfeatures.errors import TlfeaturesError, UsageError
 
-VERBS = {
-    "demo": "The whole job on embedded data and the embedded network.",
-    "extract": "Fill the cache with the codes of pictures.",
-    "fit": "Train and score classifiers on the codes of labelled pictures.",
-    "predict": "Label pictures with a saved model.",
-    "evaluate": "Score a saved model on labelled pictures.",
-    "search": "Find the nearest pictures of a query.",
-    "finetune": "Train the network further, where codes are not enough.",
-    "advise": "Say which strategy suits the pictures: codes, or fine-tuning.",
-    "look": "Look at the data: samples of augmented pictures.",
-    "backbones": "List, describe and examine the networks.",
-    "cache": "Where the cache is and what is in it.",
-}
 RARELY = (50_000, 20, 20)  # for the garbage collector: imports make a million objects that stay
 COMPLAINING = "triton"  # of whatever of its own is not collected at the end
 EXTRACTION = "tlfeatures.extraction"
 STOPPED = "stopped; what was computed is in the cache, the same command goes on from there."
-
-
-class Verbs(click.Group):
-    """Imports a verb's module when the verb is used; the help needs none of them."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order of use."""
-        return list(VERBS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The verb's command."""
-        if cmd_name not in VERBS:
-            return None
-        module = import_module(f"tlfeatures.cli._{cmd_name}")
-        command: click.Command = module.command
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Names and one line each, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
 
 
 @click.group(cls=Verbs, context_settings={"help_option_names": ["-h", "--help"]})

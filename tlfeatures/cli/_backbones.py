@@ -96,7 +96,7 @@ def doctor(images: str, **given: Any) -> int:
     Several others are tried: the inputs of the first batch norms are compared with the stored
     statistics, and the network's own classifier with itself on mirrored and zoomed pictures.
     """
-    from tlfeatures.extraction import diagnose
+    from tlfeatures.doctor import diagnose
 
     words, pictures = take_both(given, images, layout="any")
     words.progress.say(f"{counted(len(pictures), 'picture')}; looking at some of them")

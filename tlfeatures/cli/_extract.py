@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 )
 def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any) -> int:
     """Fill the cache with the codes of IMAGES: a folder or a manifest (CSV, Parquet)."""
-    from tlfeatures.extraction import extract_layers, specs_of
+    from tlfeatures.extraction import extract_layers, resolve
     from tlfeatures.store import export_codes
 
     began = time.perf_counter()
@@ -69,14 +69,12 @@ def command(images: str, out: str | None, layers: tuple[str, ...], **given: Any)
     words, pictures = take_both(given, images, layout="any")
     wanted = layers or (None,)
     words = _with_contract(words, wanted, given)
-    say_plan(pictures, words, wanted)
+    resolved = resolve(words.request, words.run, wanted, n=len(pictures))
+    say_plan(pictures, words, resolved)
     if out is not None and len(wanted) > 1:  # only the network knows what they are called
-        specs = specs_of(words.request, wanted, words.run, n=len(pictures))
-        check_targets({path: (path, CODES) for path in _out_files(out, specs)})
+        check_targets({path: (path, CODES) for path in _out_files(out, resolved.specs)})
     say_notes(pictures, words.progress)
-    done = extract_layers(
-        pictures, words.request, wanted, words.run, progress=words.progress, began=began
-    )
+    done = extract_layers(pictures, resolved, progress=words.progress, began=began)
     files = zip(done, _out_files(out, [each.codes.spec for each in done]), strict=False)
     with then_write(*(partial(export_codes, each.codes, path) for each, path in files)):
         if given["as_json"]:

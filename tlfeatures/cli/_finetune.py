@@ -106,7 +106,7 @@ def command(images: str, **given: Any) -> int:
             classifier,
             test=given["test"],
             shared_with=other,
-            begin=lambda pictures: say_plan(pictures, words),
+            begin=lambda pictures, resolved: say_plan(pictures, words, resolved),
         )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(STOPPED if classifier.checkpoint else STOPPED_UNKEPT) from None

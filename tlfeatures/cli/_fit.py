@@ -87,7 +87,7 @@ def command(images: str, **given: Any) -> int:
         random_state=given["seed"],
         refit=given["out"] is not None,
         say=words.progress.say,
-        begin=lambda pictures: say_plan(pictures, words),
+        begin=lambda pictures, resolved: say_plan(pictures, words, resolved),
     )
     result = with_typed(result)
     with then_write(

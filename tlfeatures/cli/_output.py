@@ -12,14 +12,14 @@ from tlfeatures.backbones import licence_note
 from tlfeatures.cli._echo import echo, is_utf8
 from tlfeatures.cli._progress import ProgressLine
 from tlfeatures.cli._wording import as_typed
-from tlfeatures.extraction import specs_of
 from tlfeatures.pictures import describe_kinds
 from tlfeatures.store import folder_size
 
 if TYPE_CHECKING:
     from tlfeatures.classification import Baseline
     from tlfeatures.cli._options import Words
-    from tlfeatures.extraction import Diagnosis
+    from tlfeatures.doctor import Diagnosis
+    from tlfeatures.extraction import Resolved
     from tlfeatures.pictures import Pictures
 
 HEAD_NAMES = {"svm": "linear SVM", "logistic": "logistic regression", "knn": "k nearest neighbours"}
@@ -74,7 +74,7 @@ def say_bad(bad: Sequence[tuple[str, str]], line: ProgressLine) -> None:
         line.say(f"... and {counted(len(bad) - BAD_SHOWN, 'more bad picture')}; --json lists all.")
 
 
-def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()) -> None:
+def say_plan(pictures: Pictures, words: Words, resolved: Resolved) -> None:
     """What was found, what its codes take on the disk and the licence, before long work."""
     line = counted(len(pictures), "picture")
     if pictures.labels is not None:
@@ -82,8 +82,7 @@ def say_plan(pictures: Pictures, words: Words, layers: Sequence[str | None] = ()
     if pictures.left_out:
         line += f"; left out: {describe_kinds(pictures.left_out_kinds)}"
     words.progress.say(line)
-    layers = layers or (words.request.layer,)
-    for spec in specs_of(words.request, layers, words.run, n=len(pictures)):
+    for spec in resolved.specs:
         is_half = spec.precision != "float32" and words.run.store_dtype != "float32"
         size = len(pictures) * spec.dim * (2 if is_half else 4) / 1e6
         words.progress.say(f"{spec.backbone} {spec.layer}: {spec.dim} numbers each, {size:.1f} MB")

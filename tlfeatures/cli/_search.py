@@ -66,9 +66,10 @@ def command(
     asked = check_queries(queries)
     words, pictures = take_both(given, images, layout="any")
     check_pictures([sheet], pictures)
-    say_plan(pictures, words)
+    codes = words.make_codes()
+    say_plan(pictures, words, codes.resolve(len(pictures)))
     say_notes(pictures, words.progress)
-    index = ImageIndex(words.make_codes()).fit(pictures)
+    index = ImageIndex(codes).fit(pictures)
     answers = index.answer(asked, k)
     paths, bad = answers.queries.paths, [*answers.bad, *index.bad_]
     found = list(zip(paths, answers.neighbours, strict=True))

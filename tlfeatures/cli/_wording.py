@@ -7,12 +7,12 @@ of the command that runs, --decode fast; where that has none, a command that has
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from importlib import import_module
 from typing import Any, TypeVar
 
 import click
+
+from tlfeatures.cli._verbs import all_commands
 
 OTHER_NAMES = {
     "heads": "head",
@@ -69,32 +69,6 @@ def running() -> click.Command | None:
     """The command that runs in this thread."""
     context = click.get_current_context(silent=True)
     return None if context is None else context.command
-
-
-def find_command(arguments: Sequence[str]) -> click.Command | None:
-    """The command that these arguments run; None if they name none."""
-    from tlfeatures.cli._app import cli
-
-    command: click.Command = cli
-    for word in arguments:
-        if isinstance(command, click.Group) and not word.startswith("-"):
-            inside = command.get_command(click.Context(command), word)
-            if inside is None:
-                return None
-            command = inside
-    return None if command is cli else command
-
-
-def all_commands() -> Iterator[tuple[str, click.Command]]:
-    """Every command with its words, "cache export"; groups are not among them."""
-    from tlfeatures.cli._app import VERBS
-
-    for verb in VERBS:
-        command: click.Command = import_module(f"tlfeatures.cli._{verb}").command
-        if isinstance(command, click.Group):
-            yield from ((f"{verb} {name}", each) for name, each in command.commands.items())
-        else:
-            yield verb, command
 
 
 def _option(found: re.Match[str], command: click.Command | None) -> str:

@@ -13,22 +13,16 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from tlfeatures._parameters import check_whole
 from tlfeatures.backbones import BackboneRequest, weights_word
 from tlfeatures.errors import ImageReadError, UsageError, few
-from tlfeatures.extraction._batch import prepare_item, stack
-from tlfeatures.extraction._chunk import not_finite
-from tlfeatures.extraction._extract import Extraction, Progress
-from tlfeatures.extraction._open import open_engine
-from tlfeatures.extraction._options import RunOptions, decoding_of, settle
-from tlfeatures.extraction._probes import check_probes_once
-from tlfeatures.extraction._run import extract, extract_layers
-from tlfeatures.extraction._specs import spec_of
+from tlfeatures.extraction._options import RunOptions
+from tlfeatures.extraction._query import query
+from tlfeatures.extraction._resolve import Resolved, resolve
+from tlfeatures.extraction._result import Extraction, Progress
+from tlfeatures.extraction._run import extract_layers
 from tlfeatures.pictures import (
     DecodeOptions,
     Pictures,
-    as_bytes,
-    content_digest,
-    row_key,
 )
-from tlfeatures.store import CodeCache, Codes, CodeSpec
+from tlfeatures.store import Codes, CodeSpec
 
 ON_BAD = ("raise", "nan")
 
@@ -70,9 +64,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
     precision : {"auto", "float32", "bf16", "fp16"}, default="auto"
         Codes of each are kept apart. "auto": half precision where processor and network allow it.
-    decode : {"exact", "fast", "gpu"}, default="exact"
-        "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
-        resizing on the GPU. Codes of each are kept apart.
+    decode : {"exact", "fast"}, default="exact"
+        "fast": JPEG files far larger than the crop at a reduced scale. Codes of each have a key of
+        their own.
     kernels : {"on", "off"}, default="on"
         "off": without the operations of our own that the machine's compiler makes, for comparison;
         see `RunOptions`.
@@ -167,7 +161,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         UsageError, WeightsError, PicturesError
         """
         Pictures.of(X)
-        self._resolve()
+        self.resolve()
         return self
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> NDArray[np.float32]:
@@ -213,18 +207,32 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         raise_if_bad(extraction)
         return extraction.codes
 
-    def extract(self, X: Any) -> Extraction:
-        """Codes, bad pictures, counts and times; raises for no bad picture."""
-        done = extract(
-            Pictures.of(X),
-            self.request(),
-            self.run_options(),
-            tensors=self._tensors(),
-            progress=self.progress,
-        )
-        self.spec_ = done.codes.spec
-        self.n_features_out_ = self.spec_.dim
+    def extract(self, X: Any, resolved: Resolved | None = None) -> Extraction:
+        """Codes, bad pictures, counts and times; raises for no bad picture.
+
+        Parameters
+        ----------
+        X : Pictures, folder, manifest, data frame, or iterable of pictures
+        resolved : Resolved, optional
+            What `resolve` gave, where that was asked before.
+        """
+        pictures = Pictures.of(X)
+        resolved = self.resolve(len(pictures)) if resolved is None else resolved
+        (done,) = extract_layers(pictures, resolved, progress=self.progress)
+        self._take(done.codes.spec)
         return done
+
+    def resolve(self, n: int = 0) -> Resolved:
+        """Which codes these words mean here; `n` pictures will be asked for.
+
+        Raises
+        ------
+        UsageError, WeightsError, StoreError, CodesMismatchError
+            As `extraction.resolve`.
+        """
+        resolved = resolve(self.request(), self.run_options(), n=n, tensors=self._tensors())
+        self._take(resolved.specs[0])
+        return resolved
 
     def transform_layers(self, X: Any, layers: Sequence[str | None]) -> list[NDArray[np.float32]]:
         """Codes of several layers in one pass, each cached by itself.
@@ -246,14 +254,15 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         """
         if isinstance(layers, str):
             raise UsageError(f"layers is {layers!r}; give a list of names.")
-        done = extract_layers(
-            Pictures.of(X),
+        pictures = Pictures.of(X)
+        resolved = resolve(
             self.request(),
-            layers,
             self.run_options(),
+            layers,
+            n=len(pictures),
             tensors=self._tensors(),
-            progress=self.progress,
         )
+        done = extract_layers(pictures, resolved, progress=self.progress)
         return [self._fill(extraction) for extraction in done]
 
     def query(self, X: Any) -> NDArray[np.float32]:
@@ -270,44 +279,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         CodesMismatchError
             If the network gives other codes now than when the cache was filled.
         """
-        pictures = Pictures.of(X)
-        run = self.run_options()
-        store = CodeCache(run.cache_dir, self._resolve())
-        options = decoding_of(run, store.spec)
-        try:
-            keys = [row_key(content_digest(item), options) for item in pictures.items]
-        except ImageReadError:
-            return self.transform(pictures)
-        present = store.find(keys)
-        if present.all():
-            return store.read(keys)
-        run = settle(run, self.request())
-        if run.precision != store.spec.precision:  # not the device that was remembered
-            store = CodeCache(run.cache_dir, self._resolve(run))
-            present = store.find(keys)
-        engine = open_engine(self.request(), run, tensors=self._tensors())
-        if (~present).sum() >= engine.batch_size:
-            return self.transform(pictures)
-        check_probes_once(engine, store)
-        codes = np.full((len(pictures), store.spec.dim), np.nan, np.float32)
-        if present.any():
-            codes[present] = store.read(
-                [k for k, there in zip(keys, present, strict=True) if there]
-            )
-        bad: list[tuple[str, str]] = []
-        prepared, rows = [], []
-        for row in np.flatnonzero(~present):
-            try:
-                item = as_bytes(pictures.items[row])
-                prepared.append(prepare_item(engine, item, options)[0])
-                rows.append(row)
-            except ImageReadError as error:
-                bad.append((pictures.paths[row], str(error)))
-        if rows:
-            codes[rows] = engine.codes(stack(prepared))[0]
-            wrong = [row for row in rows if not np.isfinite(codes[row]).all()]
-            codes[wrong] = np.nan
-            bad += [(pictures.paths[row], not_finite(store.spec.precision)) for row in wrong]
+        codes, bad = query(Pictures.of(X), self.resolve(), progress=self.progress)
         if bad and self.on_bad == "raise":
             raise bad_pictures_error(bad)
         return codes
@@ -372,7 +344,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names such as resnet50_flatten_0, shape (n_features,)."""
-        spec = self._resolve()
+        spec = self.resolve().specs[0]
         names = [f"{spec.backbone}_{spec.layer}_{i}" for i in range(spec.dim)]
         return np.array(names, dtype=object)
 
@@ -411,11 +383,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         """Weights that a saved model brought along, if there are any."""
         return getattr(self, "tensors_", None)
 
-    def _resolve(self, run: RunOptions | None = None) -> CodeSpec:
-        run = run or self.run_options()
-        self.spec_ = spec_of(self.request(), run, tensors=self._tensors())
-        self.n_features_out_ = self.spec_.dim
-        return self.spec_
+    def _take(self, spec: CodeSpec) -> None:
+        self.spec_, self.n_features_out_ = spec, spec.dim
 
     def _fill(self, extraction: Extraction) -> NDArray[np.float32]:
         if self.on_bad == "raise":

@@ -8,147 +8,26 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from tlfeatures._notebook import block, facts, lines
-from tlfeatures._targets import expand
 from tlfeatures.errors import ImageReadError
-from tlfeatures.extraction._chunk import (
-    Done,
-    MakeEngine,
-    Row,
-    Run,
-    extract_chunk,
-    forget_engine,
-    iter_ahead,
-)
 from tlfeatures.extraction._plan import Plan
+from tlfeatures.extraction._result import Extraction, Note, Progress
+from tlfeatures.extraction.chunks._chunk import extract_chunk, forget_engine, iter_ahead
+from tlfeatures.extraction.chunks._values import Done, MakeEngine, Row, Run
 from tlfeatures.pictures import DecodeOptions, Pictures, bad_key, content_digest, row_key
 from tlfeatures.store import CodeCache, Codes, CodeSpec, FileMemo
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
+    pass
 
 _log = logging.getLogger(__name__)
 HASHERS = min(16, os.cpu_count() or 1)  # threads
 REMEMBER_EVERY_S = 30.0  # digests found so far
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, for a progress display.
-
-    Attributes
-    ----------
-    done, total : int
-        Pictures of those that must be computed.
-    images_per_s : float
-    seconds_left : float
-    """
-
-    done: int
-    total: int
-    images_per_s: float
-    seconds_left: float
-
-
-@dataclass(frozen=True)
-class Note:
-    """Something done to pictures that a person should know.
-
-    Attributes
-    ----------
-    words : str
-    n_pictures : int
-        Of those decoded in this run.
-    first : str
-        One of them, by path.
-    """
-
-    words: str
-    n_pictures: int
-    first: str
-
-
-@dataclass(frozen=True, repr=False)
-class Extraction:
-    """What became of the pictures given, for one layer.
-
-    Attributes
-    ----------
-    pictures : Pictures
-        Those that have codes, in the order given.
-    rows : ndarray of shape (n_coded,), int
-        Their positions among the pictures given.
-    codes : Codes
-        Row i belongs to pictures[i].
-    bad : list of (path, reason)
-    remembered : int
-        How many of the bad ones are known from earlier runs and were not tried again.
-    notes : list of Note
-        What was done to pictures in decoding, each kind once.
-    given, computed, cached : int
-        given = computed + cached + len(bad); a copy of a picture already coded counts as cached.
-    device : str
-        "cached" when no network was needed.
-    batch_size, n_jobs : int
-        n_jobs: processes; both 0 when no network was needed.
-    seconds : dict of str to float
-        "total"; of it "start" until the first picture was worked on, with "compile" in it, and
-        "extract" from there to the end of the last batch.
-    images_per_s : float
-        Of the computed ones, start not counted; 0 when none was.
-    wait : dict of str to float
-        Seconds spent decoding, in the network and writing, or waiting for each of them, all
-        processes together.
-    kernels : tuple of str
-        The operations of our own that took part, of "resizing", "convolutions", "pooling".
-    chosen : tuple of str
-        What was chosen for this machine and why, in sentences.
-    digests : sequence of bytes
-        Of the content of pictures[i], however it is decoded.
-    """
-
-    pictures: Pictures
-    rows: NDArray[np.intp]
-    codes: Codes
-    bad: list[tuple[str, str]]
-    remembered: int
-    notes: list[Note]
-    given: int
-    computed: int
-    cached: int
-    device: str
-    batch_size: int
-    n_jobs: int
-    seconds: dict[str, float]
-    images_per_s: float
-    wait: dict[str, float] = field(default_factory=dict)
-    kernels: tuple[str, ...] = ()
-    chosen: tuple[str, ...] = ()
-    digests: Sequence[bytes] = ()
-
-    def __repr__(self) -> str:
-        spec = self.codes.spec
-        counts = f"{self.computed} computed, {self.cached} cached, {len(self.bad)} bad"
-        return f"<Extraction: {spec.backbone} {spec.layer}, {spec.dim}-D; {counts}>"
-
-    def _repr_html_(self) -> str:
-        """For notebooks."""
-        spec = self.codes.spec
-        found = {
-            "codes": f"{spec.backbone} {spec.layer}, {spec.dim}-D, {spec.precision}",
-            "pictures": f"{self.given:,} given = {self.computed:,} computed + {self.cached:,} "
-            f"cached + {len(self.bad):,} bad",
-            "time": f"{self.seconds['total']:.1f} s, on {self.device}",
-        }
-        notes = [f"{note.words}: {note.n_pictures:,} pictures" for note in self.notes]
-        bad = [f"bad picture: {path}: {reason}" for path, reason in self.bad]
-        return block("codes of pictures", facts(found), lines(notes), lines(bad))
 
 
 def extract_codes(
@@ -207,6 +86,68 @@ def extract_codes(
         If worker processes are killed again and again.
     """
     began = time.perf_counter() if began is None else began
+    found = look_up(pictures, specs, cache=cache, options=options, retry_bad=retry_bad)
+    return compute(
+        found,
+        make_engine,
+        plan_for=plan_for,
+        store_dtype=store_dtype,
+        progress=progress,
+        began=began,
+        what=what,
+    )
+
+
+@dataclass(frozen=True)
+class LookUp:
+    """What the cache holds of n pictures, and what it lacks.
+
+    Attributes
+    ----------
+    pictures : Pictures of length n
+    options : DecodeOptions
+    stores : list of CodeCache
+        One for each spec.
+    digests, keys : list of n bytes
+        Empty where the content cannot be read.
+    reasons : dict of int to str
+        Of the pictures known to be bad, by position.
+    n_remembered : int
+        How many of these an earlier run found to be bad.
+    missing : list of list of int
+        Positions that lack codes, the first of each key, for each spec.
+    """
+
+    pictures: Pictures
+    options: DecodeOptions
+    stores: list[CodeCache]
+    digests: list[bytes]
+    keys: list[bytes]
+    reasons: dict[int, str]
+    n_remembered: int
+    missing: list[list[int]]
+
+    @property
+    def lacks_something(self) -> bool:
+        """Whether anything must be computed."""
+        return any(self.missing)
+
+
+def look_up(
+    pictures: Pictures,
+    specs: Sequence[CodeSpec],
+    *,
+    cache: str | os.PathLike[str],
+    options: DecodeOptions | None = None,
+    retry_bad: bool = False,
+) -> LookUp:
+    """Find out which pictures have codes; parameters as of `extract_codes`.
+
+    Raises
+    ------
+    StoreError
+        If the cache cannot be read.
+    """
     options = options or DecodeOptions()
     stores = [CodeCache(cache, spec) for spec in specs]
     digests, reasons = _make_digests(pictures.items, FileMemo(cache))
@@ -214,18 +155,39 @@ def extract_codes(
     remembered = {} if retry_bad else remembered_bad(stores, keys, options)
     reasons.update(remembered)
     missing = [_missing(store, keys, reasons) for store in stores]
-    lacking = [i for i, rows in enumerate(missing) if rows]
+    return LookUp(pictures, options, stores, digests, keys, reasons, len(remembered), missing)
+
+
+def compute(
+    found: LookUp,
+    make_engine: MakeEngine,
+    *,
+    plan_for: Callable[[int, Sequence[CodeSpec]], Plan] | None = None,
+    store_dtype: str | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    began: float,
+    what: str | None = None,
+) -> list[Extraction]:
+    """Compute what is missing, here or in workers; parameters as of `extract_codes`.
+
+    Raises
+    ------
+    StoreError, CodesMismatchError, ExtractionError
+        As `extract_codes`.
+    """
+    pictures, keys, reasons = found.pictures, found.keys, dict(found.reasons)
+    lacking = [i for i, rows in enumerate(found.missing) if rows]
     total, plan = _Total(len(lacking)), Plan()
     if lacking:
-        rows = _rows(pictures, keys, [missing[i] for i in lacking])
-        wanted = tuple(specs[i] for i in lacking)
+        rows = _rows(pictures, keys, [found.missing[i] for i in lacking])
+        wanted = tuple(found.stores[i].spec for i in lacking)
         plan = plan_for(len(rows), wanted) if plan_for is not None else plan
         run = Run(
             token=uuid.uuid4().hex,
             specs=wanted,
             make_engine=plan.make_engine or make_engine,
-            cache=expand(cache).absolute(),  # a worker may stand in another folder
-            options=options,
+            cache=found.stores[0].root.absolute(),  # a worker may stand in another folder
+            options=found.options,
             store_dtype=store_dtype,
             n_threads=plan.n_threads,
             what=what,
@@ -233,9 +195,9 @@ def extract_codes(
         for done in _work(run, rows, plan, _Teller(progress, len(rows))):
             total.add(done)
         reasons.update({i: total.bad[key] for i, key in enumerate(keys) if key in total.bad})
-        for store in stores:
+        for store in found.stores:
             store.refresh()
-    _say(total, remembered)
+    _say(total, found.n_remembered)
     computed = dict(zip(lacking, total.computed, strict=True))
     rows_kept = np.array([i for i in range(len(pictures)) if i not in reasons], dtype=np.intp)
     kept: Pictures = pictures[rows_kept]
@@ -248,7 +210,7 @@ def extract_codes(
             rows=rows_kept,
             codes=Codes(store, [keys[i] for i in rows_kept], kept.paths, labels),
             bad=[(pictures.paths[i], reasons[i]) for i in sorted(reasons)],
-            remembered=len(remembered),
+            remembered=found.n_remembered,
             notes=total.notes(),
             given=len(pictures),
             computed=computed.get(i, 0),
@@ -261,9 +223,9 @@ def extract_codes(
             wait=total.wait,
             kernels=total.kernels,
             chosen=plan.chosen if lacking else (),
-            digests=[digests[i] for i in rows_kept],
+            digests=[found.digests[i] for i in rows_kept],
         )
-        for i, store in enumerate(stores)
+        for i, store in enumerate(found.stores)
     ]
 
 
@@ -297,7 +259,7 @@ def _work(run: Run, rows: Sequence[Row], plan: Plan, tell: _Teller) -> Iterator[
         finally:
             forget_engine(run)
         return
-    from tlfeatures.extraction._map import chunk_sizes, map_chunks
+    from tlfeatures.extraction.chunks._map import chunk_sizes, map_chunks
 
     sizes = chunk_sizes(len(rows), plan.n_workers, plan.batch_size, plan.most)
     for done in map_chunks(run, rows, plan.n_workers, sizes):
@@ -359,15 +321,15 @@ class _Teller:
         self(self._done)
 
 
-def _say(total: _Total, remembered: Mapping[int, str]) -> None:
+def _say(total: _Total, n_remembered: int) -> None:
     for note in total.notes():
         count = "1 picture" if note.n_pictures == 1 else f"{note.n_pictures} pictures"
         _log.info("%s: %s, %s the first", note.words, count, note.first)
-    if remembered:
+    if n_remembered:
         _log.info(
             "%d bad pictures are known from earlier runs, not tried again; `retry_bad=True` tries "
             "them",
-            len(remembered),
+            n_remembered,
         )
 
 

@@ -11,24 +11,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.errors import CodesMismatchError
-from tlfeatures.extraction._kernels import (
-    SAME_BYTES,
+from tlfeatures.engine import (
+    PILLOW_HANDS_OUT,
+    RESIZING,
     WINOGRAD,
     Library,
     are_for_here,
     find_kept,
+    kept_resizer,
     make_ready,
+    suits,
     winograd_pays,
 )
-from tlfeatures.extraction._map import cluster_size
+from tlfeatures.errors import CodesMismatchError
 from tlfeatures.extraction._options import RunOptions, settle
 from tlfeatures.extraction._plan import KERNELS_S, RESIZING_S, Plan, plan_run
-from tlfeatures.extraction._resize import PILLOW_HANDS_OUT, kept_resizer, suits
+from tlfeatures.extraction.chunks._map import cluster_size
 from tlfeatures.store import CodeSpec
 
 if TYPE_CHECKING:
-    from tlfeatures.extraction._engine import TorchEngine
+    from tlfeatures.engine import TorchEngine
 
 _log = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ def open_engine(
     ------
     UsageError, WeightsError
     """
-    from tlfeatures.extraction._engine import Means, open_torch_engine
+    from tlfeatures.engine import Means, open_torch_engine
 
     run, request = settle(run, request), absolute(request)
     layers = (request.layer,) if layers is None else layers
@@ -124,7 +126,6 @@ def open_engine(
         run.batch_size,
         run.decode,
         kernels=_kept_kernels(run.precision) if with_kernels else None,
-        same_bytes=find_kept(SAME_BYTES) if _pools_by_own(run) else None,
     )
     engine = open_torch_engine(request, layers, means, tensors)
     if with_resizing is not None:
@@ -135,11 +136,6 @@ def open_engine(
 def _kept_kernels(precision: str) -> Path | None:
     library = WINOGRAD.get(precision)
     return None if library is None else find_kept(library)
-
-
-def _pools_by_own(run: RunOptions) -> bool:
-    """Whether a network has pooling of our own, where that is compiled."""
-    return (run.device, run.precision) == ("cpu", "bf16") and run.kernels == "on"
 
 
 def absolute(request: BackboneRequest) -> BackboneRequest:
@@ -157,7 +153,7 @@ def make_plan_ready(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Pl
     """
     plan = plan_run(n, maker.request, maker.run)
     is_resized = PILLOW_HANDS_OUT and all(suits(spec.preprocessing) for spec in specs)
-    if is_resized and _takes(SAME_BYTES, plan.resizing_saves_s, RESIZING_S):
+    if is_resized and _takes(RESIZING, plan.resizing_saves_s, RESIZING_S):
         plan, maker = _with_resizing(plan, maker)
     kernels = WINOGRAD.get(maker.run.precision)
     if kernels is not None and _takes(kernels, plan.kernels_save_s, KERNELS_S):
@@ -191,7 +187,7 @@ def _make_resizing_ready() -> tuple[bool, str]:
     if cluster_size():
         return True, "pictures resized by our own routine where a worker has it compiled"
     try:
-        make_ready(SAME_BYTES)
+        make_ready(RESIZING)
     except (RuntimeError, OSError) as error:
         return False, f"pictures resized by Pillow, our own routine not being compiled: {error}"
     if kept_resizer() is None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from tlfeatures._parameters import check_jobs, check_whole
 from tlfeatures._targets import expand
 from tlfeatures.backbones import BackboneRequest, stands_bf16
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction._machine import (
+from tlfeatures.machine import (
     DECODERS,
     DEVICES,
     KERNELS,
@@ -23,7 +25,7 @@ from tlfeatures.extraction._machine import (
     resolve_precision,
 )
 from tlfeatures.pictures import DecodeOptions
-from tlfeatures.store import CodeSpec, DeviceMemo, check_folder, default_cache_dir
+from tlfeatures.store import AnswerMemo, CodeSpec, check_folder, default_cache_dir
 
 STORE_DTYPES = (None, "float32", "float16")
 FAST_SIDES = 2  # of the resized picture: what is left is resized with antialiasing
@@ -43,13 +45,13 @@ class RunOptions:
         whose codes keep a cosine of 0.9995, else float32; see docs/numerics.md.
     batch_size : int or None
         None: 16 on a CPU, as the free memory allows on a GPU.
-    decode : {"exact", "fast", "gpu"}
-        "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
-        resizing on the GPU. Codes of each are kept apart.
+    decode : {"exact", "fast"}
+        "fast": JPEG files far larger than the crop at a reduced scale. Codes of each have a key of
+        their own.
     kernels : {"on", "off"}
         Whether operations of our own take part, which the machine's C++ compiler makes where they
         save more time than that takes: the resizing of pictures and, on a CPU, convolutions of
-        3 x 3 and max pooling. "off": none, for comparison.
+        3 x 3. "off": none, for comparison.
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
         as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.
@@ -123,8 +125,6 @@ class RunOptions:
         """
         device = resolve_device(self.device, devices)
         precision = resolve_precision(self.precision, device)
-        if self.decode == "gpu" and device != "cuda":
-            raise UsageError(f"decode gpu needs a CUDA GPU, the device is {device}; try fast.")
         if precision == "float32" and self.store_dtype == "float16":
             raise UsageError(
                 "`store_dtype` float16 is for codes of half precision; those of float32 would lose "
@@ -143,9 +143,9 @@ def settle(run: RunOptions, request: BackboneRequest) -> RunOptions:
     """
     if not needs_torch(run.device):
         return _settle(run, request, None)
-    devices, signs, memo = find_devices(), device_signs(), DeviceMemo(run.cache_dir)
-    if memo.get(signs) != devices:
-        memo.put(signs, devices)
+    devices = find_devices()
+    if _remembered_devices(run) != devices:
+        AnswerMemo(run.cache_dir).put(_of_devices(), {"devices": list(devices)})
     return _settle(run, request, devices)
 
 
@@ -154,15 +154,26 @@ def recall(run: RunOptions, request: BackboneRequest) -> RunOptions | None:
 
     It tells which codes to look for. Before any are computed, `settle` must say the same.
     """
-    if not needs_torch(run.device):
-        return None
-    devices = DeviceMemo(run.cache_dir).get(device_signs())
+    devices = _remembered_devices(run) if needs_torch(run.device) else None
     if devices is None:
         return None
     try:
         return _settle(run, request, devices)
     except UsageError:  # it may be wrong by now
         return None
+
+
+def _remembered_devices(run: RunOptions) -> tuple[str, ...] | None:
+    """The devices found on this host, so that a cached run need not look for them."""
+    found = (AnswerMemo(run.cache_dir).get(_of_devices()) or {}).get("devices")
+    if not isinstance(found, list) or not found:
+        return None
+    return tuple(found) if all(isinstance(one, str) for one in found) else None
+
+
+def _of_devices() -> dict[str, Any]:
+    """The question: what is here, where these signs are as they are."""
+    return {"devices": platform.node(), "signs": device_signs()}
 
 
 def _settle(run: RunOptions, request: BackboneRequest, devices: Sequence[str] | None) -> RunOptions:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from tlfeatures.backbones import BackboneRequest, describe_weights
-from tlfeatures.extraction._extract import Extraction, Progress, extract_codes
-from tlfeatures.extraction._open import EngineMaker, absolute, make_plan_ready
-from tlfeatures.extraction._options import RunOptions, decoding_of, settle
-from tlfeatures.extraction._plan import Plan
-from tlfeatures.extraction._specs import recall_specs, specs_of
+from tlfeatures.backbones import BackboneRequest
+from tlfeatures.extraction._extract import compute, look_up
+from tlfeatures.extraction._options import RunOptions
+from tlfeatures.extraction._resolve import Resolved, resolve
+from tlfeatures.extraction._result import Extraction, Progress
 from tlfeatures.pictures import Pictures
-from tlfeatures.store import CodeSpec
 
 
 def extract(
@@ -44,96 +40,66 @@ def extract(
     CodesMismatchError
         If an own network says other things than when the cache was filled.
     """
-    layers = (request.layer,)
-    return extract_layers(pictures, request, layers, run, tensors=tensors, progress=progress)[0]
+    resolved = resolve(request, run, n=len(pictures), tensors=tensors)
+    return extract_layers(pictures, resolved, progress=progress)[0]
 
 
 def extract_layers(
     pictures: Pictures,
-    request: BackboneRequest,
-    layers: Sequence[str | None],
-    run: RunOptions | None = None,
+    resolved: Resolved,
     *,
-    tensors: Mapping[str, Any] | None = None,
     progress: Callable[[Progress], None] | None = None,
     began: float | None = None,
 ) -> list[Extraction]:
-    """Like `extract`, for several layers in one pass; nothing after the last one is computed.
+    """Give every picture the codes of several layers, in one pass.
+
+    Nothing after the last layer is computed.
 
     Parameters
     ----------
-    layers : sequence of str or None
-        They stand for the request's layer; two names of one layer are one.
+    pictures : Pictures
+    resolved : Resolved
+        Which codes; two names of one layer are one.
+    progress : callable, optional
     began : float, optional
-        When the run began, by `time.perf_counter`, for a caller who has opened the network already;
+        When the run began, by `time.perf_counter`, for a caller who has resolved the words before;
         default: now.
 
     Returns
     -------
     list of Extraction
         One a layer, in the order given.
-    """
-    began = time.perf_counter() if began is None else began
-    asked, request = run or RunOptions(), absolute(request)
-    find = partial(
-        _extract,
-        Pictures.of(pictures),
-        request,
-        layers,
-        asked,
-        tensors=tensors,
-        progress=progress,
-        began=began,
-    )
-    recalled = recall_specs(request, layers, asked, tensors)
-    if recalled is not None:
-        with contextlib.suppress(_OtherDevice):
-            return find(recalled)
-    return find(settle(asked, request))
-
-
-class _OtherDevice(Exception):  # noqa: N818  no error: it starts the run anew
-    """Something must be computed, and the device is not the one that was remembered."""
-
-
-def _extract(
-    pictures: Pictures,
-    request: BackboneRequest,
-    layers: Sequence[str | None],
-    asked: RunOptions,
-    run: RunOptions,
-    *,
-    tensors: Mapping[str, Any] | None,
-    progress: Callable[[Progress], None] | None,
-    began: float,
-) -> list[Extraction]:
-    """The layers' codes; before anything is computed, it is made sure that `run` is what is here.
 
     Raises
     ------
-    _OtherDevice
+    UsageError, WeightsError, StoreError, CodesMismatchError
+        As `extract`.
     """
-    specs = specs_of(request, layers, run, n=len(pictures), tensors=tensors)
-    names = dict(zip(specs, layers, strict=True))
-    maker = EngineMaker(request, run, names, tensors)
-
-    def plan_for(n: int, lacking: Sequence[CodeSpec]) -> Plan:
-        if settle(asked, request) != run:
-            raise _OtherDevice
-        return make_plan_ready(n, lacking, maker)
-
-    done = extract_codes(
-        pictures,
-        list(names),
-        maker,
-        cache=run.cache_dir,
-        options=decoding_of(run, specs[0]),
-        plan_for=plan_for,
-        retry_bad=run.retry_bad,
-        store_dtype=run.store_dtype,
+    began = time.perf_counter() if began is None else began
+    found = _look_up(pictures, resolved)
+    if found.lacks_something:
+        settled = resolved.settled()
+        if settled.specs != resolved.specs:  # another device than the one that was remembered
+            found = _look_up(pictures, settled)
+        resolved = settled
+    done = compute(
+        found,
+        resolved.maker(),
+        plan_for=resolved.plan,
+        store_dtype=resolved.run.store_dtype,
         progress=progress,
         began=began,
-        what=describe_weights(request, tensors),
+        what=resolved.what,
     )
-    by_spec = dict(zip(names, done, strict=True))
-    return [by_spec[spec] for spec in specs]
+    by_spec = {each.codes.spec: each for each in done}
+    return [by_spec[spec] for spec in resolved.specs]
+
+
+def _look_up(pictures: Pictures, resolved: Resolved) -> Any:
+    return look_up(
+        pictures,
+        tuple(dict.fromkeys(resolved.specs)),
+        cache=resolved.run.cache_dir,
+        options=resolved.decoding,
+        retry_bad=resolved.run.retry_bad,
+    )

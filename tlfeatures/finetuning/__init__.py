@@ -11,14 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from tlfeatures._later import load_later
 from tlfeatures.errors import UsageError
-from tlfeatures.finetuning._augment import (
-    DEFAULT_AUGMENTATION,
-    PRESETS,
-    Augmentation,
-    make_transform,
-    parse_augmentation,
-)
-from tlfeatures.finetuning._recipes import RECIPES, Recipe
 from tlfeatures.finetuning._result import (
     BASELINE,
     FINE_TUNED,
@@ -30,11 +22,19 @@ from tlfeatures.finetuning._result import (
     RateSearch,
     TrainingPlan,
 )
+from tlfeatures.finetuning.augmentation._augment import (
+    DEFAULT_AUGMENTATION,
+    PRESETS,
+    Augmentation,
+    parse_augmentation,
+)
+from tlfeatures.finetuning.recipes._recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     from tlfeatures.finetuning._classifier import FineTunedClassifier
     from tlfeatures.finetuning._evaluate import evaluate_finetuning
-    from tlfeatures.finetuning._samples import AugmentationSheet, draw_augmentation
+    from tlfeatures.finetuning.augmentation._distort import make_transform
+    from tlfeatures.finetuning.augmentation._samples import AugmentationSheet, draw_augmentation
 
 __all__ = [
     "BASELINE",
@@ -62,9 +62,10 @@ __all__ = [
 _torch_side, __dir__ = load_later(
     __name__,
     {
-        "AugmentationSheet": "_samples",
+        "AugmentationSheet": "augmentation._samples",
         "FineTunedClassifier": "_classifier",
-        "draw_augmentation": "_samples",
+        "draw_augmentation": "augmentation._samples",
+        "make_transform": "augmentation._distort",
         "evaluate_finetuning": "_evaluate",
     },
 )

@@ -31,29 +31,15 @@ from tlfeatures.backbones import (
     load_network,
 )
 from tlfeatures.classification import TrainedOn, TransferClassifier, extract_good, load_model
+from tlfeatures.engine import is_out_of_memory
 from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.evaluation import make_split, paired_difference
-from tlfeatures.extraction import (
-    CNNCodes,
-    Progress,
-    as_codes,
-    has_bf16,
-    is_out_of_memory,
-    resolve_device,
-)
-from tlfeatures.finetuning._augment import (
-    NONE,
-    Augmentation,
-    make_transform,
-    parse_augmentation,
-)
+from tlfeatures.extraction import CNNCodes, Progress, as_codes
 from tlfeatures.finetuning._checkpoint import Checkpoint, check_checkpoint
 from tlfeatures.finetuning._data import LabelledPictures, seeded
 from tlfeatures.finetuning._net import TuningNet, make_net
 from tlfeatures.finetuning._network import FineTuneNet, usual_length
-from tlfeatures.finetuning._plan import make_plan
 from tlfeatures.finetuning._rates import search_rate
-from tlfeatures.finetuning._recipes import Phase, Recipe, make_recipe
 from tlfeatures.finetuning._result import (
     BASELINE,
     FINE_TUNED,
@@ -63,7 +49,12 @@ from tlfeatures.finetuning._result import (
 )
 from tlfeatures.finetuning._structure import find_structure
 from tlfeatures.finetuning._train import Training, estimate_seconds, train
+from tlfeatures.finetuning.augmentation._augment import NONE, Augmentation, parse_augmentation
+from tlfeatures.finetuning.augmentation._distort import make_transform
+from tlfeatures.finetuning.recipes._plan import make_plan
+from tlfeatures.finetuning.recipes._recipes import Phase, Recipe, make_recipe
 from tlfeatures.heads import head_from_arrays, head_name
+from tlfeatures.machine import has_bf16, resolve_device
 from tlfeatures.pictures import Pictures, content_digest, labelled_pictures
 
 _log = logging.getLogger(__name__)

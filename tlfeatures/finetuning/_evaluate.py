@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tlfeatures.classification import TransferClassifier
 from tlfeatures.evaluation import Score, make_split, mcnemar_p, score
-from tlfeatures.extraction import as_codes
+from tlfeatures.extraction import Resolved, as_codes
 from tlfeatures.finetuning._classifier import FineTunedClassifier
 from tlfeatures.finetuning._result import FINE_TUNED, FineTuning, HeldOut
 from tlfeatures.pictures import Pictures, check_readable, labelled_pictures
@@ -24,7 +24,7 @@ def evaluate_finetuning(
     *,
     test: float | None = None,
     shared_with: Pictures | None = None,
-    begin: Callable[[Pictures], None] = lambda pictures: None,
+    begin: Callable[[Pictures, Resolved], None] = lambda pictures, resolved: None,
 ) -> FineTuning:
     """Fine-tune on the training side, score once on the other one, beside the baseline.
 
@@ -54,10 +54,11 @@ def evaluate_finetuning(
     pictures = labelled_pictures(pictures)
     shared_with = None if shared_with is None else labelled_pictures(shared_with)
     classifier.check(pictures, test=test, shared_with=shared_with)
-    begin(pictures)
-    began = time.perf_counter()
     codes_of = as_codes(classifier.backbone)
-    extraction, bad = codes_of.extract(pictures), []
+    resolved = codes_of.resolve(len(pictures))
+    begin(pictures, resolved)
+    began = time.perf_counter()
+    extraction, bad = codes_of.extract(pictures, resolved), []
     if shared_with is not None:
         shared = codes_of.extract(shared_with)
         shared_with, bad = shared.pictures, shared.bad

@@ -11,12 +11,12 @@ from skorch import NeuralNet
 from skorch.helper import predefined_split
 from torch import nn
 
+from tlfeatures.engine import exact_products, is_out_of_memory
 from tlfeatures.errors import ExtractionError
-from tlfeatures.extraction import exact_products, is_out_of_memory
 from tlfeatures.finetuning._network import FineTuneNet
-from tlfeatures.finetuning._parts import HEAD, Structure
-from tlfeatures.finetuning._recipes import Phase, Recipe
-from tlfeatures.finetuning._schedules import SCHEDULES
+from tlfeatures.finetuning.recipes._parts import HEAD, Structure
+from tlfeatures.finetuning.recipes._recipes import Phase, Recipe
+from tlfeatures.finetuning.recipes._schedules import SCHEDULES
 
 DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 

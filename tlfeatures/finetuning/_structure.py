@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from tlfeatures.backbones import Backbone
-from tlfeatures.finetuning._parts import Stage, Structure, Unit
+from tlfeatures.finetuning.recipes._parts import Stage, Structure, Unit
 
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 LARGE = 0.5  # share of the parameters

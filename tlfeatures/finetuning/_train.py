@@ -14,9 +14,9 @@ from tlfeatures.extraction import Progress
 from tlfeatures.finetuning._checkpoint import Checkpoint, Progressed, State
 from tlfeatures.finetuning._data import LabelledPictures, seeded
 from tlfeatures.finetuning._net import TuningNet
-from tlfeatures.finetuning._plan import group_rates
-from tlfeatures.finetuning._recipes import Phase
 from tlfeatures.finetuning._result import EpochRow
+from tlfeatures.finetuning.recipes._plan import group_rates
+from tlfeatures.finetuning.recipes._recipes import Phase
 
 START = "start"
 DECODE_S = 0.004  # a picture of 500 x 375, once

@@ -5,8 +5,15 @@ Must not know: networks, codes, the cache; torch is never imported.
 """
 
 from tlfeatures.pictures._copies import Copies, find_exact_copies
-from tlfeatures.pictures._damage import find_damage
-from tlfeatures.pictures._decode import (
+from tlfeatures.pictures._folders import load_pictures
+from tlfeatures.pictures._given import labelled_pictures
+from tlfeatures.pictures._pictures import Pictures, describe_kinds
+from tlfeatures.pictures._readable import all_unreadable, check_readable
+from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, save_png, thumbnail
+from tlfeatures.pictures._show import show_row
+from tlfeatures.pictures.decoding._bytes import read_bytes
+from tlfeatures.pictures.decoding._damage import find_damage
+from tlfeatures.pictures.decoding._decode import (
     Decoded,
     DecodeOptions,
     as_bytes,
@@ -15,13 +22,8 @@ from tlfeatures.pictures._decode import (
     decoder_versions,
     orientation_of,
 )
-from tlfeatures.pictures._digest import all_unreadable, bad_key, content_digest, read_bytes, row_key
-from tlfeatures.pictures._folders import load_pictures
-from tlfeatures.pictures._given import labelled_pictures
-from tlfeatures.pictures._pictures import Pictures, check_readable, describe_kinds
-from tlfeatures.pictures._range import estimate_range
-from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, save_png, thumbnail
-from tlfeatures.pictures._show import show_row
+from tlfeatures.pictures.decoding._digest import bad_key, content_digest, row_key
+from tlfeatures.pictures.decoding._range import estimate_range
 
 __all__ = [
     "Copies",

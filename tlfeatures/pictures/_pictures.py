@@ -160,37 +160,6 @@ class Pictures:
         return show_pictures(self)
 
 
-def check_readable(
-    given: Pictures, kept: Pictures, bad: Sequence[tuple[str, str]], *, sides: bool = True
-) -> None:
-    """Refuse to go on where bad pictures leave nothing, or nothing of a side that a split names.
-
-    Parameters
-    ----------
-    given : Pictures
-    kept : Pictures
-        Those of them that can be read.
-    bad : sequence of (path, reason)
-    sides : bool, default=True
-        Whether the split counts.
-
-    Raises
-    ------
-    PicturesError
-    """
-    parts = [("", np.ones(len(given), bool), len(kept))]
-    if sides and given.split is not None and kept.split is not None:
-        tested = "test" if (given.split == "test").any() else "val"
-        is_tested, n_tested = given.split == tested, int((kept.split == tested).sum())
-        parts.append((f" {tested}", is_tested, n_tested))
-        parts.append((" training", ~is_tested, len(kept) - n_tested))
-    for side, rows, n_kept in parts:
-        if rows.any() and not n_kept:
-            of_side = {given.paths[i] for i in np.flatnonzero(rows)}
-            first = next((f"; the first: {p}: {r}" for p, r in bad if p in of_side), "")
-            raise PicturesError(f"none of the {rows.sum()}{side} pictures can be read{first}")
-
-
 def describe_kinds(left_out: Mapping[str, int]) -> str:
     """In words: "12 other files: 8 .txt, 4 .dcm"."""
     total = sum(left_out.values())

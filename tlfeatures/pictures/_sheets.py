@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from tlfeatures._targets import write_whole
 from tlfeatures.errors import ImageReadError
-from tlfeatures.pictures._decode import decode
+from tlfeatures.pictures.decoding._decode import decode
 
 MARGIN, GAP, QUERY_GAP, FONT_SIZE = 16, 8, 28, 11
 INK, FRAME, PAPER, MISSING = "#333333", "#c0392b", "white", "#dddddd"

@@ -6,11 +6,15 @@ Must not know: pictures, networks, torch, scikit-learn; a row is 16 bytes of key
 
 from tlfeatures.store._cache import CodeCache, default_cache_dir, user_cache_dir
 from tlfeatures.store._codes import Codes
-from tlfeatures.store._export import export_codes, export_folder
-from tlfeatures.store._file_memo import FileMemo
 from tlfeatures.store._files import check_folder, scratch_file
-from tlfeatures.store._gc import Collection, gc_cache
-from tlfeatures.store._info import (
+from tlfeatures.store._probes import Probes, relative_difference, tolerance
+from tlfeatures.store._spec import CodeSpec
+from tlfeatures.store._writer import ShardWriter
+from tlfeatures.store.memory._file_memo import FileMemo
+from tlfeatures.store.memory._memo import AnswerMemo, SpecMemo, facts_of
+from tlfeatures.store.upkeep._export import export_codes, export_folder
+from tlfeatures.store.upkeep._gc import Collection, gc_cache
+from tlfeatures.store.upkeep._info import (
     OWN_CONTRACTS,
     CacheFolder,
     cache_info,
@@ -19,13 +23,15 @@ from tlfeatures.store._info import (
     folder_size,
     newest_contract,
 )
-from tlfeatures.store._kernels import KERNELS, CompiledFile, compiled_totals, list_compiled
-from tlfeatures.store._memo import AnswerMemo, DeviceMemo, SpecMemo, facts_of
-from tlfeatures.store._probes import Probes, relative_difference, tolerance
-from tlfeatures.store._spec import CodeSpec
-from tlfeatures.store._take import Taken, merge_caches
-from tlfeatures.store._verify import Problem, Repair, Verification, repair_cache, verify_cache
-from tlfeatures.store._writer import ShardWriter
+from tlfeatures.store.upkeep._kernels import KERNELS, CompiledFile, compiled_totals, list_compiled
+from tlfeatures.store.upkeep._take import Taken, merge_caches
+from tlfeatures.store.upkeep._verify import (
+    Problem,
+    Repair,
+    Verification,
+    repair_cache,
+    verify_cache,
+)
 
 __all__ = [
     "KERNELS",
@@ -37,7 +43,6 @@ __all__ = [
     "Codes",
     "Collection",
     "CompiledFile",
-    "DeviceMemo",
     "FileMemo",
     "Probes",
     "Problem",

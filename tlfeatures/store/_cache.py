@@ -16,7 +16,6 @@ import platformdirs
 
 from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError
-from tlfeatures.store._bad import publish_bad, read_bad
 from tlfeatures.store._files import (
     is_gone,
     publish_bytes,
@@ -50,6 +49,7 @@ from tlfeatures.store._shard import (
 )
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._writer import ShardWriter
+from tlfeatures.store.memory._bad import publish_bad, read_bad
 
 _SHARD_BYTES = 64 << 20
 _SHARD_ROWS = 4096

@@ -1,0 +1,1 @@
+"""Layers of a network: found by name, cut, heard, pooled. Only `backbones` looks in here."""

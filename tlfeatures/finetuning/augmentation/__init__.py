@@ -1,0 +1,1 @@
+"""How training pictures are varied. Only `finetuning` looks in here."""

@@ -1,0 +1,1 @@
+"""Bytes -> right RGB, damage and depth included. Only `pictures` looks in here."""
