@@ -32,6 +32,7 @@ from tlfeatures.errors import (
 from tlfeatures.evaluation import Split
 from tlfeatures.extraction import RunOptions
 from tlfeatures.heads import LogisticHead
+from tlfeatures.pictures import as_pictures
 
 KEYS = {
     "classes", "protocol", "n_train", "n_test", "n_fitted", "fitted_on", "bad", "backbone",
@@ -307,7 +308,7 @@ def test_a_side_that_cannot_be_read_is_an_error_with_its_first_reason(
             (tmp_path / name / f"{i}.jpg").write_bytes(b"no picture")
     for test, train, side in ((tmp_path, pictures, "test"), (pictures, tmp_path, "training")):
         with pytest.raises(PicturesError, match=f"none of the 4 {side} pictures.*; the first: .*1"):
-            evaluate_baseline(Pictures.of(train), codes, test=test)
+            evaluate_baseline(as_pictures(train), codes, test=test)
     with pytest.raises(PicturesError, match="none of the 4 pictures can be read; the first: "):
         evaluate_baseline(load_pictures(tmp_path), codes)
 

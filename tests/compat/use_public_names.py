@@ -35,7 +35,7 @@ from tlfeatures.evaluation import (
     score,
     wilson_interval,
 )
-from tlfeatures.extraction import RunOptions, extract, extract_layers, open_engine
+from tlfeatures.extraction import RunOptions, extract, extract_layers, open_engine, resolve
 from tlfeatures.finetuning import RECIPES, FineTunedClassifier, parse_augmentation
 from tlfeatures.heads import HEADS, choose_head, make_head, scorer_from_arrays
 from tlfeatures.neighbors import METRICS, kneighbors
@@ -114,7 +114,7 @@ def use_the_cache(pictures: Pictures, codes: CNNCodes) -> None:
     run = RunOptions(codes.cache, precision="float32", n_jobs=1)
     done = extract(pictures, codes.request(), run)
     assert (done.given, len(done.codes), done.bad) == (40, 40, [])
-    assert [each.codes.spec.dim for each in extract_layers(pictures, codes.request(), [None], run)]
+    assert [each.codes.spec.dim for each in extract_layers(pictures, resolve(codes.request(), run))]
     keys = [row_key(content_digest(item), run.decode_options) for item in pictures.items]
     assert CodeCache(run.cache_dir, done.codes.spec).find(keys).all()
     assert find_exact_copies(pictures, keys, ["train"] * 40) == []

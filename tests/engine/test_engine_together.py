@@ -12,7 +12,7 @@ import pytest
 from tests.conftest import draw_pattern
 from tlfeatures import CNNCodes
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.extraction import RunOptions, spec_of
+from tlfeatures.extraction import RunOptions, resolve
 from tlfeatures.store import CodeCache, verify_cache
 from tlfeatures.store._merge import merge_small
 
@@ -33,7 +33,7 @@ def test_processes_that_extract_overlapping_folders_lose_and_mix_nothing(tmp_pat
         words = ["extract", str(manifest), "--backbone", "embedded", "--batch-size", "8"]
         command = [sys.executable, "-m", "tlfeatures", *words, "--cache", str(tmp_path / "c")]
         children.append(subprocess.Popen([*command, "--quiet"], stdout=subprocess.PIPE, text=True))
-    spec = spec_of(BackboneRequest("embedded"), RunOptions(tmp_path / "c"))
+    spec = resolve(BackboneRequest("embedded"), RunOptions(tmp_path / "c")).specs[0]
     cache, n_before = CodeCache(tmp_path / "c", spec), 0
     while any(child.poll() is None for child in children):
         cache.refresh()

@@ -13,9 +13,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from tlfeatures import CNNCodes, Pictures, load_pictures
+from tlfeatures import CNNCodes, load_pictures
 from tlfeatures.backbones import BackboneRequest, load_network
 from tlfeatures.errors import ImageReadError, UsageError
+from tlfeatures.pictures import as_pictures
 
 
 @pytest.fixture
@@ -142,7 +143,7 @@ def test_the_input_is_not_changed(codes: CNNCodes, folder: Path) -> None:
     given = list(paths)
     codes.transform(given)
     assert given == paths
-    assert len(Pictures.of(given)) == 3
+    assert len(as_pictures(given)) == 3
 
 
 @pytest.mark.parametrize("range_", [None, (1, 2, 3), "auto", ("a", "b")])

@@ -15,10 +15,8 @@ import pytest
 from tlfeatures import CNNCodes, backbones, load_pictures
 from tlfeatures import machine as _machine
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.extraction import RunOptions, _options, _specs, extract, spec_of
-from tlfeatures.extraction._options import settle
-from tlfeatures.machine import device_signs
-from tlfeatures.store import DeviceMemo, SpecMemo, cache_info
+from tlfeatures.extraction import RunOptions, _options, _resolve, extract, resolve
+from tlfeatures.store import AnswerMemo, SpecMemo, cache_info
 
 EMBEDDED = BackboneRequest("embedded")
 
@@ -35,13 +33,17 @@ def mistaken(folder: Path, tmp_path: Path) -> Path:
     here = extract(load_pictures(folder)[:4], EMBEDDED, RunOptions(tmp_path, device="cpu"))
     there = replace(here.codes.spec, precision="fp16")
     words = RunOptions(tmp_path, device="cuda", precision="fp16")
-    SpecMemo(tmp_path).put(_specs._words(EMBEDDED, words), there)
-    DeviceMemo(tmp_path).put(device_signs(), ("cuda", "cpu"))
+    SpecMemo(tmp_path).put(_resolve._words(EMBEDDED, words), there)
+    remember(tmp_path, "cuda", "cpu")
     return tmp_path
 
 
+def remember(cache: Path, *found: str) -> None:
+    AnswerMemo(cache).put(_options._of_devices(), {"devices": list(found)})
+
+
 def devices(cache: Path) -> Any:
-    return DeviceMemo(cache).get(device_signs())
+    return _options._remembered_devices(RunOptions(cache))
 
 
 def test_a_cached_run_imports_no_torch_though_a_gpu_may_be_here(
@@ -70,7 +72,7 @@ def test_what_was_remembered_wrongly_is_corrected_and_no_row_gets_a_wrong_key(
 ) -> None:
     done = extract(load_pictures(folder), EMBEDDED, RunOptions(mistaken))
     assert (done.computed, done.cached, done.device) == (32, 4, "cpu")
-    assert done.codes.spec == spec_of(EMBEDDED, RunOptions(mistaken, device="cpu"))
+    assert done.codes.spec == resolve(EMBEDDED, RunOptions(mistaken, device="cpu")).specs[0]
     assert len(cache_info(mistaken)) == 1
     assert devices(mistaken) == ("cpu",)
 
@@ -91,19 +93,19 @@ def test_a_fitted_extractor_says_which_codes_it_gave(folder: Path, mistaken: Pat
     codes = CNNCodes("embedded", cache=mistaken).fit([])
     assert codes.spec_.precision == "fp16"  # as remembered
     codes.transform(load_pictures(folder))
-    assert codes.spec_ == spec_of(EMBEDDED, RunOptions(mistaken, device="cpu"))
+    assert codes.spec_ == resolve(EMBEDDED, RunOptions(mistaken, device="cpu")).specs[0]
 
 
 def test_a_device_that_was_not_here_is_looked_for_again(tmp_path: Path) -> None:
-    DeviceMemo(tmp_path).put(device_signs(), ("cpu",))
+    remember(tmp_path, "cpu")
     assert _options.recall(RunOptions(tmp_path, device="cuda"), EMBEDDED) is None
     assert _options.recall(RunOptions(tmp_path), EMBEDDED).device == "cpu"
 
 
 def test_other_signs_are_another_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    DeviceMemo(tmp_path).put(device_signs(), ("cuda", "cpu"))
+    remember(tmp_path, "cuda", "cpu")
     for path in (tmp_path / "memo").iterdir():
-        assert path.name.startswith("devices-")
+        assert path.name.startswith("answer-")
     assert devices(tmp_path) == ("cuda", "cpu")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert devices(tmp_path) is None
@@ -111,9 +113,12 @@ def test_other_signs_are_another_memory(tmp_path: Path, monkeypatch: pytest.Monk
     assert devices(tmp_path) is None  # no sign of a GPU
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"devices": []}', '{"devices": [3]}', "{}"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"answer": {"devices": []}}', '{"answer": {"devices": [3]}}'],
+)
 def test_a_damaged_memory_says_nothing(tmp_path: Path, text: str) -> None:
-    DeviceMemo(tmp_path).put(device_signs(), ("cpu",))
+    remember(tmp_path, "cpu")
     (path,) = (tmp_path / "memo").iterdir()
     path.write_text(text)
     assert devices(tmp_path) is None
@@ -126,17 +131,21 @@ def test_weights_replaced_while_they_are_read_are_not_remembered(
     weights = tmp_path / "best.safetensors"
     weights.write_bytes((Path(backbones.__file__).parent / "embedded.safetensors").read_bytes())
     request = BackboneRequest("embedded", str(weights))
-    run = settle(RunOptions(tmp_path / "c"), request)
-    find = _specs._find_specs
+    run = RunOptions(tmp_path / "c")
+    find = _resolve._find_specs
 
     def replaced_meanwhile(*given: Any) -> Any:
         found = find(*given)
         os.utime(weights, (1, 1))
         return found
 
-    monkeypatch.setattr(_specs, "_find_specs", replaced_meanwhile)
-    spec = _specs.specs_of(request, [None], run)[0]
-    assert _specs._remembered(request, [None], run, None) is None
-    monkeypatch.setattr(_specs, "_find_specs", find)
-    assert _specs.specs_of(request, [None], run) == [spec]
-    assert _specs._remembered(request, [None], run, None) == [spec]
+    def remembered() -> Any:
+        settled = resolve(request, run).run
+        return _resolve._remembered(resolve(request, run).request, (None,), settled, None)
+
+    monkeypatch.setattr(_resolve, "_find_specs", replaced_meanwhile)
+    (spec,) = resolve(request, run).specs
+    assert remembered() is None
+    monkeypatch.setattr(_resolve, "_find_specs", find)
+    assert resolve(request, run).specs == (spec,)
+    assert remembered() == [spec]

@@ -18,7 +18,7 @@ from torchvision.datasets import FakeData, ImageFolder
 
 from tlfeatures import CNNCodes, Pictures, TransferClassifier, load_pictures
 from tlfeatures.errors import LabelsError, PicturesError
-from tlfeatures.pictures import content_digest, decode
+from tlfeatures.pictures import as_pictures, content_digest, decode
 
 # The part of Hugging Face's `datasets` (4.x) that is used, in its shape.
 
@@ -127,14 +127,14 @@ def pictures(folder: Path) -> Pictures:
 
 def test_an_image_folder_is_its_files_and_classes(folder: Path, pictures: Pictures) -> None:
     given = ImageFolder(str(folder), transform=transforms.ToTensor())
-    for found in (Pictures.of(given), load_pictures(given)):
+    for found in (as_pictures(given), load_pictures(given)):
         assert found.paths == pictures.paths
         assert found.labels.tolist() == pictures.labels.tolist()
 
 
 def test_a_subset_is_its_rows(folder: Path, pictures: Pictures) -> None:
     given = Subset(Subset(ImageFolder(str(folder)), [3, 20, 5, 30]), [2, 1])
-    found = Pictures.of(given)
+    found = as_pictures(given)
     assert found.paths == [pictures.paths[5], pictures.paths[20]]
     assert found.labels.tolist() == [pictures.labels[5], pictures.labels[20]]
 
@@ -148,14 +148,14 @@ def test_any_data_set_of_torchvision_gives_pictures_and_labels() -> None:
 
 def test_class_numbers_become_names_where_there_are_any() -> None:
     items = [(RED, torch.tensor(1)), (GREY, np.int64(0)), (RED, 1)]
-    assert Pictures.of(Pairs(items, ["cat", "dog"])).labels.tolist() == ["dog", "cat", "dog"]
-    assert Pictures.of(Pairs(items)).labels.tolist() == [1, 0, 1]
+    assert as_pictures(Pairs(items, ["cat", "dog"])).labels.tolist() == ["dog", "cat", "dog"]
+    assert as_pictures(Pairs(items)).labels.tolist() == [1, 0, 1]
     beyond = [*items, (RED, 7)]
-    assert Pictures.of(Pairs(beyond, ["cat", "dog"])).labels.tolist() == [1, 0, 1, 7]
+    assert as_pictures(Pairs(beyond, ["cat", "dog"])).labels.tolist() == [1, 0, 1, 7]
 
 
 def test_a_data_set_without_labels_is_pictures_alone() -> None:
-    found = Pictures.of(Pairs([RED, GREY]))
+    found = as_pictures(Pairs([RED, GREY]))
     assert (len(found), found.labels) == (2, None)
 
 
@@ -169,9 +169,9 @@ def test_lists_columns_and_iterators_are_no_data_sets(pictures: Pictures) -> Non
         iter(paths),
         pandas.Series(paths, [7, 8, 9]),
     ):
-        assert Pictures.of(given).paths == paths
+        assert as_pictures(given).paths == paths
     with pytest.raises(PicturesError, match="tuple is no picture"):
-        Pictures.of([(RED, 1)])
+        as_pictures([(RED, 1)])
 
 
 @pytest.mark.parametrize(
@@ -187,7 +187,7 @@ def test_lists_columns_and_iterators_are_no_data_sets(pictures: Pictures) -> Non
 )
 def test_what_a_data_set_may_not_give_is_said_in_a_line(items: list[Any], said: str) -> None:
     with pytest.raises(PicturesError, match=said) as caught:
-        Pictures.of(Pairs(items))
+        as_pictures(Pairs(items))
     assert "\n" not in str(caught.value)
 
 
@@ -201,36 +201,36 @@ def test_hugging_faces_files_and_bytes_are_read_with_class_names(
     assert found.paths == ["<picture 0>", paths[1], "<picture 2>"]
     for item, path in zip(found.items, paths, strict=True):
         assert content_digest(item) == content_digest(path)  # the same row of the cache
-    assert Pictures.of(found[::-1]).items == found.items[::-1]
+    assert as_pictures(found[::-1]).items == found.items[::-1]
 
 
 def test_hugging_faces_labels_may_be_hidden_or_text(pictures: Pictures) -> None:
     paths = pictures.paths[:2]
-    assert Pictures.of(hugging_face(paths, [-1, -1])).labels is None
+    assert as_pictures(hugging_face(paths, [-1, -1])).labels is None
     with pytest.raises(LabelsError):
-        Pictures.of(hugging_face(paths, [-1, 1]))
+        as_pictures(hugging_face(paths, [-1, 1]))
     text = hugging_face(paths, ["a", "b"]).cast_column("label", Value("string"))
-    assert Pictures.of(text).labels.tolist() == ["a", "b"]
-    assert Pictures.of(text.select_columns(["image"])).labels is None
+    assert as_pictures(text).labels.tolist() == ["a", "b"]
+    assert as_pictures(text.select_columns(["image"])).labels is None
 
 
 def test_hugging_faces_columns_must_be_clear(pictures: Pictures) -> None:
     given = hugging_face(pictures.paths[:2], [0, 1])
     with pytest.raises(PicturesError, match="no image columns among label"):
-        Pictures.of(given.select_columns(["label"]))
+        as_pictures(given.select_columns(["label"]))
     two = HFDataset({**given.columns_, "mask": given.columns_["image"]},
                     Features({**given.features, "mask": HFImage()}))  # fmt: skip
     with pytest.raises(PicturesError, match="2 image columns among"):
-        Pictures.of(two)
+        as_pictures(two)
     fine = ClassLabel(["a", "b"])
     labels = HFDataset(
         {"image": given.columns_["image"], "coarse": [0, 1], "fine": [0, 1]},
         Features(image=HFImage(), coarse=fine, fine=fine),
     )
     with pytest.raises(PicturesError, match="several columns of labels"):
-        Pictures.of(labels)
+        as_pictures(labels)
     with pytest.raises(PicturesError, match="holds several data sets; pass one: 'train', 'test'"):
-        Pictures.of({"train": given, "test": given})
+        as_pictures({"train": given, "test": given})
 
 
 def test_a_cell_without_a_picture_is_a_bad_picture(pictures: Pictures, cache: Path) -> None:

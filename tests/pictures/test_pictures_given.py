@@ -17,7 +17,7 @@ import pytest
 from PIL import Image
 
 from tlfeatures.errors import LabelsError, PicturesError
-from tlfeatures.pictures import Pictures, labelled_pictures, load_pictures
+from tlfeatures.pictures import Pictures, as_pictures, labelled_pictures, load_pictures
 
 PATHS = ["b.jpg", "a.jpg", "c.jpg"]
 
@@ -48,21 +48,21 @@ LISTS: dict[str, Callable[[list[str]], Any]] = {
 
 @pytest.mark.parametrize("form", LISTS)
 def test_every_form_of_a_list_gives_the_same_pictures(form: str) -> None:
-    assert Pictures.of(LISTS[form](PATHS)).paths == PATHS
+    assert as_pictures(LISTS[form](PATHS)).paths == PATHS
     assert load_pictures(LISTS[form](PATHS), labels=iter("xyx")).classes == ("x", "y")
 
 
 def test_the_files_that_a_pattern_finds_are_pictures(folder: Path) -> None:
-    assert len(Pictures.of(folder.rglob("*.png"))) == 36
+    assert len(as_pictures(folder.rglob("*.png"))) == 36
     with pytest.raises(PicturesError, match=r"generator gives no pictures.*pass a list"):
-        Pictures.of(folder.rglob("*.jpg"))
+        as_pictures(folder.rglob("*.jpg"))
 
 
 def test_an_iterator_that_was_used_up_is_told_so() -> None:
     paths = iter(PATHS)
-    Pictures.of(paths)
+    as_pictures(paths)
     with pytest.raises(PicturesError, match=r"list_iterator gives no pictures \(an iterator can"):
-        Pictures.of(paths)
+        as_pictures(paths)
 
 
 TABLE = {
@@ -82,7 +82,7 @@ FRAMES: dict[str, Callable[[Any], Any]] = {
 
 @pytest.mark.parametrize("form", FRAMES)
 def test_a_frame_with_the_manifests_columns_is_a_manifest(form: str) -> None:
-    for pictures in (load_pictures(FRAMES[form](TABLE)), Pictures.of(FRAMES[form](TABLE))):
+    for pictures in (load_pictures(FRAMES[form](TABLE)), as_pictures(FRAMES[form](TABLE))):
         assert pictures.paths == PATHS
         assert pictures.labels is not None
         assert pictures.labels.tolist() == ["dog", "cat", "dog"]
@@ -102,7 +102,7 @@ def test_labels_of_a_frame_keep_their_type() -> None:
 
 def test_pictures_in_a_frame_and_paths_of_every_kind_are_taken() -> None:
     items = [Path("a.jpg"), Image.new("L", (2, 2)), np.zeros((2, 2), np.uint8)]
-    assert Pictures.of(pd.DataFrame({"path": items})).paths == [
+    assert as_pictures(pd.DataFrame({"path": items})).paths == [
         "a.jpg",
         "<picture 1>",
         "<picture 2>",
@@ -254,7 +254,7 @@ def test_the_home_folder_is_known_by_its_sign(
                                    iter([None]), pl.LazyFrame({"path": ["a"]})])  # fmt: skip
 def test_what_is_no_list_of_pictures_is_refused_in_words(wrong: Any) -> None:
     with pytest.raises(PicturesError):
-        Pictures.of(wrong)
+        as_pictures(wrong)
 
 
 def test_an_open_file_and_bytes_are_one_picture(tmp_path: Path) -> None:
@@ -262,7 +262,7 @@ def test_an_open_file_and_bytes_are_one_picture(tmp_path: Path) -> None:
     with (tmp_path / "list.txt").open() as file:
         for one in (file, io.BytesIO(jpeg()), jpeg(), bytearray(jpeg())):
             with pytest.raises(PicturesError, match=r"one picture .* pass a list"):
-                Pictures.of(one)
+                as_pictures(one)
 
 
 def test_y_and_groups_of_a_fit_replace_those_of_the_pictures() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from tlfeatures.errors import PicturesError, UsageError
-from tlfeatures.pictures import Pictures, load_pictures
-from tlfeatures.pictures._layout import side_of
+from tlfeatures.pictures import Pictures, as_pictures, load_pictures
+from tlfeatures.pictures.sources._layout import side_of
 
 
 def fill(root: Path, *names: str) -> Path:
@@ -175,7 +175,7 @@ def test_what_needs_no_labels_takes_a_folder_of_any_layout(
     fill(tmp_path, *names)
     with pytest.raises(PicturesError):
         load_pictures(tmp_path)
-    for pictures in (load_pictures(tmp_path, layout="any"), Pictures.of(str(tmp_path))):
+    for pictures in (load_pictures(tmp_path, layout="any"), as_pictures(str(tmp_path))):
         assert len(pictures) == len(names)
         assert (pictures.labels, pictures.split) == (None, None)
         assert pictures.notes[0].startswith("read without labels: ")

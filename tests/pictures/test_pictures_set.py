@@ -13,7 +13,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.model_selection import GridSearchCV, GroupKFold, cross_val_score, train_test_split
 
 from tlfeatures.errors import PicturesError
-from tlfeatures.pictures import Pictures, find_exact_copies
+from tlfeatures.pictures import Pictures, as_pictures, find_exact_copies
 
 
 def ten() -> Pictures:
@@ -79,7 +79,7 @@ def test_an_index_that_fits_no_row_is_an_index_error(index: Any) -> None:
 
 
 def test_pictures_in_memory_keep_their_first_name_when_sliced() -> None:
-    pictures = Pictures.of(np.zeros((4, 5, 6, 3), np.uint8))
+    pictures = as_pictures(np.zeros((4, 5, 6, 3), np.uint8))
     assert pictures.shape == (4,)
     assert pictures[2:].paths == ["<picture 2>", "<picture 3>"]
     assert pictures[2:][1:].paths == ["<picture 3>"]
@@ -87,21 +87,21 @@ def test_pictures_in_memory_keep_their_first_name_when_sliced() -> None:
 
 def test_paths_pil_pictures_and_arrays_may_be_mixed() -> None:
     grey = np.zeros((2, 3), np.uint8)
-    pictures = Pictures.of([Path("a.jpg"), Image.new("L", (2, 2)), grey])
+    pictures = as_pictures([Path("a.jpg"), Image.new("L", (2, 2)), grey])
     assert pictures.paths == ["a.jpg", "<picture 1>", "<picture 2>"]
     assert pictures[2] is grey
 
 
 def test_of_gives_pictures_back_and_reads_arrays_of_paths_as_plain_strings() -> None:
     pictures = ten()
-    assert Pictures.of(pictures) is pictures
-    assert [type(path) for path in Pictures.of(np.array(["a.jpg", "b.jpg"])).paths] == [str, str]
+    assert as_pictures(pictures) is pictures
+    assert [type(path) for path in as_pictures(np.array(["a.jpg", "b.jpg"])).paths] == [str, str]
 
 
 @pytest.mark.parametrize("one", ["a.jpg", Path("a.jpg"), Image.new("L", (2, 2))])
 def test_one_picture_instead_of_a_list_is_refused_with_the_way_out(one: Any) -> None:
     with pytest.raises(PicturesError, match="pass a list"):
-        Pictures.of(one)
+        as_pictures(one)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_one_picture_instead_of_a_list_is_refused_with_the_way_out(one: Any) -> 
 )
 def test_what_is_no_list_of_pictures_is_refused(wrong: Any) -> None:
     with pytest.raises(PicturesError):
-        Pictures.of(wrong)
+        as_pictures(wrong)
 
 
 @pytest.mark.parametrize(

@@ -27,6 +27,7 @@ from tlfeatures.extraction import CNNCodes, Extraction, Resolved, as_codes
 from tlfeatures.heads import HEADS, choose_head, head_name, make_head
 from tlfeatures.pictures import (
     Pictures,
+    as_pictures,
     check_readable,
     find_exact_copies,
     labelled_pictures,
@@ -198,7 +199,7 @@ def evaluate_baseline(
     notes: list[str] = []
     pictures = labelled_pictures(pictures)
     if share is None and test is not None:
-        pictures = _with_test(pictures, Pictures.of(test, "classes"), notes)
+        pictures = _with_test(pictures, as_pictures(test, "classes"), notes)
     seconds: dict[str, float] = {}
     codes_of = as_codes(backbone)
     how = (share, train_per_class, random_state)

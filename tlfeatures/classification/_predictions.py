@@ -17,7 +17,7 @@ from tlfeatures._targets import write_whole
 from tlfeatures.classification._saved import SavedModel
 from tlfeatures.extraction import Extraction, Progress, RunOptions, extract
 from tlfeatures.heads import Scorer, scorer_from_arrays
-from tlfeatures.pictures import Pictures
+from tlfeatures.pictures import Pictures, as_pictures
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def predict_saved(
     check_whole("top", top)
     scorer, run = scorer_from_arrays(*model.head), model.run_options(run)
     network = model.network
-    pictures = Pictures.of(pictures)
+    pictures = as_pictures(pictures)
     extraction = extract(pictures, model.request, run, tensors=network, progress=progress)
     return _label(extraction, scorer, top)
 

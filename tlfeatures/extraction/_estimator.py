@@ -20,7 +20,7 @@ from tlfeatures.extraction._result import Extraction, Progress
 from tlfeatures.extraction._run import extract_layers
 from tlfeatures.pictures import (
     DecodeOptions,
-    Pictures,
+    as_pictures,
 )
 from tlfeatures.store import Codes, CodeSpec
 
@@ -160,7 +160,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         ------
         UsageError, WeightsError, PicturesError
         """
-        Pictures.of(X)
+        as_pictures(X)
         self.resolve()
         return self
 
@@ -175,7 +175,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         ------
         UsageError, WeightsError, PicturesError, ImageReadError
         """
-        pictures = Pictures.of(X)
+        pictures = as_pictures(X)
         return self.fit(pictures, y, **fit_params)._fill(self.extract(pictures))
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -216,7 +216,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         resolved : Resolved, optional
             What `resolve` gave, where that was asked before.
         """
-        pictures = Pictures.of(X)
+        pictures = as_pictures(X)
         resolved = self.resolve(len(pictures)) if resolved is None else resolved
         (done,) = extract_layers(pictures, resolved, progress=self.progress)
         self._take(done.codes.spec)
@@ -254,7 +254,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         """
         if isinstance(layers, str):
             raise UsageError(f"layers is {layers!r}; give a list of names.")
-        pictures = Pictures.of(X)
+        pictures = as_pictures(X)
         resolved = resolve(
             self.request(),
             self.run_options(),
@@ -279,7 +279,8 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         CodesMismatchError
             If the network gives other codes now than when the cache was filled.
         """
-        codes, bad = query(Pictures.of(X), self.resolve(), progress=self.progress)
+        codes, bad, spec = query(as_pictures(X), self.resolve(), progress=self.progress)
+        self._take(spec)
         if bad and self.on_bad == "raise":
             raise bad_pictures_error(bad)
         return codes

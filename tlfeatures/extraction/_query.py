@@ -15,7 +15,7 @@ from tlfeatures.extraction.chunks._batch import prepare_item, stack
 from tlfeatures.extraction.chunks._chunk import not_finite
 from tlfeatures.extraction.chunks._probes import check_probes_once
 from tlfeatures.pictures import DecodeOptions, Pictures, as_bytes, content_digest, row_key
-from tlfeatures.store import CodeCache
+from tlfeatures.store import CodeCache, CodeSpec
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,7 +30,7 @@ def query(
     resolved: Resolved,
     *,
     progress: Callable[[Progress], None] | None = None,
-) -> tuple[NDArray[np.float32], Bad]:
+) -> tuple[NDArray[np.float32], Bad, CodeSpec]:
     """Codes of pictures, shape (n, d), float32; rows of bad ones are nan.
 
     Fewer pictures than a batch are computed at their own size and not stored; more of them are
@@ -47,6 +47,8 @@ def query(
     -------
     codes : ndarray of shape (n, d), float32
     bad : list of (path, reason)
+    spec : CodeSpec
+        Which codes these are: of another device, if it was not the one that was remembered.
 
     Raises
     ------
@@ -79,7 +81,8 @@ def query(
             codes[row] = code
             if not np.isfinite(code).all():
                 codes[row], reasons[row] = np.nan, not_finite(store.spec.precision)
-    return codes, [(pictures.paths[row], reasons[row]) for row in sorted(reasons)]
+    bad = [(pictures.paths[row], reasons[row]) for row in sorted(reasons)]
+    return codes, bad, store.spec
 
 
 def _read(pictures: Pictures) -> tuple[dict[int, Any], dict[int, str]]:
@@ -117,8 +120,8 @@ def _compute(
 
 def _extracted(
     pictures: Pictures, resolved: Resolved, progress: Callable[[Progress], None] | None
-) -> tuple[NDArray[np.float32], Bad]:
+) -> tuple[NDArray[np.float32], Bad, CodeSpec]:
     (done,) = extract_layers(pictures, resolved, progress=progress)
     codes = np.full((done.given, done.codes.spec.dim), np.nan, np.float32)
     codes[done.rows] = np.asarray(done.codes)
-    return codes, done.bad
+    return codes, done.bad, done.codes.spec

@@ -5,9 +5,9 @@ Must not know: networks, codes, the cache; torch is never imported.
 """
 
 from tlfeatures.pictures._copies import Copies, find_exact_copies
-from tlfeatures.pictures._folders import load_pictures
-from tlfeatures.pictures._given import labelled_pictures
+from tlfeatures.pictures._given import as_pictures, labelled_pictures, load_pictures
 from tlfeatures.pictures._pictures import Pictures, describe_kinds
+from tlfeatures.pictures._range import estimate_range
 from tlfeatures.pictures._readable import all_unreadable, check_readable
 from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, save_png, thumbnail
 from tlfeatures.pictures._show import show_row
@@ -23,7 +23,6 @@ from tlfeatures.pictures.decoding._decode import (
     orientation_of,
 )
 from tlfeatures.pictures.decoding._digest import bad_key, content_digest, row_key
-from tlfeatures.pictures.decoding._range import estimate_range
 
 __all__ = [
     "Copies",
@@ -32,6 +31,7 @@ __all__ = [
     "Pictures",
     "all_unreadable",
     "as_bytes",
+    "as_pictures",
     "bad_key",
     "check_readable",
     "contact_sheet",

@@ -77,27 +77,6 @@ class Pictures:
         self.left_out_kinds = dict(left_out or {})
         self.read_notes = tuple(notes)
 
-    @classmethod
-    def of(cls, X: Any, layout: str = "any") -> Pictures:
-        """Take whatever an estimator is given: the one conversion for all of them.
-
-        Parameters
-        ----------
-        X : Pictures, folder, manifest, data frame, data set, or iterable of pictures
-            An iterator is used up, once. Data sets: torchvision's `ImageFolder`, a `Dataset` of
-            torch that gives pairs of picture and label, one of Hugging Face with an image column.
-        layout : {"any", "classes"}, default="any"
-            Of a folder, see `load_pictures`: whether its folders must be classes.
-
-        Raises
-        ------
-        PicturesError
-            If it is none of these.
-        """
-        from tlfeatures.pictures._given import as_pictures
-
-        return as_pictures(X, layout)
-
     @property
     def left_out(self) -> int:
         """How many files of the folder are no pictures."""

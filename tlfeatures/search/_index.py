@@ -19,6 +19,7 @@ from tlfeatures.extraction import CNNCodes, as_codes
 from tlfeatures.neighbors import check_metric, check_n_neighbors, kneighbors
 from tlfeatures.pictures import (
     Pictures,
+    as_pictures,
     check_readable,
     contact_sheet,
     save_png,
@@ -153,7 +154,7 @@ class ImageIndex(BaseEstimator):
         check_metric(self.metric)
         check_n_neighbors(self.n_neighbors)
         self.codes_ = as_codes(self.backbone)
-        pictures = Pictures.of(X)
+        pictures = as_pictures(X)
         extraction = self.codes_.extract(pictures)
         check_readable(pictures, extraction.pictures, extraction.bad, sides=False)
         self.pictures_, self.bad_ = extraction.pictures, extraction.bad
@@ -236,7 +237,7 @@ class ImageIndex(BaseEstimator):
         Answers
         """
         check_is_fitted(self)
-        given, wanted = Pictures.of(X), self._wanted(n_neighbors)
+        given, wanted = as_pictures(X), self._wanted(n_neighbors)
         contents = Contents(self.pictures_, self.keys_, self.codes_.decode_options())
         queries, reasons = {}, {}
         for i, item in enumerate(given.items):

@@ -17,7 +17,7 @@ from tlfeatures.errors import ImageReadError, PicturesError, UsageError
 from tlfeatures.finetuning._data import seeded
 from tlfeatures.finetuning.augmentation._augment import PRESETS, Augmentation
 from tlfeatures.finetuning.augmentation._distort import Distort, make_transform
-from tlfeatures.pictures import DecodeOptions, Pictures, contact_sheet, decode
+from tlfeatures.pictures import DecodeOptions, Pictures, as_pictures, contact_sheet, decode
 
 LEAST_THUMB, MOST_THUMB = 96, 160
 
@@ -95,7 +95,7 @@ def draw_augmentation(
             "pictures are prepared by a function of your own, which gives the network's input at "
             "once; augmentation needs a Preprocessing: give `preprocess` by name."
         )
-    pictures, random_state = _for_training(Pictures.of(X)), seed_of(random_state)
+    pictures, random_state = _for_training(as_pictures(X)), seed_of(random_state)
     read, bad = _read_some(pictures, n_rows, random_state, decode_options)
     if not read:
         raise PicturesError(f"none of the {len(pictures)} pictures can be read.")

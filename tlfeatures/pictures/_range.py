@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tlfeatures.errors import ImageReadError
+from tlfeatures.pictures._given import as_pictures
 from tlfeatures.pictures._pictures import Pictures
 from tlfeatures.pictures.decoding._decode import as_bytes, open_picture
 from tlfeatures.pictures.decoding._depth import deep_values
@@ -31,7 +32,7 @@ def estimate_range(pictures: Pictures, *, n: int = SAMPLED) -> tuple[float, floa
     (low, high) or None
         None if no picture among them is deeper than 8 bits, or all their values are equal.
     """
-    pictures = Pictures.of(pictures)
+    pictures = as_pictures(pictures)
     total = len(pictures)
     chosen = dict.fromkeys(i * total // n for i in range(n)) if total > n else range(total)
     samples = [_sample(pictures.items[i]) for i in chosen]

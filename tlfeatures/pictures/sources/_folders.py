@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path, PurePath
-from typing import Any
 
 from tlfeatures._targets import expand_given
-from tlfeatures.errors import PicturesError, UsageError
+from tlfeatures.errors import PicturesError
 from tlfeatures.pictures._items import MAGIC, check_path
-from tlfeatures.pictures._layout import Layout, read_layout
-from tlfeatures.pictures._manifest import MANIFESTS, load_manifest
 from tlfeatures.pictures._pictures import Pictures, describe_kinds
+from tlfeatures.pictures.sources._layout import Layout, read_layout
+from tlfeatures.pictures.sources._manifest import MANIFESTS, load_manifest
 
 EXTENSIONS = frozenset({
     "jpg", "jpeg", "jpe", "jfif", "png", "webp", "bmp", "dib", "tif", "tiff", "gif",
@@ -29,89 +28,25 @@ NEVER_OPENED = frozenset({  # what lies beside pictures by the thousand; and raw
     "cr2", "cr3", "crw", "nef", "nrw", "arw", "srf", "sr2", "dng", "orf", "pef", "raf", "rw2",
     "srw", "3fr", "erf", "iiq", "kdc", "mef", "mos", "mrw", "x3f",
 })  # fmt: skip
-LAYOUTS = ("classes", "any")
 LONGEST_KIND = 12  # characters of an extension
 NEVER_CLASSES = frozenset({
     "__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found",
 })  # fmt: skip
 
 
-def load_pictures(
-    source: str | os.PathLike[str] | Sequence[Any] | Any,
-    *,
-    labels: Sequence[Any] | Any = None,
-    split: Sequence[Any] | Any = None,
-    groups: Sequence[Any] | Any = None,
-    layout: str = "classes",
-) -> Pictures:
-    """Load a folder, a CSV or Parquet manifest, a data frame, a data set, or a list.
-
-    A folder holds class folders, or train, val and test folders of them, or pictures alone. Names
-    such as Training, seg_test, val_images, dev or train2017 are known as well; train and test
-    folders may lie in a folder that wraps them, or in each class folder. A class is the path of its
-    folder, so that x/cat and y/cat stay two; where top folders share several such names and may
-    be the sides of a split, it must be said what they are. Sorted by relative POSIX path, bytewise.
-
-    A file is a picture by its extension, else by its first bytes, unless its extension is that of
-    text, tables, archives, films or a camera's raw pictures; hidden files and folders are passed
-    over. A data frame (pandas, polars, pyarrow, or a dict of columns) with a column "path" is a
-    manifest; one of a single column is that column. Data sets are torchvision's `ImageFolder` (its
-    files; transforms play no part), a `Dataset` of torch that gives pairs of picture and label
-    (held in memory), and a `datasets.Dataset` of Hugging Face with an image column.
-
-    Parameters
-    ----------
-    source : path, data frame, data set or sequence
-        See above; the items of a list are paths, PIL pictures or uint8 arrays (H, W, 3).
-    labels, split, groups : sequence, optional
-        Columns of shape (n,); they replace what the folder says. A picture without a group (None,
-        NaN) is a group of its own; labels and sides may not be missing.
-    layout : {"classes", "any"}, default="classes"
-        "any": for what needs no labels. Where a folder has pictures without class folders, or
-        folders of unclear meaning, it has no labels and no split, with a note, instead of an error.
-
-    Returns
-    -------
-    Pictures
+def load_path(source: str | os.PathLike[str], layout: str) -> Pictures:
+    """A folder, or a CSV or Parquet manifest; see `load_pictures`.
 
     Raises
     ------
-    PicturesError
-        If there is no such folder, no picture in it, a manifest's line is wrong, or it is not clear
-        what the folders mean.
-    LabelsError
-        If a label is missing.
-
-    Examples
-    --------
-    >>> load_pictures(["a.jpg", "b.jpg"], labels=["cat", "dog"])
-    <Pictures: 2, 2 classes>
+    PicturesError, LabelsError
+        As `load_pictures`.
     """
-    if layout not in LAYOUTS:
-        raise UsageError(f"layout {layout!r} is unknown; choose one of {', '.join(LAYOUTS)}.")
-    if isinstance(source, (str, os.PathLike)):
-        source = expand_given(os.fsdecode(source))
-        if not source.strip():  # else it would be the folder that one is in
-            raise PicturesError(f"{source!r} names no folder; write . for the one you are in.")
-    if not isinstance(source, str):
-        pictures = Pictures.of(source)
-    else:
-        path = Path(check_path(source))
-        if path.is_dir():
-            pictures = _load_folder(path, "any" if labels is not None else layout)
-        else:
-            pictures = load_manifest(_check_manifest(path))
-    if labels is None and split is None and groups is None:
-        return pictures
-    return Pictures(
-        pictures.items,
-        pictures.labels if labels is None else labels,
-        pictures.split if split is None else split,
-        pictures.groups if groups is None else groups,
-        names=pictures.paths,
-        left_out=pictures.left_out_kinds,
-        notes=pictures.read_notes if labels is None or pictures.labels is not None else (),
-    )
+    source = expand_given(os.fsdecode(source))
+    if not source.strip():  # else it would be the folder that one is in
+        raise PicturesError(f"{source!r} names no folder; write . for the one you are in.")
+    path = Path(check_path(source))
+    return _load_folder(path, layout) if path.is_dir() else load_manifest(_check_manifest(path))
 
 
 def _check_manifest(path: Path) -> Path:
