@@ -69,8 +69,8 @@ def test_single_variations_are_added_to_nothing_and_changes_to_a_preset() -> Non
     ("words", "said"),
     [
         ("lihgt", "did you mean 'light'"),
-        ("flip,rotate=15", "'rotate' is unknown; did you mean 'rotation'"),
-        ("", "'' is unknown"),
+        ("flip,rotate=15", "'rotate' is unknown; did you mean 'rotation'? Write"),
+        ("", "'' is unknown; write a preset"),
         ("flip,light", "'light' is a preset; write it first"),
         ("rotation", "'rotation' has no number; write it as rotation=15"),
         ("rotation=a lot", "'rotation=a lot' has no number"),

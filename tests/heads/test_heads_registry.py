@@ -29,8 +29,8 @@ def test_names_make_heads_with_their_options():
 @pytest.mark.parametrize(
     ("name", "params", "hint"),
     [
-        ("logistik", {}, "did you mean 'logistic'"),
-        ("forest", {}, "Choose one of svm, logistic, knn"),
+        ("logistik", {}, r"did you mean 'logistic'\? Choose one of svm, logistic, knn"),
+        ("forest", {}, "is unknown; choose one of svm, logistic, knn"),
         ("knn", {"n_neighbours": 3}, "did you mean 'n_neighbors'"),
     ],
 )

@@ -72,8 +72,8 @@ def make_head(name: str, **params: Any) -> Head:
 
 def _hint(word: str, known: list[str]) -> str:
     close = difflib.get_close_matches(str(word), known, 1)
-    meant = f"did you mean {close[0]!r}? " if close else ""
-    return f"{meant}Choose one of {', '.join(known)}."
+    meant = f"did you mean {close[0]!r}? Choose" if close else "choose"
+    return f"{meant} one of {', '.join(known)}."
 
 
 def head_from_arrays(tensors: Tensors, facts: Facts) -> Head:
