@@ -260,7 +260,7 @@ def test_bad_pictures_are_named_and_others_take_their_place(folder: Path, tmp_pa
     sheet = draw_augmentation(mixed, NONE, SMALL, n_rows=3)
     assert [path for path, _ in sheet.shown] == good
     assert [path for path, _ in sheet.bad] == mixed[:1]
-    with pytest.raises(PicturesError, match="none of the 1 pictures can be read"):
+    with pytest.raises(PicturesError, match="none of the 1 pictures can be read; the first: "):
         draw_augmentation(mixed[:1], NONE, SMALL)
 
 
