@@ -120,6 +120,52 @@ def test_what_is_no_column_is_refused(wrong: Any) -> None:
         whole_labels(wrong)
 
 
+@pytest.mark.parametrize("read", [whole_labels, whole_groups], ids=["labels", "groups"])
+@pytest.mark.parametrize(
+    ("wrong", "reason"),
+    [
+        ({"a.jpg": "cat", "b.jpg": "dog"}, "are a dict, no column; give a list"),
+        ({"cat", "dog"}, "are a set, which has no order; give a list"),
+        (frozenset({1, 2}), "are a frozenset, which has no order; give a list"),
+    ],
+    ids=["dict", "set", "frozenset"],
+)
+def test_keys_and_sets_are_not_taken_for_a_column(read: Any, wrong: Any, reason: str) -> None:
+    with pytest.raises(PicturesError, match=reason):
+        read(wrong)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [0.0, float("inf"), 1.0],
+        np.array([0, -np.inf, 1], dtype=np.float16),
+        ["cat", np.float64("inf"), "dog"],
+        pd.Series([0, float("inf"), 1]),
+    ],
+    ids=lambda labels: type(labels).__name__,
+)
+def test_an_infinite_label_is_refused_with_its_row(labels: Any) -> None:
+    with pytest.raises(LabelsError, match=r"labels\[1\] is -?inf, no class"):
+        whole_labels(labels)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        [b"caf\xc3\xa9", b"dog"],
+        np.array([b"caf\xc3\xa9", b"dog"]),
+        np.array([b"caf\xc3\xa9", b"dog"], dtype=object),
+        [b"caf\xc3\xa9", "dog"],
+    ],
+    ids=lambda labels: f"{type(labels).__name__} {labels}",
+)
+def test_labels_in_bytes_are_text(labels: Any) -> None:
+    found = whole_labels(labels)
+    assert found.tolist() == ["caf\xe9", "dog"]
+    assert found.dtype.kind == "U"
+
+
 GAPS = [
     ["a", None, "b", "a", None],
     ["a", "", "b", "a", " "],

@@ -74,7 +74,7 @@ def test_a_folder_is_made_and_nothing_else_lies_there(tensors, tmp_path):
 def test_a_missing_file_says_how_to_make_one(tmp_path):
     with pytest.raises(ModelFileError, match=r"no model file .*tlfeatures fit"):
         read_model_file(tmp_path / "absent")
-    with pytest.raises(ModelFileError, match="no model file"):
+    with pytest.raises(ModelFileError, match="is a folder, no model file"):
         read_model_file(tmp_path)
 
 

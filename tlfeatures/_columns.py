@@ -19,6 +19,7 @@ from tlfeatures.errors import LabelsError, PicturesError
 
 _WHOLE_NUMBER = re.compile(r"([+-]?\d+)\.0+")
 _TRUTH = {"true": "1", "false": "0"}
+IN_ORDER = "give a list, one for each picture in their order."
 
 
 class Alone(str):
@@ -80,6 +81,10 @@ def cells_of(column: Any, name: str = "the column") -> Any:
         if len(columns) != 1:
             raise PicturesError(f"{name} are a table of {len(columns)} columns; give one of them.")
         column = columns[0][1]
+    elif isinstance(column, (set, frozenset)):
+        raise PicturesError(f"{name} are a {type(column).__name__}, which has no order; {IN_ORDER}")
+    elif isinstance(column, Mapping):
+        raise PicturesError(f"{name} are a {type(column).__name__}, no column; {IN_ORDER}")
     if hasattr(column, "to_pylist"):  # pyarrow's own cells are objects that are never equal
         return column.to_pylist()
     if isinstance(column, (str, bytes)) or not isinstance(column, Iterable):
@@ -92,10 +97,12 @@ def cells_of(column: Any, name: str = "the column") -> Any:
 def whole_labels(labels: Any, name: str = "labels") -> NDArray[Any]:
     """Labels as an array of shape (n,), text as text and numbers as numbers; mixed ones as text.
 
+    Bytes, as HDF5 files have them, are text.
+
     Raises
     ------
     LabelsError
-        If one is missing; it names the row, the first is row 0.
+        If one is missing or infinite; it names the row, the first is row 0.
     PicturesError
         If they are no column.
     """
@@ -109,6 +116,11 @@ def whole_labels(labels: Any, name: str = "labels") -> NDArray[Any]:
             f"{name}[{missing[0]}] is {_shown(cells[missing[0]])}: missing{more}; give one for "
             f"every picture, or leave those pictures out."
         )
+    endless = next((row for row, cell in enumerate(cells) if _is_infinite(cell)), None)
+    if endless is not None:
+        raise LabelsError(f"{name}[{endless}] is {cells[endless]}, no class; name one.")
+    if any(isinstance(cell, bytes) for cell in cells):
+        cells = [_as_text(cell) if isinstance(cell, bytes) else cell for cell in cells]
     if isinstance(cells, np.ndarray) and (cells.dtype != object or len(set(map(type, cells))) < 2):
         return cells
     try:
@@ -169,10 +181,18 @@ def group_name(value: Any) -> str:
         return str(int(value))
     if isinstance(value, (float, np.floating)) and float(value).is_integer():
         return str(int(value))
-    text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else str(value)
+    text = _as_text(value) if isinstance(value, bytes) else str(value)
     text = unicodedata.normalize("NFC", text).strip()
     whole = _WHOLE_NUMBER.fullmatch(text)
     return whole[1] if whole else _TRUTH.get(text.casefold(), text)
+
+
+def _as_text(value: bytes) -> str:
+    return value.decode("utf-8", "surrogateescape")
+
+
+def _is_infinite(cell: Any) -> bool:
+    return isinstance(cell, (float, np.floating)) and bool(np.isinf(cell))
 
 
 def _is_plain(cells: NDArray[Any]) -> bool:

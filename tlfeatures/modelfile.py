@@ -100,6 +100,8 @@ def read_model_file(
         If the file is missing, damaged, from elsewhere or of an unknown version.
     """
     source = Path(expand_given(os.fsdecode(path)))
+    if source.is_dir():
+        raise ModelFileError(f"{source} is a folder, no model file; name the file of the model.")
     if not source.is_file():
         raise ModelFileError(
             f"there is no model file {source}; 'tlfeatures fit IMAGES --out {source}' makes one."

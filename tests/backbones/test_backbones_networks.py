@@ -128,7 +128,7 @@ def test_the_preprocessing_of_an_entry_needs_no_weights_and_of_an_own_network_a_
     assert load_preprocessing(BackboneRequest("resnet50", "absent.pth")).resize == 256
     with pytest.raises(UnknownBackboneError, match="did you mean 'resnet50'"):
         load_preprocessing(BackboneRequest("resnet5O"))
-    with pytest.raises(UsageError, match="nothing says how pictures are prepared"):
+    with pytest.raises(UsageError, match=r"nothing says .* caffe or tf, in Python also a Preproc"):
         load_preprocessing(BackboneRequest("torchvision.models:resnet18"))
 
 

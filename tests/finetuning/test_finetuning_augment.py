@@ -69,8 +69,8 @@ def test_single_variations_are_added_to_nothing_and_changes_to_a_preset() -> Non
     ("words", "said"),
     [
         ("lihgt", "did you mean 'light'"),
-        ("flip,rotate=15", "'rotate' is unknown; did you mean 'rotation'"),
-        ("", "'' is unknown"),
+        ("flip,rotate=15", "'rotate' is unknown; did you mean 'rotation'? Write"),
+        ("", "'' is unknown; write a preset"),
         ("flip,light", "'light' is a preset; write it first"),
         ("rotation", "'rotation' has no number; write it as rotation=15"),
         ("rotation=a lot", "'rotation=a lot' has no number"),
@@ -260,7 +260,7 @@ def test_bad_pictures_are_named_and_others_take_their_place(folder: Path, tmp_pa
     sheet = draw_augmentation(mixed, NONE, SMALL, n_rows=3)
     assert [path for path, _ in sheet.shown] == good
     assert [path for path, _ in sheet.bad] == mixed[:1]
-    with pytest.raises(PicturesError, match="none of the 1 pictures can be read"):
+    with pytest.raises(PicturesError, match="none of the 1 pictures can be read; the first: "):
         draw_augmentation(mixed[:1], NONE, SMALL)
 
 

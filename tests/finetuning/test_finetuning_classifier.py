@@ -597,7 +597,7 @@ def test_weights_that_a_model_carries_are_where_the_next_training_starts(
 @pytest.mark.parametrize(
     ("words", "error", "message"),
     [
-        ({"recipe": "best"}, UsageError, "recipe 'best' is unknown"),
+        ({"recipe": "best"}, UsageError, "recipe 'best' is unknown; choose one of"),
         ({"recipe": "guide-vgg"}, UsageError, "those that do: .*head"),
         (
             {"head": "knn"},

@@ -29,7 +29,7 @@ def test_names_make_heads_with_their_options():
 @pytest.mark.parametrize(
     ("name", "params", "hint"),
     [
-        ("logistik", {}, "did you mean 'logistic'"),
+        ("logistik", {}, r"did you mean 'logistic'\? Choose one of svm, logistic, knn"),
         ("forest", {}, "is unknown; choose one of svm, logistic, knn"),
         ("knn", {"n_neighbours": 3}, "did you mean 'n_neighbors'"),
     ],

@@ -275,8 +275,10 @@ def test_y_and_groups_of_a_fit_replace_those_of_the_pictures() -> None:
     assert other.labels.tolist() == [5, 6, 5]
     assert other.groups is not None
     assert len(set(other.groups.tolist())) == 2
-    with pytest.raises(LabelsError, match="no labels; use a folder"):
+    with pytest.raises(LabelsError, match=r"no labels; use .*, or pass `labels` to load_pictures"):
         labelled_pictures(PATHS)
+    with pytest.raises(LabelsError, match=r"no labels; use .*, or pass `y`"):
+        labelled_pictures(PATHS, way=", or pass `y`")
     with pytest.raises(PicturesError, match=r"labels have shape \(2,\), expected \(3,\)"):
         labelled_pictures(PATHS, y=["x", "y"])
     with pytest.raises(PicturesError, match=r"groups have shape \(2,\), expected \(3,\)"):

@@ -97,6 +97,7 @@ def test_grey_tiffs_agree_with_an_independent_reader_or_are_named(
         size = 8 * np.dtype(kind).itemsize
         words = {"u": "unsigned", "i": "signed", "f": "float", "c": "complex float"}[kind[0]]
         assert f"TIFF of 1 band of {words} {size} bits (grey) is not read" in reason(data)
+        assert "signed 8, 16 or 32, little-endian unsigned 32 or float 32 bits" in reason(data)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])

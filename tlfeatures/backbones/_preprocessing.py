@@ -293,7 +293,7 @@ def _base(
     if default is None:
         raise UsageError(
             "nothing says how pictures are prepared for this network; give `preprocess`: imagenet, "
-            "caffe, tf, a Preprocessing, or a function of a picture."
+            "caffe or tf, in Python also a Preprocessing or a function of a picture."
         )
     return default
 

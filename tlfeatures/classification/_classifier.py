@@ -95,7 +95,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             If pictures are bad, and `on_bad` is "nan": they are left out.
         """
         seed, heads = seed_of(self.random_state), _heads_called(self.head)
-        pictures = labelled_pictures(X, y, groups)
+        pictures = labelled_pictures(X, y, groups, way=", or pass `y`")
         self.codes_ = as_codes(self.backbone)
         done = extract_good(self.codes_.fit(pictures), pictures)
         kept, self.spec_ = done.pictures, self.codes_.spec_
@@ -154,7 +154,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             Labels; default: those of the Pictures.
         sample_weight : array-like of shape (n_images,), optional
         """
-        pictures = labelled_pictures(X, y)
+        pictures = labelled_pictures(X, y, way=", or pass `y`")
         right = self.predict(pictures) == np.asarray(pictures.labels)
         return float(np.average(right, weights=sample_weight))
 

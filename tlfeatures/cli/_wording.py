@@ -21,11 +21,13 @@ OTHER_NAMES = {
     "n_blocks": "blocks",
     "n_neighbors": "k",
 }
-PYTHON_ALONE = ("on_bad", "y", "weights_id", "tensors")  # the command line has nothing like them
+# The command line has nothing like them.
+PYTHON_ALONE = ("on_bad", "y", "labels", "weights_id", "tensors")
 LIKELY = ("fit", "extract", "finetune", "search", "predict", "cache export")
 TOKEN = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 WAY_OUT = re.compile(
     rf"(?:,? or|;|,? and) (?:use|pass|give|set) `(?:{'|'.join(PYTHON_ALONE)})(?:=[^`]*)?`"
+    r"(?: to \w+)?"
 )
 R = TypeVar("R")
 

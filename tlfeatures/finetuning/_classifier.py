@@ -307,7 +307,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         """Check the options, leave bad pictures aside, carve, fit the baselines."""
         recipe = self._check(is_shared=shared_with is not None)
         self._seed = seed_of(self.random_state)
-        pictures = labelled_pictures(X, y, groups)
+        pictures = labelled_pictures(X, y, groups, way=", or pass `y`")
         others = [] if shared_with is None else [labelled_pictures(shared_with)]
         self.codes_ = as_codes(self.backbone)
         every = [extract_good(self.codes_, each).pictures for each in (pictures, *others)]

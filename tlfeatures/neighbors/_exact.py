@@ -101,8 +101,8 @@ def check_metric(metric: Any) -> None:
     """
     if metric not in METRICS:
         close = difflib.get_close_matches(str(metric), METRICS, 1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        raise UsageError(f"metric {metric!r} is unknown; {hint}choose one of {list(METRICS)}.")
+        hint = f"did you mean {close[0]!r}? Choose" if close else "choose"
+        raise UsageError(f"metric {metric!r} is unknown; {hint} one of {list(METRICS)}.")
 
 
 def check_n_neighbors(n_neighbors: Any) -> int:

@@ -136,8 +136,17 @@ def _refuse_no_list(X: Any) -> None:
         raise PicturesError(f"{kind.__name__} is no list of paths, PIL pictures or arrays.")
 
 
-def labelled_pictures(X: Any, y: Any = None, groups: Any = None) -> Pictures:
+def labelled_pictures(
+    X: Any, y: Any = None, groups: Any = None, *, way: str = ", or pass `labels` to load_pictures"
+) -> Pictures:
     """What a `fit` is given, as Pictures with labels; y and groups replace those of X.
+
+    Parameters
+    ----------
+    X : see `Pictures.of`
+    y, groups : columns, optional
+    way : str
+        What else labels can be passed as, for the message.
 
     Raises
     ------
@@ -149,7 +158,7 @@ def labelled_pictures(X: Any, y: Any = None, groups: Any = None) -> Pictures:
     pictures = as_pictures(X, "classes" if y is None else "any")
     if pictures.labels is None and y is None:
         raise LabelsError(
-            "the pictures have no labels; use a folder of class folders or a manifest, or pass y."
+            f"the pictures have no labels; use a folder of class folders or a manifest{way}."
         )
     if y is None and groups is None:
         return pictures

@@ -193,8 +193,8 @@ def _word(name: str, value: Any) -> str:
 def _unknown(name: str) -> UsageError:
     known = list(dict.fromkeys([*PRESETS, *WORDS]))
     near = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
+    hint = f"did you mean {near[0]!r}? Write" if near else "write"
     return UsageError(
-        f"augmentation {name!r} is unknown; {hint}Write a preset ({', '.join(PRESETS)}), or as in "
+        f"augmentation {name!r} is unknown; {hint} a preset ({', '.join(PRESETS)}), or as in "
         "flip,rotation=15,zoom=0.7:1,shear=10,jitter=0.2 (brightness, contrast, saturation, hue)."
     )

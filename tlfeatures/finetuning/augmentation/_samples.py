@@ -98,7 +98,8 @@ def draw_augmentation(
     pictures, random_state = _for_training(as_pictures(X)), seed_of(random_state)
     read, bad = _read_some(pictures, n_rows, random_state, decode_options)
     if not read:
-        raise PicturesError(f"none of the {len(pictures)} pictures can be read.")
+        first = "; the first: {}: {}".format(*bad[0]) if bad else "."
+        raise PicturesError(f"none of the {len(pictures)} pictures can be read{first}")
     side = preprocessing.input_size
     vary = make_transform(augmentation, side)
     with seeded(random_state):

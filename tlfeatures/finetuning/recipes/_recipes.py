@@ -161,8 +161,8 @@ def make_recipe(recipe: str | Recipe) -> Recipe:
     if name in RECIPES:
         return RECIPES[name]
     near = difflib.get_close_matches(name, [*RECIPES, *OTHER_NAMES], 1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise UsageError(f"recipe {recipe!r} is unknown; {hint}Choose one of {', '.join(RECIPES)}.")
+    hint = f"did you mean {near[0]!r}? Choose" if near else "choose"
+    raise UsageError(f"recipe {recipe!r} is unknown; {hint} one of {', '.join(RECIPES)}.")
 
 
 def _share_epochs(phases: list[Phase], epochs: int) -> list[Phase]:

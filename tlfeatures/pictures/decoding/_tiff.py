@@ -28,8 +28,8 @@ COLOURS = {
 }  # fmt: skip
 STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 EXPECTED = (
-    "expected grey, RGB, RGBA or CMYK of unsigned 8 or 16 bits, or grey of float or signed 32; "
-    "convert it"
+    "expected grey, RGB, RGBA or CMYK of unsigned 8 or 16 bits, or grey of signed 8, 16 or 32, "
+    "little-endian unsigned 32 or float 32 bits; convert it"
 )
 # What libtiff returns in the machine's byte order, and Pillow takes for the file's.
 NATIVE = {";16BS": ";16NS", ";32BS": ";32NS", ";32BF": ";32NF", ";32B": ";32N"}
