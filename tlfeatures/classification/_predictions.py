@@ -16,30 +16,57 @@ from numpy.typing import NDArray
 from tlfeatures._parameters import check_whole
 from tlfeatures._targets import write_whole
 from tlfeatures.classification._saved import SavedModel
+from tlfeatures.errors import few
 from tlfeatures.extraction import Extraction, Progress, RunOptions, extract
 from tlfeatures.heads import scorer_from_arrays
 from tlfeatures.pictures import Pictures
 
 if TYPE_CHECKING:
     from tlfeatures.classification._classifier import TransferClassifier
+    from tlfeatures.classification._score import ModelScore
+    from tlfeatures.classification._trained import TrainedOn
+    from tlfeatures.store import CodeSpec
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """A picture's most probable label; `top` lists (label, probability), best first."""
+    """A picture's most probable label.
+
+    Attributes
+    ----------
+    path, label : str
+    probability : float
+    top : list of (label, probability)
+        The best first.
+    given : str or None
+        The label that the picture came with.
+    """
 
     path: str
     label: str
     probability: float
     top: list[tuple[str, float]]
+    given: str | None = None
 
 
 @dataclass(frozen=True)
 class Predictions:
-    """Predictions of the pictures that could be read, and the bad ones with their reasons."""
+    """Predictions of the pictures that could be read.
+
+    Attributes
+    ----------
+    predictions : list of Prediction
+    bad : list of (path, reason)
+    score : ModelScore or None
+        Where pictures came with labels, one of which at least the model knows.
+    note : str
+        Why labels that the pictures came with were not scored.
+    """
 
     predictions: list[Prediction]
     bad: list[tuple[str, str]]
+    score: ModelScore | None = None
+    note: str = ""
 
     def to_json(self) -> list[dict[str, Any]]:
         """Plain data."""
@@ -49,7 +76,7 @@ class Predictions:
         ]
 
     def save_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write path, label, probability as CSV, whole or not at all.
+        """Write path, label, probability as CSV, and labels that were given, whole or not at all.
 
         Raises
         ------
@@ -58,8 +85,12 @@ class Predictions:
         """
         text = io.StringIO(newline="")
         writer = csv.writer(text)
-        writer.writerow(["path", "label", "probability"])
-        writer.writerows([p.path, p.label, f"{p.probability:.6f}"] for p in self.predictions)
+        has_given = any(p.given is not None for p in self.predictions)
+        writer.writerow(["path", "label", "probability", *(["given"] if has_given else [])])
+        writer.writerows(
+            [p.path, p.label, f"{p.probability:.6f}", *([p.given] if has_given else [])]
+            for p in self.predictions
+        )
         data = text.getvalue().encode("utf-8", "surrogateescape")
         return write_whole(path, data, "the table")
 
@@ -81,7 +112,9 @@ def predict_pictures(model: TransferClassifier, pictures: Pictures, *, top: int 
         If `top` is below 1.
     """
     check_whole("top", top)
-    return _label(model.codes_.extract(Pictures.of(pictures)), model.head_, model.classes_, top)
+    scored = (model.trained_on_, model.head_name_, getattr(model.head_, "C_", None), model.spec_)
+    extraction = model.codes_.extract(Pictures.of(pictures))
+    return _label(extraction, model.head_, model.classes_, top, scored)
 
 
 def predict_saved(
@@ -118,16 +151,33 @@ def predict_saved(
     network = model.network
     pictures = Pictures.of(pictures)
     extraction = extract(pictures, model.request, run, tensors=network, progress=progress)
-    return _label(extraction, scorer, scorer.classes, top)
+    scored = (model.trained_on, model.head_name, model.head[1].get("C"), model.spec)
+    return _label(extraction, scorer, scorer.classes, top, scored)
 
 
-def _label(extraction: Extraction, head: Any, classes: NDArray[Any], top: int) -> Predictions:
+def _label(
+    extraction: Extraction,
+    head: Any,
+    classes: NDArray[Any],
+    top: int,
+    scored: tuple[TrainedOn | None, str, float | None, CodeSpec],
+) -> Predictions:
     if not len(extraction.pictures):
         return Predictions([], extraction.bad)
     probabilities = head.predict_proba(np.asarray(extraction.codes))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
+    kept = extraction.pictures
+    given = [None] * len(kept) if kept.labels is None else [str(each) for each in kept.labels]
     predictions = []
-    for path, row, best in zip(extraction.pictures.paths, probabilities, order, strict=True):
+    for path, row, best, label in zip(kept.paths, probabilities, order, given, strict=True):
         named = [(str(classes[i]), float(row[i])) for i in best]
-        predictions.append(Prediction(path, *named[0], named))
-    return Predictions(predictions, extraction.bad)
+        predictions.append(Prediction(path, *named[0], named, label))
+    if kept.labels is None:
+        return Predictions(predictions, extraction.bad)
+    if not set(kept.labels.tolist()) & set(classes.tolist()):
+        note = f"not scored: the model knows no class {few(list(kept.classes))}."
+        return Predictions(predictions, extraction.bad, note=note)
+    from tlfeatures.classification._score import Scored, score_answers
+
+    made = score_answers(extraction, classes[order[:, 0]], Scored(classes, *scored))
+    return Predictions(predictions, extraction.bad, made)

@@ -88,7 +88,7 @@ def extract_codes(
     began = time.perf_counter() if began is None else began
     options = options or DecodeOptions()
     stores = [CodeCache(cache, spec) for spec in specs]
-    digests, reasons = _make_digests(pictures.items, FileMemo(cache))
+    digests, reasons = make_digests(pictures.items, FileMemo(cache))
     keys = [row_key(digest, options) if digest else b"" for digest in digests]
     remembered = {} if retry_bad else remembered_bad(stores, keys, options)
     reasons.update(remembered)
@@ -250,7 +250,7 @@ def _say(total: _Total, remembered: Mapping[int, str]) -> None:
         )
 
 
-def _make_digests(items: Sequence[Any], memo: FileMemo) -> tuple[list[bytes], dict[int, str]]:
+def make_digests(items: Sequence[Any], memo: FileMemo) -> tuple[list[bytes], dict[int, str]]:
     """Content digests, and the reasons of those that cannot be read (their digest is empty)."""
     files = [i for i, item in enumerate(items) if isinstance(item, (str, os.PathLike))]
     paths = [os.fspath(items[i]) for i in files]

@@ -13,6 +13,7 @@ from tlfeatures.extraction._extract import extract_codes
 from tlfeatures.extraction._open import EngineMaker, absolute, make_plan_ready
 from tlfeatures.extraction._options import RunOptions, decoding_of, settle
 from tlfeatures.extraction._plan import Plan
+from tlfeatures.extraction._rates import remember_pace
 from tlfeatures.extraction._result import Extraction, Progress
 from tlfeatures.extraction._specs import recall_specs, specs_of
 from tlfeatures.pictures import Pictures
@@ -136,5 +137,7 @@ def _extract(
         began=began,
         what=describe_weights(request, tensors),
     )
+    if done[0].n_jobs:  # something was computed
+        remember_pace("extract", request, asked, done[0].computed, done[0].seconds["total"])
     by_spec = dict(zip(names, done, strict=True))
     return [by_spec[spec] for spec in specs]
