@@ -53,7 +53,6 @@ torture: $(READY)
 bench: $(READY)
 	$(BIN)/python benchmarks/embedded.py
 	$(BIN)/python benchmarks/store.py
-	$(BIN)/python -m pip install --quiet simplejpeg
 	$(BIN)/python benchmarks/agreement.py
 	$(BIN)/python benchmarks/predict.py
 	$(BIN)/python benchmarks/depths.py

@@ -26,7 +26,7 @@ from _networks import flop_of, load_network, transforms_of, use_weights
 from PIL import Image
 
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.engine.kernels._kernels import SAME_BYTES, WINOGRAD, make_ready, winograd_pays
+from tlfeatures.engine.kernels._kernels import RESIZING, WINOGRAD, make_ready, winograd_pays
 from tlfeatures.extraction import RunOptions, open_engine
 from tlfeatures.pictures import decode
 
@@ -143,7 +143,7 @@ def open_engine_of(given: Any) -> Any:
     """The engine of tlfeatures on the random weights, in one thread with its own operations."""
     with_kernels = given.one_thread and winograd_pays(given.precision)
     with contextlib.suppress(RuntimeError, OSError):  # no compiler
-        make_ready(SAME_BYTES)
+        make_ready(RESIZING)
         if with_kernels:
             make_ready(WINOGRAD[given.precision])
     run = RunOptions(device="cpu", precision=given.precision)

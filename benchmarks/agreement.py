@@ -9,17 +9,16 @@ weights: cosine of the codes, agreement of the ten nearest neighbours, accuracy 
 from __future__ import annotations
 
 import argparse
+import io
 import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from _decoders import LARGE_SIDE, device_codes, enlarge, replicated_chroma
 from _machine import describe_run
 from joblib import Parallel, delayed
 from PIL import Image
@@ -53,11 +52,8 @@ FAST: dict[str, dict[str, str]] = {
     "exact": {"precision": "float32", "decode": "exact"},
     "fast": {"precision": "float32", "decode": "fast"},
 }
-ON_DEVICE = {  # decode gpu in float32, as far as it can be had without one
-    "decode gpu: its resize": nullcontext,
-    "decode gpu: its resize, chroma as by nvJPEG": replicated_chroma,
-}
 REDUCED = "decode fast"
+LARGE_SIDE = 1536  # of the enlarged photographs, pixels
 OWN_BF16 = "bf16, own convolutions"
 OWN = {"float32, own convolutions": "float32", OWN_BF16: "bf16"}
 C = 10.0
@@ -111,6 +107,20 @@ def requests_of(args: argparse.Namespace) -> list[BackboneRequest]:
         for name in (network, f"timm:{network}")
         if name in args.networks
     ]
+
+
+def enlarge(pictures: Pictures, folder: Path) -> Pictures:
+    """JPEG files of the pictures with a short side of LARGE_SIDE."""
+    for path, label in zip(pictures.paths, pictures.labels, strict=True):
+        target = folder / str(label) / f"{Path(path).stem}.jpg"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        picture = decode(path)
+        scale = LARGE_SIDE / min(picture.size)
+        size = (round(picture.width * scale), round(picture.height * scale))
+        data = io.BytesIO()
+        picture.resize(size, Image.Resampling.BICUBIC).save(data, "JPEG", quality=90)
+        target.write_bytes(data.getvalue())
+    return load_pictures(folder)
 
 
 def cosines(found: Any, wanted: Any) -> Any:
@@ -232,9 +242,6 @@ def compare_ways(
 
 def codes_by(way: str, pictures: Pictures, request: BackboneRequest, cache: Path) -> Any:
     """Codes (n, d); None if it is not for this network or this processor."""
-    if way in ON_DEVICE:
-        with ON_DEVICE[way]():
-            return device_codes(pictures, request)
     if way in OWN:
         is_possible = can_own(request.backbone, OWN[way])
         return own_codes(pictures, request, OWN[way]) if is_possible else None
@@ -344,7 +351,7 @@ def main() -> None:
     )
     names = [network for network, _, _ in NETWORKS.values()]
     parser.add_argument("--networks", nargs="+", choices=[*names, *OF_TIMM], default=names)
-    ways = [REDUCED, *WAYS, *OWN, *ON_DEVICE]
+    ways = [REDUCED, *WAYS, *OWN]
     parser.add_argument("--ways", nargs="+", choices=ways, default=ways)
     parser.add_argument("--out", type=Path, help="needed for some networks or ways alone")
     args = parser.parse_args()

@@ -7,11 +7,11 @@
 The page is written after each network, so that a run which is ended leaves what it has measured.
 
 The network alone: the engine's network, as `extract` runs it, on normalised pictures that lie on
-the device; "codes" adds normalising and the copy back. End
-to end: `tlfeatures extract` into a new cache, with `--decode exact` and `gpu`; named is the step
-that the run has waited for longest. Weights are random, which rates do not depend on. The bars are
-forward-only rates of ResNet-50: 9,000 images/s on an H100, 11,000 on an H200. Where there is no
-CUDA device nothing is measured; `--device cpu` tries the script out and writes nothing.
+the device; "codes" adds normalising and the copy back. End to end: `tlfeatures extract` into a new
+cache; named is the step that the run has waited for longest. Weights are random, which rates do
+not depend on. The bars are forward-only rates of ResNet-50: 9,000 images/s on an H100, 11,000 on
+an H200. Where there is no CUDA device nothing is measured; `--device cpu` tries the script out and
+writes nothing.
 """
 
 from __future__ import annotations
@@ -42,7 +42,6 @@ HERE = Path(__file__).parent
 BUILD = HERE.parent / "build" / "extract"
 NETWORKS = ("resnet50", "resnet18", "vgg16")
 PRECISIONS = {"cuda": ("fp16", "bf16", "float32"), "cpu": ("float32",)}
-DECODERS = {"cuda": ("exact", "gpu"), "cpu": ("exact",)}
 WARM_UP = 3
 WIDTH = 500
 FORWARD = 3  # the column of the network alone
@@ -55,7 +54,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=HERE.parents[1] / "shared" / "data")
     parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=list(NETWORKS))
     parser.add_argument("--precisions", nargs="+", choices=PRECISIONS["cuda"], help="all")
-    parser.add_argument("--device", choices=list(DECODERS), default="cuda")
+    parser.add_argument("--device", choices=list(PRECISIONS), default="cuda")
     parser.add_argument("--pictures", type=int, default=8000, help="end to end")
     parser.add_argument("--seconds", type=float, default=5.0, help="for each rate of the network")
     parser.add_argument("--out", type=Path, default=HERE / "results" / "gpu.md")
@@ -71,7 +70,7 @@ def main() -> None:
     whole: list[list[str]] = []
     for network in given.networks:
         # First what other processes do, while this one holds nothing on the device.
-        whole += measure_whole(network, folder, given)
+        whole.append(measure_whole(network, folder, given))
         alone += measure_network(network, given)
         if given.device == "cuda":
             gc.collect()  # graphs hold on to themselves
@@ -125,22 +124,20 @@ def wait_for(device: str) -> None:
         torch.cuda.synchronize()
 
 
-def measure_whole(network: str, folder: Path, given: argparse.Namespace) -> Iterator[list[str]]:
-    """Rows of the second table."""
-    for decoder in DECODERS[given.device]:
-        with tempfile.TemporaryDirectory(dir=BUILD) as cache:
-            command = [sys.executable, "-m", "tlfeatures", "extract", folder, "--json"]
-            command += ["--backbone", network, "--weights", weights_of(network)]
-            command += ["--device", given.device, "--decode", decoder, "--cache", cache]
-            found = run_child(command)
-        if "failed" in found:
-            yield [network, decoder, f"failed: {found['failed']}", "", "", "", ""]
-            continue
-        wait, spent = found["wait"], found["seconds"]["extract"]
-        longest = max(wait, key=lambda name: wait[name])
-        rate, size = f"{found['images_per_s']:.0f}", str(found["batch_size"])
-        share = f"{longest}, {wait[longest] / spent / found['jobs']:.0%}"
-        yield [network, decoder, found["precision"], size, rate, f"{found['wall_s']:.1f}", share]
+def measure_whole(network: str, folder: Path, given: argparse.Namespace) -> list[str]:
+    """A row of the second table."""
+    with tempfile.TemporaryDirectory(dir=BUILD) as cache:
+        command = [sys.executable, "-m", "tlfeatures", "extract", folder, "--json"]
+        command += ["--backbone", network, "--weights", weights_of(network)]
+        command += ["--device", given.device, "--cache", cache]
+        found = run_child(command)
+    if "failed" in found:
+        return [network, f"failed: {found['failed']}", "", "", "", ""]
+    wait, spent = found["wait"], found["seconds"]["extract"]
+    longest = max(wait, key=lambda name: wait[name])
+    rate, size = f"{found['images_per_s']:.0f}", str(found["batch_size"])
+    share = f"{longest}, {wait[longest] / spent / found['jobs']:.0%}"
+    return [network, found["precision"], size, rate, f"{found['wall_s']:.1f}", share]
 
 
 def describe(alone: list[list[str]], whole: list[list[str]], device: str) -> str:
@@ -160,7 +157,7 @@ def describe(alone: list[list[str]], whole: list[list[str]], device: str) -> str
         f"- Bar for ResNet-50, the network alone: {verdict}",
     ]
     rates = ["network", "precision", "batch", "network alone, images/s", "codes, images/s"]
-    ends = ["network", "decode", "precision", "batch", "images/s", "total s", "waited for longest"]
+    ends = ["network", "precision", "batch", "images/s", "total s", "waited for longest"]
     tables = [table(rates, alone), "From JPEG files to codes:", table(ends, whole)]
     return "\n\n".join([head[0], "\n".join(head[1:]), *tables]) + "\n"
 

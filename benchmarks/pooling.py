@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Max pooling of bfloat16 that is not negative: torch's, in passes over bits, and our own in C++.
+"""Max pooling of bfloat16 that is not negative: torch's, and in passes over bits.
 
     python benchmarks/pooling.py [--seconds 10]
 
@@ -14,11 +14,9 @@ import argparse
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from _machine import describe_run
@@ -27,7 +25,6 @@ from torch import nn
 from tlfeatures.engine import CPU_BATCH
 from tlfeatures.engine._fused import PositiveMaxPool2d
 from tlfeatures.engine._settings import keep_memory
-from tlfeatures.engine.kernels._kernels import SAME_BYTES, build, load
 
 HERE = Path(__file__).parent
 MAPS = (  # of whom, channels, side, window
@@ -38,7 +35,7 @@ MAPS = (  # of whom, channels, side, window
     ("VGG16, fourth", 512, 28, nn.MaxPool2d(2)),
     ("VGG16, last", 512, 14, nn.MaxPool2d(2)),
 )
-WAYS = ("torch", "in passes", "own")
+WAYS = ("torch", "in passes")
 
 
 def main() -> None:
@@ -49,22 +46,17 @@ def main() -> None:
     given = parser.parse_args()
     keep_memory()
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory() as scratch:
-        build(SAME_BYTES, Path(scratch) / "own.so")
-        own = load(SAME_BYTES, Path(scratch) / "own.so")
     lines = [
-        "| map | channels, sides | window | torch, ms | in passes, ms | ours, ms "
-        "| times torch | times in passes |",
-        "|---|---|---|---|---|---|---|---|",
+        "| map | channels, sides | window | torch, ms | in passes, ms | times torch |",
+        "|---|---|---|---|---|---|",
     ]
     for name, channels, side, pool in MAPS:
-        turns = measure(maps(channels, side), pool, own, given.seconds)
-        first, second, third = (statistics.median(column) for column in zip(*turns, strict=True))
+        turns = measure(maps(channels, side), pool, given.seconds)
+        first, second = (statistics.median(column) for column in zip(*turns, strict=True))
         lines.append(
             f"| {name} | {channels}, {side} x {side} | {pool.kernel_size} "
-            f"| {first:.2f} | {second:.2f} | {third:.2f} "
-            f"| {statistics.median(turn[0] / turn[2] for turn in turns):.1f} "
-            f"| {statistics.median(turn[1] / turn[2] for turn in turns):.2f} |"
+            f"| {first:.2f} | {second:.2f} "
+            f"| {statistics.median(turn[0] / turn[1] for turn in turns):.1f} |"
         )
         print(lines[-1], file=sys.stderr, flush=True)
     given.out.write_text(
@@ -84,10 +76,10 @@ def maps(channels: int, side: int) -> torch.Tensor:
     return noise.bfloat16().contiguous(memory_format=torch.channels_last)
 
 
-def measure(batch: torch.Tensor, pool: nn.MaxPool2d, own: Any, seconds: float) -> list[list[float]]:
+def measure(batch: torch.Tensor, pool: nn.MaxPool2d, seconds: float) -> list[list[float]]:
     """Milliseconds a picture of each of the ways, turn by turn."""
     calls: dict[str, Callable[[torch.Tensor], torch.Tensor]] = dict(
-        zip(WAYS, (pool, PositiveMaxPool2d(pool), PositiveMaxPool2d(pool, own)), strict=True)
+        zip(WAYS, (pool, PositiveMaxPool2d(pool)), strict=True)
     )
     order, turns = random.Random(0), []
     with torch.inference_mode():

@@ -26,8 +26,9 @@ from _machine import describe_run
 from PIL import Image
 
 from tlfeatures.backbones import Preprocessing
-from tlfeatures.engine.kernels._kernels import SAME_BYTES, build
-from tlfeatures.engine.kernels._resize import Resizer, open_resizer, pictures_in_one_piece
+from tlfeatures.engine.kernels._kernels import RESIZING, build
+from tlfeatures.engine.kernels._pillow import pictures_in_one_piece
+from tlfeatures.engine.kernels._resize import Resizer, open_resizer
 from tlfeatures.pictures import decode
 
 HERE = Path(__file__).parent
@@ -68,7 +69,7 @@ def main() -> None:
     write_crops(given.data, folder, PICTURES, WIDTH)
     with tempfile.TemporaryDirectory() as scratch:
         started = time.perf_counter()
-        build(SAME_BYTES, Path(scratch) / "resizing.so")
+        build(RESIZING, Path(scratch) / "resizing.so")
         build_s = time.perf_counter() - started
         resizer = open_resizer(Path(scratch) / "resizing.so")
     if resizer is None:

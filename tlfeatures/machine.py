@@ -15,7 +15,7 @@ from tlfeatures.errors import UsageError
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 PRECISIONS = ("auto", "float32", "bf16", "fp16")
-DECODERS = ("exact", "fast", "gpu")
+DECODERS = ("exact", "fast")
 KERNELS = ("on", "off")
 BF16_VECTORS, BF16_TILES = "avx512_bf16", "amx_bf16"
 GPU_SIGNS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA, WSL, AMD
@@ -123,10 +123,9 @@ def has_bf16() -> bool:
     """Whether this CPU multiplies matrices in bfloat16 (AVX-512 BF16 or AMX)."""
     if platform.system() == "Linux":
         return bool({BF16_VECTORS, BF16_TILES} & cpu_flags())
-    import torch
+    from tlfeatures._torch_private import multiplies_in_bf16
 
-    names = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    return any(getattr(torch.cpu, name)() for name in names if hasattr(torch.cpu, name))
+    return multiplies_in_bf16()
 
 
 def has_bf16_vectors_alone() -> bool:

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from tests.backbones.test_backbones_torchvision import NAMES, a_tenth_always
-from tlfeatures.backbones.sources._lean import ASKED, without_compiler
+from tlfeatures._torch_private import COMPILER, without_compiler
 from tlfeatures.backbones.sources._torchvision import make_empty_network, make_network
 
 OPENED = """
@@ -22,10 +22,11 @@ print(json.dumps([name for name in ("torch._dynamo", "sympy") if name in sys.mod
 """
 ASKING = """
 import sys
-import tlfeatures.backbones.sources._lean as lean
+import tlfeatures.backbones.sources._lean
+from tlfeatures._torch_private import COMPILER
 import torchvision
 asked = torchvision.ops.roi_align.__globals__["is_compile_supported"]
-assert lean.ASKED not in sys.modules, "the stand-in stays"
+assert COMPILER not in sys.modules, "the stand-in stays"
 answer = asked("cpu")
 import torch._dynamo.utils as real
 assert answer == real.is_compile_supported("cpu"), answer
@@ -33,13 +34,13 @@ assert type(real).__name__ == "module" and real.counters is not None
 """
 STANDING_IN = """
 import sys
-from tlfeatures.backbones.sources._lean import ASKED, without_compiler
+from tlfeatures._torch_private import COMPILER, without_compiler
 with without_compiler():
-    stand_in = sys.modules[ASKED]
+    stand_in = sys.modules[COMPILER]
     from torch._dynamo.utils import counters
-    assert sys.modules[ASKED] is not stand_in
+    assert sys.modules[COMPILER] is not stand_in
 import torch._dynamo.utils as real
-assert counters is real.counters and sys.modules[ASKED] is real
+assert counters is real.counters and sys.modules[COMPILER] is real
 """
 
 
@@ -59,10 +60,10 @@ def test_any_other_name_that_is_asked_of_the_stand_in_is_the_real_ones() -> None
 
 
 def test_where_the_compiler_is_there_already_it_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, ASKED, json)
+    monkeypatch.setitem(sys.modules, COMPILER, json)
     with without_compiler():
-        assert sys.modules[ASKED] is json
-    assert sys.modules[ASKED] is json
+        assert sys.modules[COMPILER] is json
+    assert sys.modules[COMPILER] is json
 
 
 @pytest.mark.parametrize("name", a_tenth_always(NAMES))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -280,20 +279,6 @@ def test_a_model_is_used_with_the_decoding_of_its_fit_and_says_so(
         model = TransferClassifier.load(path, cache=tmp_path, **asked)
         assert model.codes_.decode == "fast"
         assert [r.getMessage() for r in caplog.records] == expected
-
-
-def test_a_model_of_gpu_decoding_is_used_without_a_gpu_with_a_note(
-    folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    pictures = load_pictures(folder)
-    codes = CNNCodes("embedded", device="cpu", cache=tmp_path)
-    fitted = TransferClassifier(codes, head="logistic").fit(pictures)
-    fitted.spec_ = replace(fitted.spec_, decode="gpu")  # as if it had been fitted on a GPU
-    path = fitted.save(tmp_path / "m")
-    with caplog.at_level("INFO"):
-        model = TransferClassifier.load(path, cache=tmp_path, device="cpu")
-    assert "was fitted on codes of decode gpu, these are of exact" in caplog.text
-    np.testing.assert_array_equal(model.predict(pictures), fitted.predict(pictures))
 
 
 def test_large_jpegs_decoded_fast_are_near_the_exact_codes_under_another_key(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import torch
 from PIL import Image
 
 from tlfeatures.backbones import Backbone, BackboneRequest
-from tlfeatures.engine import _device_decode, _engine
+from tlfeatures.engine import _engine
 from tlfeatures.extraction import Extraction, RunOptions, extract
 from tlfeatures.pictures import Pictures, load_pictures
 from tlfeatures.store import relative_difference, tolerance
@@ -36,22 +34,19 @@ class FakeGPU:
         Addresses of memory that it reads by itself.
     copied : list of (int, bool)
         Of each tensor that was sent for and not waited for: pictures, and whether it was pinned.
-    n_streams : int
-        One for each decoder thread.
     most : int
         Pictures that its memory holds.
     """
 
     pinned: set[int] = field(default_factory=set)
     copied: list[tuple[int, bool]] = field(default_factory=list)
-    n_streams: int = 0
     most: int = 10**9
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGPU:
     made = FakeGPU()
-    to, decode_jpeg = torch.Tensor.to, _device_decode.decode_jpeg
+    to = torch.Tensor.to
 
     def on_cpu(word: Any) -> Any:
         is_device = isinstance(word, (str, torch.device))
@@ -66,14 +61,6 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGPU:
         made.pinned.add(self.data_ptr())
         return self
 
-    class Stream:
-        def __init__(self) -> None:
-            self.thread = threading.get_ident()
-            made.n_streams += 1
-
-        def synchronize(self) -> None:
-            assert threading.get_ident() == self.thread, "another thread's stream"
-
     functions = {
         "is_available": lambda: True,
         "get_device_name": lambda: "a stand-in",
@@ -82,17 +69,12 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGPU:
         "memory_allocated": lambda: 0,
         "max_memory_allocated": lambda: _engine.TRIED * PER_PICTURE,
         "mem_get_info": lambda: (FREE, 80 << 30),
-        "Stream": Stream,
-        "stream": contextlib.nullcontext,
     }
     for name, function in functions.items():
         monkeypatch.setattr(torch.cuda, name, function)
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91000)
     monkeypatch.setattr(torch.Tensor, "to", send)
     monkeypatch.setattr(torch.Tensor, "pin_memory", pin)
-    monkeypatch.setattr(
-        _device_decode, "decode_jpeg", lambda data, mode, device: decode_jpeg(data, mode)
-    )
     codes = Backbone.codes
 
     def short(self: Backbone, pictures: Any) -> Any:
@@ -140,6 +122,7 @@ def test_codes_are_those_of_the_cpu(
     assert done.codes.spec.precision == {"auto": "fp16"}.get(precision, precision)
     assert relative_difference(done.codes[:], wanted) < allowed
     assert f"one process on cuda, {DECODERS} threads decode" in done.chosen
+    assert "no GPU has run this" in done.chosen
 
 
 def test_batches_are_copied_from_pinned_memory(
@@ -163,28 +146,6 @@ def test_short_memory_halves_the_batch_and_the_run_goes_on(
     assert [line.rpartition(" ")[2] for line in said if "memory is short" in line] == ["32", "16"]
 
 
-# Deprecated since torchvision 0.29, in favour of torchcodec.
-@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
-def test_files_are_decoded_on_the_device(
-    pictures: Pictures, wanted: Any, gpu: FakeGPU, tmp_path: Path
-) -> None:
-    """A file that it does not take is Pillow's, in the same batch; a damaged one is named."""
-    first = Path(pictures.items[0])
-    with Image.open(first) as picture:
-        picture.save(tmp_path / "as-png.png")
-    whole = first.read_bytes()
-    (tmp_path / "damaged.jpg").write_bytes(whole[: len(whole) // 2])
-    both = [str(tmp_path / name) for name in ("as-png.png", "damaged.jpg")]
-    done = run_on("cuda", Pictures([*pictures.items, *both]), tmp_path, decode="gpu")
-    assert (done.device, done.computed) == ("cuda", len(pictures) + 1)
-    assert [Path(path).name for path, _ in done.bad] == ["damaged.jpg"]
-    assert done.codes.spec.decode == "gpu"
-    assert gpu.n_streams == DECODERS + 1  # this thread has tried the decoder, and the probes
-    differences = relative_difference(done.codes[: len(pictures)], wanted)
-    assert 0 < differences < 0.05  # another decoder and another resizing
-    assert relative_difference(done.codes[len(pictures) :], wanted[:1]) < ROUNDED
-
-
 @pytest.fixture
 def real_gpu() -> None:
     if not torch.cuda.is_available():
@@ -200,12 +161,3 @@ def test_on_a_gpu_codes_are_those_of_the_cpu(
     done = run_on("cuda", pictures, tmp_path, precision=precision)
     assert (done.device, done.computed) == ("cuda", len(pictures))
     assert relative_difference(done.codes[:], wanted) < tolerance(precision)
-
-
-@pytest.mark.gpu
-@pytest.mark.usefixtures("real_gpu")
-@pytest.mark.filterwarnings("ignore:The image decoding:DeprecationWarning")
-def test_on_a_gpu_files_are_decoded_there(pictures: Pictures, wanted: Any, tmp_path: Path) -> None:
-    done = run_on("cuda", pictures, tmp_path, decode="gpu")
-    assert (done.computed, done.codes.spec.decode) == (len(pictures), "gpu")
-    assert 0 < relative_difference(done.codes[:], wanted) < 0.05

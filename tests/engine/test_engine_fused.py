@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
-from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,7 @@ from torch import fx, nn
 
 from tlfeatures.backbones import BackboneRequest, Preprocessing, load_backbone, make_preprocessing
 from tlfeatures.engine import _fused
-from tlfeatures.engine._engine import Means, close_networks, faster_cut
+from tlfeatures.engine._engine import Means, faster_cut
 from tlfeatures.engine._fuse import fuse
 from tlfeatures.engine._fused import (
     NONE,
@@ -26,20 +23,13 @@ from tlfeatures.engine._fused import (
     is_exact_on_pixels,
     round_keeping_sums,
 )
-from tlfeatures.engine._settings import computing, single_threaded
-from tlfeatures.engine.kernels import _kernels
-from tlfeatures.engine.kernels._kernels import are_for_here
-from tlfeatures.extraction import RunOptions, open_engine
+from tlfeatures.engine._settings import computing
 from tlfeatures.store import relative_difference
 
 HALF_STEP = 2.0**-8  # of bfloat16, relative
 needs_bf16 = pytest.mark.skipif(
     not torch.ops.mkldnn._is_mkldnn_bf16_supported(),
     reason="oneDNN's bf16 needs AVX-512 here",
-)
-needs_compiler = pytest.mark.skipif(
-    not are_for_here() or not any(shutil.which(name) for name in _kernels.COMPILERS),
-    reason="no C++ compiler is here, or no Linux on a processor with AVX2",
 )
 PRESETS = ("imagenet", "caffe", "tf")
 
@@ -279,13 +269,6 @@ def positive(*shape: int, dtype: torch.dtype = torch.bfloat16) -> torch.Tensor:
     return made.contiguous(memory_format=torch.channels_last)
 
 
-@pytest.fixture(scope="module")
-def same_bytes(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    path = tmp_path_factory.mktemp("own") / "own.so"
-    _kernels.build(_kernels.SAME_BYTES, path)
-    return _kernels.load(_kernels.SAME_BYTES, path)
-
-
 @pytest.mark.parametrize("pool", POOLS)
 @pytest.mark.parametrize(
     "batch",
@@ -299,67 +282,11 @@ def same_bytes(tmp_path_factory: pytest.TempPathFactory) -> Any:
         torch.tensor([0.0, float("inf"), 1e-40, 3e38]).bfloat16().view(1, 1, 2, 2),
     ],
 )
-@pytest.mark.parametrize("is_own", [False, pytest.param(True, marks=needs_compiler)])
-def test_pooling_by_bits_gives_the_bits_of_torchs(
-    pool: nn.MaxPool2d, batch: torch.Tensor, is_own: bool, request: pytest.FixtureRequest
-) -> None:
+def test_pooling_by_bits_gives_the_bits_of_torchs(pool: nn.MaxPool2d, batch: torch.Tensor) -> None:
     assert PositiveMaxPool2d.can_pool(pool)
-    same_bytes = request.getfixturevalue("same_bytes") if is_own else None
-    made = PositiveMaxPool2d(pool, same_bytes)
-    assert made.is_own is is_own
-    found, wanted = made(batch), pool(batch)
+    found, wanted = PositiveMaxPool2d(pool)(batch), pool(batch)
     assert found.dtype == wanted.dtype
     assert torch.equal(found, wanted)
-
-
-@needs_compiler
-def test_our_own_pooling_is_asked_and_writes_its_own_picture_alone(same_bytes: Any) -> None:
-    batch, sizes = positive(3, 37, 6, 10), list[Any]()
-    made = torch.full((3, 37 * 3 * 5 + 8), -1, dtype=torch.int16)
-    same_bytes.pool_positive(batch.data_ptr(), made.data_ptr(), 3, 6, 10, 37, 2)
-    wanted = nn.MaxPool2d(2)(batch).permute(0, 2, 3, 1).contiguous().view(torch.int16).flatten()
-    assert torch.equal(made.flatten()[: len(wanted)], wanted)
-    assert (made.flatten()[len(wanted) :] == -1).all()
-    noting = SimpleNamespace(pool_positive=lambda *given: sizes.append(given[2:]))
-    PositiveMaxPool2d(nn.MaxPool2d(3, 2, 1), noting)(batch)
-    assert sizes == [(3, 6, 10, 37, 3)]
-
-
-@needs_compiler
-@needs_bf16
-def test_a_network_opened_for_one_thread_pools_by_what_is_kept(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(_kernels, "user_cache_dir", lambda: tmp_path)
-    request = BackboneRequest("resnet18", "random:1", input_size=64)
-    run = RunOptions(device="cpu", precision="bf16", cache=tmp_path / "cache")
-    batch = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-
-    def codes_and_own(run: RunOptions) -> tuple[Any, bool]:
-        engine = open_engine(request, run)
-        pools = [
-            each for each in engine.backbone.cut.modules() if isinstance(each, PositiveMaxPool2d)
-        ]
-        assert len(pools) == 1
-        return engine.codes(batch)[0], pools[0]._same_bytes is not None
-
-    with single_threaded():
-        before, is_own = codes_and_own(run)
-        assert not is_own
-        path = _kernels.own_path(_kernels.SAME_BYTES)
-        path.write_bytes(b"no library")
-        assert not codes_and_own(run)[1]
-        assert f"{path} cannot be used" in caplog.text
-        close_networks()
-        _kernels.make_ready(_kernels.SAME_BYTES)
-        after, is_own = codes_and_own(run)
-        assert is_own
-        assert "pooling" in open_engine(request, run).kernels
-        assert before.tobytes() == after.tobytes()
-        assert not codes_and_own(replace(run, kernels="off"))[1]
-        assert open_engine(request, replace(run, kernels="off")).kernels == ()
-    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
-    assert not codes_and_own(run)[1]
 
 
 @pytest.mark.parametrize("pool", OTHER_POOLS)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tlfeatures.engine.kernels import _kernels, _private, _resize
-from tlfeatures.engine.kernels._kernels import SAME_BYTES, are_for_here
+from tlfeatures.engine.kernels._kernels import RESIZING, are_for_here
 from tlfeatures.engine.kernels._private import check_own_file, make_private, private_path
 from tlfeatures.engine.kernels._resize import kept_resizer
 from tlfeatures.extraction import RunOptions
@@ -195,7 +195,7 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "#include <cstdio>\n__attribute__((constructor)) static void mark() {"
         f' std::fclose(std::fopen("{tmp_path / "mark"}", "w")); }}\n'
     )
-    path = _kernels.own_path(SAME_BYTES)
+    path = _kernels.own_path(RESIZING)
     words = shlex.join([*_kernels._find_compiler(), "-shared", "-fPIC"])
     subprocess.run([*shlex.split(words), str(source), "-o", str(path)], check=True)
     return path
@@ -207,13 +207,13 @@ def test_what_others_can_have_written_is_not_loaded_and_ours_is_made_elsewhere(
     which: str, planted: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     {"folder": planted.parent, "parent": planted.parents[1], "file": planted}[which].chmod(0o777)
-    assert _kernels.find_kept(SAME_BYTES) is None
+    assert _kernels.find_kept(RESIZING) is None
     assert kept_resizer() is None
     with pytest.raises(OSError, match=r"others can write|has mode 0777"):
-        _kernels.load(SAME_BYTES, planted)
+        _kernels.load(RESIZING, planted)
     with caplog.at_level(logging.INFO):
-        _kernels.make_ready(SAME_BYTES)
-    made = _kernels.find_kept(SAME_BYTES)
+        _kernels.make_ready(RESIZING)
+    made = _kernels.find_kept(RESIZING)
     assert made is not None
     assert made.is_relative_to(tmp_path / ("user" if which == "file" else "temporary"))
     assert kept_resizer() is not None
@@ -226,7 +226,7 @@ def test_what_others_can_have_written_is_not_loaded_and_ours_is_made_elsewhere(
 @needs_compiler
 def test_the_mark_would_be_seen(planted: Path, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="another library"):
-        _kernels.load(SAME_BYTES, planted)
+        _kernels.load(RESIZING, planted)
     assert (tmp_path / "mark").exists()
 
 

@@ -358,7 +358,7 @@ def test_half_precision_takes_them_where_vectors_alone_multiply_it(
     maker = maker_of(tmp_path, "bf16")
     plan = make_plan_ready(3000, SPECS, maker)
     own = _kernels.WINOGRAD["bf16"]
-    assert [each for each in made if each != _kernels.SAME_BYTES] == ([own] if are_taken else [])
+    assert [each for each in made if each != _kernels.RESIZING] == ([own] if are_taken else [])
     assert ("Winograd" in plan.chosen[-1]) is are_taken
     assert _kernels.winograd_pays("float32")
     assert not _kernels.winograd_pays("fp16")

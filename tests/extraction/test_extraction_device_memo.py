@@ -50,8 +50,8 @@ def test_a_cached_run_imports_no_torch_though_a_gpu_may_be_here(
     code = (
         "import sys\n"
         "from tlfeatures.cli._app import run\n"
-        "from tlfeatures.extraction import _machine\n"
-        "_machine.GPU_SIGNS = (sys.executable,)\n"
+        "from tlfeatures import machine\n"
+        "machine.GPU_SIGNS = (sys.executable,)\n"
         f"words = ['extract', {str(folder)!r}, '--backbone', 'embedded', '--jobs', '1']\n"
         f"assert run([*words, '--cache', {str(tmp_path)!r}]) == 0\n"
         "print('torch' in sys.modules)"
@@ -97,7 +97,6 @@ def test_a_fitted_extractor_says_which_codes_it_gave(folder: Path, mistaken: Pat
 def test_a_device_that_was_not_here_is_looked_for_again(tmp_path: Path) -> None:
     DeviceMemo(tmp_path).put(device_signs(), ("cpu",))
     assert _options.recall(RunOptions(tmp_path, device="cuda"), EMBEDDED) is None
-    assert _options.recall(RunOptions(tmp_path, decode="gpu"), EMBEDDED) is None
     assert _options.recall(RunOptions(tmp_path), EMBEDDED).device == "cpu"
 
 

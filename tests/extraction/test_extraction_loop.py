@@ -69,16 +69,6 @@ def test_every_batch_has_the_fixed_size_and_there_are_ceil_n_over_size(
     np.testing.assert_array_equal(np.asarray(done.codes)[:, 0], np.arange(10) * 10)
 
 
-def test_an_engine_that_takes_several_batches_at_once_is_given_them(
-    paths: list[str], tmp_path: Path
-) -> None:
-    engine = FakeEngine()
-    engine.batch_size, engine.at_once = 2, 6  # type: ignore[attr-defined]
-    done = run(Pictures(paths[:9]), tmp_path / "c", engine)
-    assert [shape[0] for shape in engine.shapes] == [3, 6, 4]  # the last three are filled up
-    np.testing.assert_array_equal(np.asarray(done.codes)[:, 0], np.arange(9) * 10)
-
-
 def test_a_second_run_needs_no_engine(paths: list[str], tmp_path: Path) -> None:
     run(Pictures(paths), tmp_path / "c")
 

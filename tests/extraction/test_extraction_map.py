@@ -11,6 +11,7 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,6 @@ import cloudpickle
 import joblib
 import numpy as np
 import pytest
-from joblib.externals.loky.process_executor import BrokenProcessPool
 from PIL import Image
 
 from tlfeatures import CNNCodes, load_pictures

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from tlfeatures._torch_private import versions_of
 from tlfeatures.backbones._preprocessing import (
     AnyPreprocessing,
     Preprocessing,
@@ -304,7 +305,7 @@ def _load_weights(
     """Put the weights in; returns where they are from, and the parameters left aside."""
     weights = request.weights
     if tensors is not None:
-        versions = getattr(module.state_dict(), "_metadata", {})  # it was written as it is now
+        versions = versions_of(module.state_dict())  # it was written as it is now
         place, states = "the network inside the model", [State(dict(tensors), versions)]
         return "the model file", assign(module, states, place, name)
     if random_seed(weights) is not None:

@@ -221,8 +221,7 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         **options
             `cache`, `device`, `precision`, `kernels`, `batch_size`, `n_jobs`, `store_dtype`,
             `retry_bad`, `progress`, `on_bad` of `CNNCodes`. Pictures are decoded as in the fit,
-            whatever `decode` says, but exactly for a model of decode "gpu" where there is no CUDA
-            GPU.
+            whatever `decode` says.
 
         Raises
         ------
@@ -232,9 +231,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
             If the network found now gives other codes than the model was fitted on.
         """
         saved = SavedModel.load(path, weights=weights, trust_code=trust_code)
-        asked = (options.get("device", "auto"), options.get("decode"))
         options["precision"] = saved.precision_for(options.get("precision", "auto"))
-        options["decode"] = saved.decode_for(*asked)
+        options["decode"] = saved.decode_for(options.get("decode"))
         range_ = saved.range or "full"
         codes = CNNCodes(**vars(saved.request), exif=saved.exif, range=range_, **options)
         if saved.network:

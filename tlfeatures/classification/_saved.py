@@ -29,7 +29,6 @@ from tlfeatures.errors import (
 )
 from tlfeatures.extraction import RunOptions, spec_of
 from tlfeatures.heads import check_saved_head
-from tlfeatures.machine import resolve_device
 from tlfeatures.modelfile import read_model_file
 from tlfeatures.store import CodeSpec
 
@@ -126,11 +125,9 @@ class SavedModel:
             return "float32"  # possible everywhere; half precision is not
         return asked
 
-    def decode_for(self, device: str, asked: str | None = None) -> str:
-        """How pictures are decoded: as in the fit, but exactly for "gpu" without a CUDA GPU."""
+    def decode_for(self, asked: str | None = None) -> str:
+        """How pictures are decoded: as in the fit; a warning says so if something else is asked."""
         fitted = self.spec.decode
-        if fitted == "gpu" and resolve_device(device) != "cuda":
-            return "exact"
         if asked not in (None, fitted):
             words = (self.path, fitted, asked)
             _log.warning("%s was fitted on codes of decode %s: it is used so, not with %s", *words)
@@ -150,7 +147,7 @@ class SavedModel:
         run = replace(
             run,
             precision=self.precision_for(run.precision),
-            decode=self.decode_for(run.device, run.decode if asked else None),
+            decode=self.decode_for(run.decode if asked else None),
             decode_options=replace(run.decode_options, exif=self.exif, range=self.range),
         )
         self.check(partial(spec_of, self.request, run, tensors=self.network), run)

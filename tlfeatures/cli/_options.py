@@ -115,15 +115,15 @@ RUN_OPTIONS = [
         type=click.Choice(DECODERS),
         default="exact",
         show_default=True,
-        help="fast: large JPEG files at a reduced scale; gpu: JPEG files on the GPU; kept apart.",
+        help="fast: large JPEG files at a reduced scale; kept apart.",
     ),
     click.option(
         "--kernels",
         type=click.Choice(KERNELS),
         default="on",
         show_default=True,
-        help="off: without the operations of our own (resizing, on a CPU convolutions of 3 x 3 and "
-        "max pooling) that a C++ compiler makes where that pays; for comparison.",
+        help="off: without the operations of our own (resizing, on a CPU convolutions of 3 x 3) "
+        "that a C++ compiler makes where that pays; for comparison.",
     ),
     click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
     click.option(

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
-from tlfeatures.engine._interface import CPU_BATCH, Engine, at_once_of
+from tlfeatures.engine._interface import CPU_BATCH, Engine
 from tlfeatures.engine.kernels._kernels import (
-    SAME_BYTES,
+    RESIZING,
     WINOGRAD,
     Library,
     are_for_here,
@@ -19,13 +19,12 @@ from tlfeatures.engine.kernels._kernels import (
     make_ready,
     winograd_pays,
 )
-from tlfeatures.engine.kernels._resize import (
+from tlfeatures.engine.kernels._pillow import (
     MOST_IN_ONE_PIECE,
     PILLOW_HANDS_OUT,
-    kept_resizer,
     pictures_in_one_piece,
-    suits,
 )
+from tlfeatures.engine.kernels._resize import kept_resizer, suits
 
 if TYPE_CHECKING:
     from tlfeatures.engine._engine import Means, TorchEngine, open_torch_engine
@@ -58,14 +57,13 @@ __all__ = [
     "CPU_BATCH",
     "MOST_IN_ONE_PIECE",
     "PILLOW_HANDS_OUT",
-    "SAME_BYTES",
+    "RESIZING",
     "WINOGRAD",
     "Engine",
     "Library",
     "Means",
     "TorchEngine",
     "are_for_here",
-    "at_once_of",
     "computing",
     "exact_products",
     "find_kept",

@@ -33,11 +33,9 @@ from tlfeatures.engine._fuse import (
     has_linears,
     keep_first_exact,
 )
-from tlfeatures.engine._fused import PositiveMaxPool2d
-from tlfeatures.engine._in_parts import in_parts
-from tlfeatures.engine._interface import CPU_BATCH, at_once_of
+from tlfeatures.engine._interface import CPU_BATCH
 from tlfeatures.engine._settings import DTYPES, computing, is_out_of_memory
-from tlfeatures.engine.kernels._kernels import SAME_BYTES, WINOGRAD, load, say_unusable
+from tlfeatures.engine.kernels._kernels import WINOGRAD, say_unusable
 from tlfeatures.engine.kernels._winograd import Kernels, WinogradConv2d, load_kernels
 from tlfeatures.errors import ExtractionError, ImageReadError, TlfeaturesError, UsageError
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
@@ -48,7 +46,6 @@ if TYPE_CHECKING:
 
     from tlfeatures.backbones import Network
     from tlfeatures.engine.kernels._resize import Resizer
-    from tlfeatures.pictures import DecodeOptions
 
 _log = logging.getLogger(__name__)
 MOST_BATCH = 512
@@ -68,13 +65,9 @@ class Means:
     precision : {"float32", "bf16", "fp16"}
     batch_size : int or None
         None: 16 on a CPU, what the memory holds on a GPU.
-    decode : {"exact", "fast", "gpu"}
+    decode : {"exact", "fast"}
     kernels : Path or None
         Our own compiled convolutions, for a process of one thread.
-    same_bytes : Path or None
-        Our own compiled operations that give the same bytes; likewise.
-    is_alone : bool
-        Whether it is for a process of one thread.
     """
 
     device: str = "cpu"
@@ -82,8 +75,6 @@ class Means:
     batch_size: int | None = None
     decode: str = "exact"
     kernels: Path | None = None
-    same_bytes: Path | None = None
-    is_alone: bool = False
 
 
 class TorchEngine:
@@ -104,9 +95,8 @@ class TorchEngine:
 
     def __init__(self, backbone: Backbone, means: Means) -> None:
         self.resizer: Resizer | None = None
-        self._is_short = False  # of memory
         self.backbone, self.precision = backbone, means.precision
-        self.device, self._decoder = means.device, means.decode
+        self.device = means.device
         self.batch_size = means.batch_size or CPU_BATCH
         self.made_with = made_with(means.device)
         self.specs = tuple(
@@ -128,10 +118,6 @@ class TorchEngine:
             self._try()
         if means.batch_size is None and means.device == "cuda":
             self.batch_size = self._fitting_batch()
-        if means.decode == "gpu":
-            from tlfeatures.engine._device_decode import check_decoder
-
-            check_decoder(means.device)
 
     @property
     def kernels(self) -> tuple[str, ...]:
@@ -140,7 +126,6 @@ class TorchEngine:
         has = {
             "resizing": self.resizer is not None,
             "convolutions": any(isinstance(each, WinogradConv2d) for each in modules),
-            "pooling": any(isinstance(each, PositiveMaxPool2d) and each.is_own for each in modules),
         }
         return tuple(name for name, is_there in has.items() if is_there)
 
@@ -166,15 +151,6 @@ class TorchEngine:
                 is_lasting=False,
             )
         return made
-
-    def prepare_file(self, data: bytes, options: DecodeOptions) -> torch.Tensor | None:
-        """The same for a file, decoded on the device; None if it is not for that way."""
-        preprocessing = self.backbone.preprocessing
-        if self._decoder != "gpu" or not isinstance(preprocessing, Preprocessing):
-            return None
-        from tlfeatures.engine._device_decode import prepare_on_device
-
-        return prepare_on_device(data, preprocessing, options, self.device)
 
     def codes(self, batch: NDArray[Any] | torch.Tensor) -> list[NDArray[np.float32]]:
         """Codes (n, d), float32, of each layer, of prepared pictures.
@@ -206,9 +182,6 @@ class TorchEngine:
             torch.cuda.empty_cache()
         # One that was gathered before the size was halved needs no smaller size yet.
         is_late = len(batch) > self.batch_size
-        if self.at_once > self.batch_size:
-            _log.warning("memory is short; going on with %d pictures at once", self.batch_size)
-        self._is_short = True
         half = self.batch_size if is_late else (len(batch) + 1) // 2
         if half < self.batch_size:
             self.batch_size = half
@@ -228,12 +201,6 @@ class TorchEngine:
             f"the network {self.backbone.name} failed on a batch of {len(batch)} pictures "
             f"({why.splitlines()[0]}); what was computed before is kept."
         )
-
-    @property
-    def at_once(self) -> int:
-        """Pictures that `codes` is best given; a batch, once memory was short."""
-        size = self.batch_size
-        return size if self._is_short else int(getattr(self.backbone.cut, "at_once", size))
 
     def _too_short(self) -> str:
         """That not even one picture can be computed."""
@@ -374,9 +341,7 @@ def _with_larger_operations(
         return _exact_enough(fold_batch_norms(cut), means.precision)
     how = backbone.preprocessing
     known = how if isinstance(how, Preprocessing) else None
-    made = fuse(cut, dtype, batch, size, known, kernels, _same_bytes_of(means))
-    at_once = at_once_of(backbone.name, means.precision, size)
-    return in_parts(made, size, at_once) if means.is_alone and at_once > size else made
+    return fuse(cut, dtype, batch, size, known, kernels)
 
 
 def _kernels_of(means: Means) -> Kernels | None:
@@ -386,15 +351,6 @@ def _kernels_of(means: Means) -> Kernels | None:
         return load_kernels(means.kernels, means.precision)
     except OSError as error:
         say_unusable(means.kernels, str(error))
-        return None
-
-
-def _same_bytes_of(means: Means) -> Any | None:
-    """Our own operations that give the same bytes."""
-    try:
-        return None if means.same_bytes is None else load(SAME_BYTES, means.same_bytes)
-    except OSError as error:
-        say_unusable(means.same_bytes, str(error))
         return None
 
 
@@ -472,9 +428,7 @@ def open_torch_engine(
     UsageError, WeightsError
         From the words or the weights; a device that is not there.
     """
-    means = replace(means or Means(), is_alone=torch.get_num_threads() == 1)
-    if not means.is_alone:  # torch's pooling takes all threads
-        means = replace(means, same_bytes=None)
+    means = means or Means()
     check_before_weights(request, layers)
     with _opening:
         return _take_or_load(request, layers, means, tensors)
@@ -500,8 +454,7 @@ def _take_or_load(
     cut = (tuple(layers), request.pooling, means)
     if cut not in opened.engines:
         # The one that told the specs, before there was a plan, and before ours were compiled.
-        for each in (replace(means, kernels=None), replace(means, kernels=None, same_bytes=None)):
-            opened.engines.pop((*cut[:2], each), None)
+        opened.engines.pop((*cut[:2], replace(means, kernels=None)), None)
         while len(opened.engines) >= KEPT_CUTS:  # each holds fused weights of its own
             opened.engines.pop(next(iter(opened.engines)))
         backbone = Backbone(opened.network, layers, request.pooling)

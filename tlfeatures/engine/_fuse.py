@@ -18,6 +18,7 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import MLP, Conv2dNormActivation, SqueezeExcitation, StochasticDepth
 
+from tlfeatures._torch_private import hooks_after, hooks_before
 from tlfeatures.backbones import Preprocessing, pool_codes
 from tlfeatures.engine._fused import (
     NONE,
@@ -69,7 +70,6 @@ def fuse(
     batch_size: int,
     preprocessing: Preprocessing | None = None,
     kernels: Kernels | None = None,
-    same_bytes: Any | None = None,
 ) -> fx.GraphModule:
     """A network that says the same with fewer, larger operations.
 
@@ -88,8 +88,6 @@ def fuse(
         What normalises pictures for it.
     kernels : Kernels, optional
         Our own operations, for one thread; they take over convolutions of 3 x 3 in their type.
-    same_bytes : ctypes.CDLL, optional
-        Those of `SAME_BYTES`, for one thread; they take over max pooling after a ReLU in bfloat16.
 
     Returns
     -------
@@ -102,7 +100,7 @@ def fuse(
     Exception
         Whatever PyTorch raises where it has no such operations.
     """
-    return _Fuser(network, dtype, batch, batch_size, preprocessing, kernels, same_bytes).run()
+    return _Fuser(network, dtype, batch, batch_size, preprocessing, kernels).run()
 
 
 def has_linears(network: nn.Module) -> bool:
@@ -227,11 +225,10 @@ class _Fuser:
         batch_size: int,
         preprocessing: Preprocessing | None,
         kernels: Kernels | None,
-        same_bytes: Any | None,
     ) -> None:
         self._network, self._dtype, self._batch_size = fold_batch_norms(network), dtype, batch_size
         self._kernels = kernels if kernels is not None and kernels.dtype == dtype else None
-        self._same_bytes, self._graph = same_bytes, self._network.graph
+        self._graph = self._network.graph
         self._modules = dict(self._network.named_modules())
         self._leave_out_what_hands_on()
         with torch.inference_mode():
@@ -254,7 +251,7 @@ class _Fuser:
             elif _is(module, nn.MultiheadAttention) and self._may_attend_fused(node, module):
                 self._put(node, FusedAttention(module, self._dtype, self._batch_size), [])
             elif _is(module, nn.MaxPool2d) and self._may_pool_bits(node, module):
-                self._put(node, PositiveMaxPool2d(module, self._same_bytes), [])
+                self._put(node, PositiveMaxPool2d(module), [])
             elif isinstance(module, nn.Conv2d) and node in self._first:
                 self._put(node, Float32Conv2d(module), [])
             elif module is not None and has_linears(module):  # it could not be traced
@@ -521,7 +518,7 @@ def _is(module: nn.Module | None, kind: type[M]) -> TypeGuard[M]:
     """Whether it is of just this class, without hooks: a derived one may do other things."""
     if type(module) is not kind:
         return False
-    return not (module._forward_hooks or module._forward_pre_hooks)
+    return not (hooks_after(module) or hooks_before(module))
 
 
 def _module(modules: dict[str, nn.Module], node: fx.Node | None) -> nn.Module | None:

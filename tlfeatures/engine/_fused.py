@@ -14,6 +14,14 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from tlfeatures._torch_private import (
+    convolve,
+    convolve_and_add,
+    is_of_one_width,
+    lay_out_convolution,
+    lay_out_linear,
+    multiply,
+)
 from tlfeatures.backbones import Preprocessing
 
 MOST_PIXEL = 255
@@ -63,7 +71,7 @@ class FusedConv2d(nn.Module):
         super().__init__()
         self._geometry = (conv.padding, conv.stride, conv.dilation, conv.groups)
         weight = conv.weight.detach().to(dtype).contiguous(memory_format=torch.channels_last)
-        self._weight = torch.ops.mkldnn._reorder_convolution_weight(weight, *self._geometry, shape)
+        self._weight = lay_out_convolution(weight, self._geometry, shape)
         self._bias = None if conv.bias is None else conv.bias.detach().float()
         self._rounded_bias = None if self._bias is None else self._bias.to(dtype)
         self._dtype = dtype
@@ -72,24 +80,17 @@ class FusedConv2d(nn.Module):
 
     def forward(self, batch: torch.Tensor, other: torch.Tensor | None = None) -> torch.Tensor:
         """The activation of convolution (+ other); `other` is overwritten."""
-        made: torch.Tensor
         batch = batch.to(self._dtype)
         if other is None:
-            made = torch.ops.mkldnn._convolution_pointwise(
-                batch, self._weight, self._bias, *self._geometry, *self._activation
-            )
-        else:
-            made = torch.ops.mkldnn._convolution_pointwise_.binary(
-                other.to(self._dtype),
-                batch,
-                self._weight,
-                self._rounded_bias,  # this operation takes no other
-                *self._geometry,
-                "add",
-                1.0,
-                *(self._activation if self._activation[0] == "relu" else (None, [], None)),
-            )
-        return made
+            return convolve(batch, self._weight, self._bias, self._geometry, self._activation)
+        return convolve_and_add(
+            batch,
+            other.to(self._dtype),
+            self._weight,
+            self._rounded_bias,  # this operation takes no other
+            self._geometry,
+            self._activation if self._activation[0] == "relu" else (None, [], None),
+        )
 
 
 class FusedLinear(nn.Module):
@@ -110,17 +111,14 @@ class FusedLinear(nn.Module):
     ) -> None:
         super().__init__()
         weight = linear.weight.detach().to(dtype)
-        self._weight = torch.ops.mkldnn._reorder_linear_weight(weight, batch_size)
+        self._weight = lay_out_linear(weight, batch_size)
         self._bias = None if linear.bias is None else linear.bias.detach().float()
         self._dtype = dtype
         self._activation = (activation.name, list(activation.scalars), activation.algorithm)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """The activation of the linear layer."""
-        made: torch.Tensor = torch.ops.mkldnn._linear_pointwise(
-            batch.to(self._dtype), self._weight, self._bias, *self._activation
-        )
-        return made
+        return multiply(batch.to(self._dtype), self._weight, self._bias, self._activation)
 
 
 class FusedAttention(nn.Module):
@@ -149,7 +147,7 @@ class FusedAttention(nn.Module):
     def can_fuse(attention: nn.MultiheadAttention) -> bool:
         """Whether queries, keys and values are made alike, of nothing but the sequence."""
         is_alone = attention.bias_k is None and not attention.add_zero_attn
-        return attention.batch_first and attention._qkv_same_embed_dim and is_alone
+        return attention.batch_first and is_of_one_width(attention) and is_alone
 
     def forward(self, batch: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, None]:
         """What attention gives (n, length, width), and no weights.
@@ -231,19 +229,11 @@ class PositiveMaxPool2d(nn.Module):
     ----------
     pool : nn.MaxPool2d
         One of `can_pool`.
-    same_bytes : ctypes.CDLL, optional
-        Operations of our own with one for this, 1.6 to 2.9 times as fast, in one thread.
     """
 
-    def __init__(self, pool: nn.MaxPool2d, same_bytes: Any | None = None) -> None:
+    def __init__(self, pool: nn.MaxPool2d) -> None:
         super().__init__()
         self._pool, self._overlaps = pool, _pair(pool.kernel_size) == (3, 3)
-        self._same_bytes = same_bytes
-
-    @property
-    def is_own(self) -> bool:
-        """Whether it is done by our own compiled operations."""
-        return self._same_bytes is not None
 
     @staticmethod
     def can_pool(pool: nn.MaxPool2d) -> bool:
@@ -260,21 +250,8 @@ class PositiveMaxPool2d(nn.Module):
         made: torch.Tensor
         if batch.dtype != torch.bfloat16 or height % 2 or width % 2 or not is_last:
             made = self._pool(batch)
-        elif self._same_bytes is not None:
-            made = self._pool_in_one_pass(batch, self._same_bytes.pool_positive)
         else:
             made = self._pool_in_passes(batch)
-        return made
-
-    def _pool_in_one_pass(self, batch: torch.Tensor, pool_positive: Any) -> torch.Tensor:
-        n, channels, height, width = batch.shape
-        made = torch.empty(
-            (n, channels, height // 2, width // 2),
-            dtype=batch.dtype,
-            memory_format=torch.channels_last,
-        )
-        side = 3 if self._overlaps else 2
-        pool_positive(batch.data_ptr(), made.data_ptr(), n, height, width, channels, side)
         return made
 
     def _pool_in_passes(self, batch: torch.Tensor) -> torch.Tensor:

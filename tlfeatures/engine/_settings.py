@@ -20,8 +20,7 @@ PRECISION, EXACT, INHERITED = "fp32_precision", "ieee", "none"
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # glibc's malloc.h
 SHORT_OF_MEMORY = re.compile(
     r"out of memory|not enough memory|can't allocate memory|ALLOC_FAILED"
-    r"|unable to find an engine to execute"  # cuDNN, when it found none whose workspace fits
-    r"|failed to (?!synchronize)[a-z ]+: 5\b",  # torchvision, of nvJPEG's allocator
+    r"|unable to find an engine to execute",  # cuDNN, when it found none whose workspace fits
     re.IGNORECASE,
 )
 _lock = threading.Lock()

@@ -73,9 +73,9 @@ class CNNCodes(TransformerMixin, BaseEstimator):
     device : {"auto", "cpu", "cuda", "mps"}, default="auto"
     precision : {"auto", "float32", "bf16", "fp16"}, default="auto"
         Codes of each are kept apart. "auto": half precision where processor and network allow it.
-    decode : {"exact", "fast", "gpu"}, default="exact"
-        "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
-        resizing on the GPU. Codes of each are kept apart.
+    decode : {"exact", "fast"}, default="exact"
+        "fast": JPEG files far larger than the crop at a reduced scale. Codes of each have a key of
+        their own.
     kernels : {"on", "off"}, default="on"
         "off": without the operations of our own that the machine's compiler makes, for comparison;
         see `RunOptions`.

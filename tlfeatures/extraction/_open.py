@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.engine import (
     PILLOW_HANDS_OUT,
-    SAME_BYTES,
+    RESIZING,
     WINOGRAD,
     Library,
     are_for_here,
@@ -126,7 +126,6 @@ def open_engine(
         run.batch_size,
         run.decode,
         kernels=_kept_kernels(run.precision) if with_kernels else None,
-        same_bytes=find_kept(SAME_BYTES) if _pools_by_own(run) else None,
     )
     engine = open_torch_engine(request, layers, means, tensors)
     if with_resizing is not None:
@@ -137,11 +136,6 @@ def open_engine(
 def _kept_kernels(precision: str) -> Path | None:
     library = WINOGRAD.get(precision)
     return None if library is None else find_kept(library)
-
-
-def _pools_by_own(run: RunOptions) -> bool:
-    """Whether a network has pooling of our own, where that is compiled."""
-    return (run.device, run.precision) == ("cpu", "bf16") and run.kernels == "on"
 
 
 def absolute(request: BackboneRequest) -> BackboneRequest:
@@ -159,7 +153,7 @@ def make_plan_ready(n: int, specs: Sequence[CodeSpec], maker: EngineMaker) -> Pl
     """
     plan = plan_run(n, maker.request, maker.run)
     is_resized = PILLOW_HANDS_OUT and all(suits(spec.preprocessing) for spec in specs)
-    if is_resized and _takes(SAME_BYTES, plan.resizing_saves_s, RESIZING_S):
+    if is_resized and _takes(RESIZING, plan.resizing_saves_s, RESIZING_S):
         plan, maker = _with_resizing(plan, maker)
     kernels = WINOGRAD.get(maker.run.precision)
     if kernels is not None and _takes(kernels, plan.kernels_save_s, KERNELS_S):
@@ -193,7 +187,7 @@ def _make_resizing_ready() -> tuple[bool, str]:
     if cluster_size():
         return True, "pictures resized by our own routine where a worker has it compiled"
     try:
-        make_ready(SAME_BYTES)
+        make_ready(RESIZING)
     except (RuntimeError, OSError) as error:
         return False, f"pictures resized by Pillow, our own routine not being compiled: {error}"
     if kept_resizer() is None:

@@ -43,13 +43,13 @@ class RunOptions:
         whose codes keep a cosine of 0.9995, else float32; see docs/numerics.md.
     batch_size : int or None
         None: 16 on a CPU, as the free memory allows on a GPU.
-    decode : {"exact", "fast", "gpu"}
-        "fast": JPEG files far larger than the crop at a reduced scale; "gpu": JPEG files and all
-        resizing on the GPU. Codes of each are kept apart.
+    decode : {"exact", "fast"}
+        "fast": JPEG files far larger than the crop at a reduced scale. Codes of each have a key of
+        their own.
     kernels : {"on", "off"}
         Whether operations of our own take part, which the machine's C++ compiler makes where they
         save more time than that takes: the resizing of pictures and, on a CPU, convolutions of
-        3 x 3 and max pooling. "off": none, for comparison.
+        3 x 3. "off": none, for comparison.
     n_jobs : int or None
         On a CPU processes of one thread each, 1: this process; on a GPU decoder threads. Negative
         as joblib has it: -1 is one for every core, -2 for all but one. None: as it pays.
@@ -123,8 +123,6 @@ class RunOptions:
         """
         device = resolve_device(self.device, devices)
         precision = resolve_precision(self.precision, device)
-        if self.decode == "gpu" and device != "cuda":
-            raise UsageError(f"decode gpu needs a CUDA GPU, the device is {device}; try fast.")
         if precision == "float32" and self.store_dtype == "float16":
             raise UsageError(
                 "`store_dtype` float16 is for codes of half precision; those of float32 would lose "

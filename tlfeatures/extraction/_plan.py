@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from joblib import effective_n_jobs
 
 from tlfeatures.backbones import gflop_of, is_depthwise, share_3x3_of, stands_bf16
-from tlfeatures.engine import CPU_BATCH, at_once_of, winograd_pays
+from tlfeatures.engine import CPU_BATCH, winograd_pays
 from tlfeatures.extraction.chunks._map import cluster_size, local_jobs
 from tlfeatures.extraction.chunks._values import MakeEngine
 from tlfeatures.machine import has_bf16, is_worker, n_cores
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneRequest
     from tlfeatures.extraction._options import RunOptions
 
+UNTRIED = "no GPU has run this"  # goes with the first run on one that the tests' bounds hold for
 MOST_THREADS = 16
 MOST_DECODERS = 32  # torch has no more streams, and no two decoders may share one
 CHUNK_S = 4.0  # a chunk's length on a core, so that progress is seen and the ends meet
@@ -28,7 +29,7 @@ GFLOP_PER_S = {"float32": 200.0, "bf16": 400.0, "gpu": 3e4}  # of one core with 
 USUAL_GFLOP = 4.0
 KERNELS_S = 2.0  # to compile our own operations
 KERNELS_GAIN = 1.8  # of convolutions of 3 x 3: 1.4 to 2.6 in float32, 1.9 to 2.4 in bf16
-# To compile our own resizing (and pooling), and what it saves of DECODE_S: reckoned for the core
+# To compile our own resizing, and what it saves of DECODE_S: reckoned for the core
 # that DECODE_S is of; measured on a slower one: 1.2 and 0.0017.
 RESIZING_S, RESIZING_SAVES_S = 0.7, 0.001
 
@@ -90,7 +91,6 @@ def plan_run(n: int, request: BackboneRequest, run: RunOptions) -> Plan:
         batch_size=run.batch_size or CPU_BATCH,
         n_jobs=run.n_jobs,
         kernels=run.kernels,
-        decode=run.decode,
     )
 
 
@@ -103,7 +103,6 @@ def make_plan(
     batch_size: int,
     n_jobs: int | None = None,
     kernels: str = "on",
-    decode: str = "exact",
 ) -> Plan:
     """Weigh what processes and a compiler cost at the start against what they save.
 
@@ -120,10 +119,8 @@ def make_plan(
         As the user wishes: processes on a CPU (1: this one), decoder threads on a GPU; negative
         counts from all cores, as in joblib.
     kernels : {"on", "off"}
-    decode : {"exact", "fast", "gpu"}
     """
-    at_once = at_once_of(backbone, precision, batch_size)
-    plan = _share_out(n, backbone, device, precision, batch_size, at_once, n_jobs)
+    plan = _share_out(n, backbone, device, precision, batch_size, n_jobs)
     seconds = n * seconds_of(backbone, "gpu" if device != "cpu" else precision) / plan.n_workers
     # They are for processes of one thread; on a cluster workers know their own processors.
     may_pay = cluster_size() > 0 or winograd_pays(precision)
@@ -131,10 +128,12 @@ def make_plan(
     share = share_3x3_of(backbone, is_wide=precision == "bf16") if is_for_kernels else 0.0
     saved = seconds * share * (1 - 1 / KERNELS_GAIN)
     chosen = (_say_precision(precision, device, backbone), *plan.chosen)
+    if device != "cpu":
+        chosen = (*chosen, UNTRIED)
     if kernels == "off":
         chosen = (*chosen, "kernels off, as asked: no operations of our own")
     plan = replace(plan, kernels_save_s=saved, chosen=chosen)
-    if kernels == "off" or decode == "gpu" or backbone is None:
+    if kernels == "off" or backbone is None:
         return plan
     decoders = plan.n_workers if plan.is_mapped else min(plan.n_threads, n_cores())
     saved = n * RESIZING_SAVES_S / decoders
@@ -161,7 +160,6 @@ def _share_out(
     device: str,
     precision: str,
     batch_size: int,
-    at_once: int,
     n_jobs: int | None,
 ) -> Plan:
     if n_jobs is not None and n_jobs < 0:
@@ -175,7 +173,7 @@ def _share_out(
         decoders = min(n_jobs or threads, MOST_DECODERS)
         return here(decoders, f"one process on {device}, {decoders} threads decode")
     seconds = DECODE_S + seconds_of(backbone, precision)
-    most = max(at_once, min(MOST_CHUNK, int(CHUNK_S / seconds)) // at_once * at_once)
+    most = max(batch_size, min(MOST_CHUNK, int(CHUNK_S / seconds)) // batch_size * batch_size)
 
     def apart(n_workers: int, reason: str) -> Plan:
         return Plan(n_workers, is_mapped=True, batch_size=batch_size, most=most, chosen=(reason,))
@@ -191,10 +189,7 @@ def _share_out(
         return here(threads, "in this process, for code of your own; `n_jobs` sends it to others")
     if wanted is None and not pays_off(n * seconds, n_workers):
         return here(threads, "in this process: starting others would take longer than it saves")
-    reason = f"{n_workers} processes of one thread each, one a core"
-    if at_once > batch_size:
-        reason += f", where layers of large weights take {at_once} pictures at once"
-    return apart(n_workers, reason)
+    return apart(n_workers, f"{n_workers} processes of one thread each, one a core")
 
 
 def pays_off(seconds: float, n_workers: int) -> bool:

@@ -82,7 +82,7 @@ class Extraction:
         Seconds spent decoding, in the network and writing, or waiting for each of them, all
         processes together.
     kernels : tuple of str
-        The operations of our own that took part, of "resizing", "convolutions", "pooling".
+        The operations of our own that took part, of "resizing" and "convolutions".
     chosen : tuple of str
         What was chosen for this machine and why, in sentences.
     digests : sequence of bytes

@@ -6,9 +6,9 @@ import copy
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import torch
 from torch import fx, nn
 
+from tlfeatures._torch_private import hooks_after, hooks_before, is_assertion
 from tlfeatures.backbones.layers._hooked import EnoughError
 from tlfeatures.backbones.layers._pooling import pool_codes
 
@@ -39,7 +39,7 @@ def trace_cut(cut: nn.Module) -> fx.GraphModule:
     tracer.users = {hook for module in cut.modules() for hook in _hooks(module)}
     graph = tracer.trace(cut)
     for node in list(graph.nodes):
-        if node.target is torch._assert:  # of shapes, mostly: what is compared would show it
+        if is_assertion(node.target):  # of shapes, mostly: what is compared would show it
             graph.erase_node(node)
     traced = fx.GraphModule(cut, graph).eval()
     traced.graph.eliminate_dead_code()
@@ -79,17 +79,17 @@ class _PartTracer(fx.Tracer):
             except EnoughError:
                 raise
             except Exception:
-                if m._forward_pre_hooks:
+                if hooks_before(m):
                     raise  # they have been called
                 self._erase_after(last)
                 self.module_stack = stack
         inside = (hook for each in m.modules() if each is not m for hook in _hooks(each))
         if not self.users.issuperset(inside):
             raise fx.proxy.TraceError(f"a layer is inside of {path}, which cannot be traced")
-        for hook in self._of_cut(m._forward_pre_hooks):
+        for hook in self._of_cut(hooks_before(m)):
             hook(m, args)
         made = self.create_proxy("call_module", path, args, kwargs)
-        for hook in self._of_cut(m._forward_hooks):
+        for hook in self._of_cut(hooks_after(m)):
             hook(m, args, made)
         return made
 
@@ -104,4 +104,4 @@ class _PartTracer(fx.Tracer):
 
 
 def _hooks(module: nn.Module) -> list[Any]:
-    return [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    return [*hooks_before(module).values(), *hooks_after(module).values()]

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from tlfeatures._torch_private import change_tensors
 from tlfeatures.backbones._preprocessing import Preprocessing, from_torchvision
 from tlfeatures.backbones.sources._lean import torchvision
 from tlfeatures.errors import UsageError
@@ -69,11 +70,11 @@ def make_empty_network(name: str, *, image_size: int | None = None) -> nn.Module
     Drawing random ones takes as long as reading a file; for VGG16 most of a second.
     """
     with without_memory():
-        network: Any = make_network(name, image_size=image_size)
-    made: nn.Module = network._apply(
-        lambda t: torch.empty(t.shape, dtype=t.dtype) if t.is_meta else t
+        network = make_network(name, image_size=image_size)
+    is_filled = change_tensors(
+        network, lambda t: torch.empty(t.shape, dtype=t.dtype) if t.is_meta else t
     )
-    return made
+    return network if is_filled else make_network(name, image_size=image_size)
 
 
 def weights_entry(name: str, entry: str | None) -> Any:

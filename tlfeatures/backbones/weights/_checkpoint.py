@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from tlfeatures._torch_private import versions_of
 from tlfeatures.backbones.sources._embedded import make_embedded
 from tlfeatures.backbones.sources._torchvision import (
     AUXILIARY,
@@ -35,7 +36,7 @@ def find_states(loaded: Any) -> list[State]:
     return [
         State(
             {str(name): each for name, each in found.items() if isinstance(each, torch.Tensor)},
-            getattr(found, "_metadata", {}),
+            versions_of(found),
             (f"a training checkpoint{after}: its weights are under {place!r}",) if place else (),
         )
         for place, found in _mappings(loaded, "", DEEPEST)

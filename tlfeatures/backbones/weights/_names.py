@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from tlfeatures._torch_private import load_its_own_way, loads_its_own_way
 from tlfeatures.backbones.sources._torchvision import stem_version
 from tlfeatures.errors import few
 
@@ -190,7 +191,7 @@ def _as_loaded(state: State, network: nn.Module) -> State:
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # MNASNet's of older weights; it is said here
         for path, module in list(network.named_modules()):
-            if not _loads_its_own_way(module):
+            if not loads_its_own_way(module):
                 continue
             prefix, local = f"{path}." if path else "", dict(state.versions.get(path, {}))
             version = stem_version(module, made, prefix)
@@ -198,12 +199,5 @@ def _as_loaded(state: State, network: nn.Module) -> State:
                 local["version"] = version
             if version == 1:
                 said.append("its first layers are those of MNASNet's first version")
-            module._load_from_state_dict(made, prefix, local, False, [], [], [])
+            load_its_own_way(module, made, prefix, local)
     return State(dict(made), state.versions, tuple(said))
-
-
-def _loads_its_own_way(module: nn.Module) -> bool:
-    """Whether it changes names or values, or itself; batch norms only add a counter."""
-    how = type(module)._load_from_state_dict
-    is_usual = how in (nn.Module._load_from_state_dict, nn.BatchNorm2d._load_from_state_dict)
-    return not is_usual or bool(module._load_state_dict_pre_hooks)

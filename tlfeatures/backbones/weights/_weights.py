@@ -14,6 +14,7 @@ from urllib.error import URLError
 import torch
 from torch import nn
 
+from tlfeatures._torch_private import versions_of, with_versions
 from tlfeatures.backbones.sources._lean import torchvision
 from tlfeatures.backbones.sources._torchvision import fit_state, weights_entry
 from tlfeatures.backbones.weights._checkpoint import find_states, likeliest_network
@@ -60,7 +61,7 @@ def download(backbone: str, weights: str | None) -> State:
             f"the weights file {target} holds no plain tensors; it was refused: delete it, and it "
             "is downloaded again."
         ) from error
-    return State(dict(found), getattr(found, "_metadata", {}))
+    return State(dict(found), versions_of(found))
 
 
 def read_file(path: Path) -> list[State]:
@@ -178,9 +179,10 @@ def _fill(network: nn.Module, tensors: Mapping[str, torch.Tensor], aside: Sequen
         if n in own
     )
     floats.update((n, torch.full_like(own[n], torch.nan)) for n in aside)
-    floats._metadata = getattr(own, "_metadata", {})  # they have today's names by now
+    versions = versions_of(own)  # they have today's names by now
     if isinstance(network, torchvision.models.MNASNet):
-        floats._metadata[""]["version"] = MNASNET_NOW
+        versions.setdefault("", {})["version"] = MNASNET_NOW
+    with_versions(floats, versions)
     network.load_state_dict(floats, strict=False)
 
 

@@ -71,11 +71,10 @@ def _winograd(*flags: str) -> Library:
 
 
 WINOGRAD = {"float32": _winograd(), "bf16": _winograd("-DBF16")}  # by precision
-SAME_BYTES = Library(  # the same bytes as Pillow's and torch's
-    (HERE / "_resize.cpp", HERE / "_pool.cpp"),
+RESIZING = Library(  # to the same bytes as Pillow's
+    (HERE / "_resize.cpp",),
     ("-ffp-contract=off", "-fno-fast-math"),  # whatever CXX says; weights are rounded as Pillow's
     {
-        "pool_positive": (None, (POINTER, POINTER, *(NUMBER,) * 5)),
         "resize_scratch": (NUMBER, (NUMBER,) * 7),
         "resize_rgb": (None, (POINTER, *(NUMBER,) * 9, POINTER, POINTER)),
     },

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import logging
-import threading
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import PIL
 from PIL import Image
 
 from tlfeatures.backbones import Preprocessing, is_thin
 from tlfeatures.engine.kernels._kernels import (
     NUMBER,
     POINTER,
-    SAME_BYTES,
+    RESIZING,
     find_kept,
     load,
     say_unusable,
 )
+from tlfeatures.engine.kernels._pillow import PILLOW_HANDS_OUT, is_plain
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,13 +36,6 @@ TRIED = (
     Preprocessing(20, 20, crop="none", interpolation="bilinear"),
     Preprocessing(20, 20, crop="none", interpolation="lanczos"),
 )
-CORE: Any = Image.core  # type: ignore[attr-defined]
-LEAST_PILLOW = (11, 3)  # 11.2 hands out its memory, but never frees it
-PILLOW_HANDS_OUT = tuple(int(part) for part in PIL.__version__.split(".")[:2]) >= LEAST_PILLOW
-MOST_IN_ONE_PIECE = (2**31 - 1) // 4  # pixels
-_lock = threading.Lock()
-_inside = 0
-_own_setting = 0
 _opened: dict[Path, Resizer | None] = {}
 
 
@@ -108,7 +99,7 @@ def suits(preprocessing: Mapping[str, Any]) -> bool:
 
 def kept_resizer() -> Resizer | None:
     """The one that is compiled for this user and processor, if Pillow gives the same bytes."""
-    path = find_kept(SAME_BYTES) if PILLOW_HANDS_OUT else None
+    path = find_kept(RESIZING) if PILLOW_HANDS_OUT else None
     return None if path is None else open_resizer(path)
 
 
@@ -116,7 +107,7 @@ def open_resizer(path: Path) -> Resizer | None:
     """The one in a file, if it can be used; else one line says why not, once."""
     if path not in _opened:
         try:
-            found = Resizer(load(SAME_BYTES, path))
+            found = Resizer(load(RESIZING, path))
         except OSError as error:  # a file in its place may be another one the next time
             say_unusable(path, str(error))
             return None
@@ -179,8 +170,7 @@ class _Pixels:
     @classmethod
     def of(cls, picture: Image.Image) -> _Pixels | None:
         """None where they lie in pieces, or otherwise than described."""
-        is_plain = PILLOW_HANDS_OUT and picture.mode == "RGB" and CORE.get_alignment() == 1
-        if not is_plain or picture.readonly:
+        if not PILLOW_HANDS_OUT or not is_plain(picture):
             return None
         try:
             _, capsule = picture.__arrow_c_array__()  # type: ignore[attr-defined,unused-ignore]
@@ -199,25 +189,3 @@ class _Pixels:
 _ADDRESS_IN = ctypes.PYFUNCTYPE(POINTER, ctypes.py_object, ctypes.c_char_p)(
     ("PyCapsule_GetPointer", ctypes.pythonapi)
 )
-
-
-@contextlib.contextmanager
-def pictures_in_one_piece() -> Iterator[None]:
-    """Let Pillow keep pictures above 16 MB in one piece too; afterwards as the caller had it.
-
-    It holds for the whole process, and pictures of more than `MOST_IN_ONE_PIECE` cannot be decoded
-    meanwhile.
-    """
-    global _inside, _own_setting
-    with _lock:
-        _inside += 1
-        if _inside == 1:
-            _own_setting = CORE.get_use_block_allocator()
-            CORE.set_use_block_allocator(1)
-    try:
-        yield
-    finally:
-        with _lock:
-            _inside -= 1
-            if not _inside:
-                CORE.set_use_block_allocator(_own_setting)

@@ -11,34 +11,25 @@ from tlfeatures.errors import UsageError
 from tlfeatures.pictures import DecodeOptions, decode_with_notes
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from tlfeatures.engine import Engine
 
 
 def prepare_item(engine: Engine, item: Any, options: DecodeOptions) -> tuple[Any, frozenset[str]]:
     """The network's input for a file's bytes or a picture in memory, and notes about it.
 
-    An engine may take files as they are (`prepare_file`), to decode them on its device.
-
     Raises
     ------
     ImageReadError
         If it is bad.
     """
-    if isinstance(item, bytes) and hasattr(engine, "prepare_file"):
-        prepared = engine.prepare_file(item, options)
-        if prepared is not None:
-            return prepared, frozenset()
     decoded = decode_with_notes(item, options)
     return engine.prepare(decoded.picture), decoded.notes
 
 
-def at_once(engine: Engine) -> int:
-    """Pictures that an engine takes at once: a batch, or, if it says so, several."""
-    return int(getattr(engine, "at_once", engine.batch_size))
-
-
 def stack_padded(engine: Engine, batch: Sequence[Any]) -> Any:
-    """Up to `at_once` prepared pictures as batches of the fixed size, ready for `engine.codes`.
+    """Up to a batch of prepared pictures, filled up to the fixed size, ready for `engine.codes`.
 
     A row's bits may depend on the size of its batch; stored rows are all computed at one size.
 
@@ -48,7 +39,7 @@ def stack_padded(engine: Engine, batch: Sequence[Any]) -> Any:
         If the pictures were prepared to different shapes.
     """
     stacked = stack([*batch, *[batch[-1]] * (-len(batch) % engine.batch_size)])
-    if engine.device != "cuda" or not isinstance(stacked, np.ndarray):
+    if engine.device != "cuda":
         return stacked
     import torch
 
@@ -63,8 +54,8 @@ def stack_padded(engine: Engine, batch: Sequence[Any]) -> Any:
         return made
 
 
-def stack(batch: Sequence[Any]) -> Any:
-    """One array of prepared pictures; one tensor if they are on a device.
+def stack(batch: Sequence[NDArray[Any]]) -> NDArray[Any]:
+    """One array of prepared pictures.
 
     Raises
     ------
@@ -77,12 +68,4 @@ def stack(batch: Sequence[Any]) -> Any:
             f"preprocess gives arrays of different shapes, {shapes[0]} and {shapes[1]}; it must "
             "give the same for every picture."
         )
-    if all(isinstance(pixels, np.ndarray) for pixels in batch):
-        return np.stack(list(batch))
-    import torch
-
-    device = next(pixels.device for pixels in batch if not isinstance(pixels, np.ndarray))
-    try:
-        return torch.stack([torch.as_tensor(pixels, device=device) for pixels in batch])
-    except torch.OutOfMemoryError:  # the engine halves it
-        return torch.stack([torch.as_tensor(pixels).cpu() for pixels in batch])
+    return np.stack(list(batch))

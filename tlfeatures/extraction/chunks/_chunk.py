@@ -22,7 +22,7 @@ from PIL import Image
 
 from tlfeatures.engine import MOST_IN_ONE_PIECE, Engine, pictures_in_one_piece
 from tlfeatures.errors import ImageReadError, StoreError
-from tlfeatures.extraction.chunks._batch import at_once, prepare_item, stack_padded
+from tlfeatures.extraction.chunks._batch import prepare_item, stack_padded
 from tlfeatures.extraction.chunks._probes import check_probes
 from tlfeatures.extraction.chunks._values import Done, Row, Run
 from tlfeatures.pictures import (
@@ -73,7 +73,7 @@ def extract_chunk(run: Run, rows: Sequence[Row], tell: Callable[[int], None] | N
         if run.n_threads == 1:
             chunk.work(rows, map(chunk.prepare, rows), tell)
         else:
-            ahead = max(run.n_threads * AHEAD, at_once(engine))
+            ahead = max(run.n_threads * AHEAD, engine.batch_size)
             _work_in_threads(chunk, rows, tell, run.n_threads, ahead)
     return chunk.done
 
@@ -253,7 +253,7 @@ class _Chunk:
         return _Computed(batch.rows, batch.n_through, [each[: len(batch.rows)] for each in codes])
 
     def _batches(self, rows: Sequence[Row], prepared: Iterator[_Prepared]) -> Iterator[_Batch]:
-        """What can be computed, as many at once as the engine takes by then; bad ones are noted."""
+        """What can be computed, as many as the engine's batch has by then; bad ones are noted."""
         batch = _Batch()
         for n_through, row in enumerate(rows, 1):
             answer = self._timed("decode", next, prepared)
@@ -261,7 +261,7 @@ class _Chunk:
             if not isinstance(answer.pixels, str):
                 batch.rows.append(row)
                 batch.pixels.append(answer.pixels)
-            is_full = len(batch.rows) >= at_once(self._engine)
+            is_full = len(batch.rows) >= self._engine.batch_size
             if is_full or (batch.rows and n_through == len(rows)):
                 batch.n_through = n_through
                 yield batch

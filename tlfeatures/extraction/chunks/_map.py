@@ -5,17 +5,19 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from multiprocessing import resource_tracker
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
-from joblib import Parallel, delayed, parallel_config
-from joblib._parallel_backends import LokyBackend
-from joblib.externals.loky import get_reusable_executor
-from joblib.externals.loky.process_executor import BrokenProcessPool
-from joblib.parallel import get_active_backend
+from joblib import Parallel, delayed
 
 from tlfeatures.errors import ExtractionError
+from tlfeatures.extraction.chunks._joblib import (
+    active_backend,
+    end_pool,
+    is_own_pool,
+    own_workers,
+)
 from tlfeatures.extraction.chunks._said import Said, say
 from tlfeatures.extraction.chunks._values import Done, Row, Run
 from tlfeatures.extraction.chunks._worker import Errand, answer, do_chunk, end_with, errand_of
@@ -37,7 +39,6 @@ KILLED_AT_ONCE = (
 )
 SHARE = 3  # a chunk is at most this part of what a process has left to do
 LEAST = 8  # nor less than this part of the longest: each costs a file
-SAFE_PATH = {"PYTHONSAFEPATH": "1"}
 IN_THIS_PROCESS = ("SequentialBackend", "ThreadingBackend")
 _have_started = False  # worker processes of this machine
 
@@ -70,8 +71,8 @@ def chunk_sizes(n: int, n_workers: int, batch_size: int, most: int) -> list[int]
 
 def cluster_size() -> int:
     """Workers of the backend that `joblib.parallel_config` names; 0 if it is this machine's own."""
-    backend, n_jobs = get_active_backend()
-    is_here = isinstance(backend, LokyBackend) or type(backend).__name__ in IN_THIS_PROCESS
+    backend, n_jobs = active_backend()
+    is_here = is_own_pool(backend) or type(backend).__name__ in IN_THIS_PROCESS
     if is_here or not streams_answers(backend):
         return 0
     return int(backend.effective_n_jobs(-1 if n_jobs in (None, 1) else n_jobs))
@@ -84,7 +85,7 @@ def streams_answers(backend: Any) -> bool:
 
 def local_jobs() -> int | None:
     """The number of jobs that `joblib.parallel_config` asks for here; None if it does not."""
-    backend, n_jobs = get_active_backend()
+    backend, n_jobs = active_backend()
     if type(backend).__name__ in IN_THIS_PROCESS:
         return 1
     return None if n_jobs in (None, 1) else int(backend.effective_n_jobs(n_jobs))
@@ -178,7 +179,7 @@ def end_workers() -> None:
     Left to themselves they tidy up first, which takes a second with a ResNet-50 loaded.
     """
     if _have_started:
-        get_reusable_executor(reuse=True).shutdown(kill_workers=True)
+        end_pool()
 
 
 @contextlib.contextmanager
@@ -189,37 +190,5 @@ def _workers(n_workers: int) -> Iterator[Parallel]:
         yield Parallel(return_as=answers)
         return
     _have_started = True
-    with parallel_config(OwnWorkers(inner_max_num_threads=1), n_jobs=n_workers):
+    with own_workers(n_workers, end_with, os.getpid()):
         yield Parallel(return_as=answers, batch_size=1)
-
-
-class OwnWorkers(LokyBackend):
-    """joblib's worker processes, which end with this process however it ends.
-
-    Python starts them, and what tidies up after them, with the working folder before the libraries:
-    a file there named like a module would run. They get this process's path afterwards.
-    """
-
-    def configure(self, *args: Any, **options: Any) -> int:
-        """Start them, or take those that are there; returns how many."""
-        ending = {"initializer": end_with, "initargs": (os.getpid(),)}
-        with _environment(SAFE_PATH):
-            resource_tracker.ensure_running()
-            return int(super().configure(*args, **ending, **options))
-
-    def _prepare_worker_env(self, n_jobs: int) -> dict[str, str]:
-        return {**super()._prepare_worker_env(n_jobs), **SAFE_PATH}
-
-
-@contextlib.contextmanager
-def _environment(words: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in words}
-    os.environ.update(words)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

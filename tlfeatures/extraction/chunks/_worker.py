@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import hashlib
-import math
-import multiprocessing
 import os
 import pickle
 import signal
@@ -19,10 +17,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from joblib import wrap_non_picklable_objects
-from joblib.externals.loky import process_executor
 
 from tlfeatures.errors import StoreError
 from tlfeatures.extraction.chunks._chunk import extract_chunk, forget_engines
+from tlfeatures.extraction.chunks._joblib import allow_growth, is_pool_process
 from tlfeatures.extraction.chunks._said import Said, listening
 from tlfeatures.extraction.chunks._values import Done, Row, Run
 from tlfeatures.machine import is_worker
@@ -189,15 +187,13 @@ def let_go() -> None:
 
 def _settle_in() -> None:
     """Make this process a worker, if it was started for it; once."""
-    is_loky = type(multiprocessing.current_process()).__name__ == "LokyProcess"
-    if is_loky:
+    if is_pool_process():
         gc.set_threshold(*RARELY)
     if is_worker():
         from tlfeatures.engine import keep_memory
 
         keep_memory()
-    if not is_loky or threading.current_thread() is not threading.main_thread():
+    if not is_pool_process() or threading.current_thread() is not threading.main_thread():
         return
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers
-    # A network takes more than the 300 MB of growth that loky calls a leak, and ends workers for.
-    process_executor._MAX_MEMORY_LEAK_SIZE = math.inf
+    allow_growth()
