@@ -23,7 +23,7 @@ from tlfeatures.classification._trained import TrainedOn
 from tlfeatures.doctor import check_preprocessing
 from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
-from tlfeatures.extraction import CNNCodes, Extraction, Resolved, as_codes
+from tlfeatures.extraction import CNNCodes, Extraction, Resolved, as_codes, remember_pace
 from tlfeatures.heads import HEADS, choose_head, head_name, make_head
 from tlfeatures.pictures import (
     Pictures,
@@ -241,6 +241,9 @@ def evaluate_baseline(
         if len(rows) > len(train):
             say(f"fitting the chosen head on {len(rows)} pictures")
         head = _refitted(fitted[name], X, kept, rows, train)
+    if extraction.computed == len(kept):  # the control's codes were computed too
+        after = sum(seconds.values()) - seconds["extract"]
+        remember_pace("evaluate", codes_of.request(), codes_of.run_options(), len(kept), after)
     return Baseline(
         classes=sorted(set(labels.tolist())),
         protocol=split.protocol,

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlfeatures.classification._baseline import head_result
+from tlfeatures.classification._trained import TrainedOn
 from tlfeatures.errors import few
 from tlfeatures.evaluation import score
+from tlfeatures.extraction import Extraction
 from tlfeatures.pictures import check_readable, labelled_pictures
+from tlfeatures.store import CodeSpec
 
 Interval = tuple[float, float]
 
@@ -37,6 +39,8 @@ class ModelScore:
     warnings : list of str
     copies : list of str
         The n_copies pictures.
+    head, backbone, key : str
+        The classifier's kind, the network, and the key of the codes.
     """
 
     accuracy: float | None
@@ -51,6 +55,9 @@ class ModelScore:
     bad: list[tuple[str, str]]
     warnings: list[str]
     copies: list[str] = field(default_factory=list)
+    head: str = ""
+    backbone: str = ""
+    key: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -79,36 +86,59 @@ def evaluate_model(model: Any, pictures: Any) -> ModelScore:
     """
     model, pictures = getattr(model, "model_", model), labelled_pictures(pictures)
     extraction = model.codes_.extract(pictures)
+    check_readable(pictures, extraction.pictures, extraction.bad, sides=False)
+    predicted = model.head_.predict(np.asarray(extraction.codes))
+    C = getattr(model.head_, "C_", None)
+    scored = Scored(model.classes_, model.trained_on_, model.head_name_, C, model.spec_)
+    return score_answers(extraction, predicted, scored)
+
+
+class Scored(NamedTuple):
+    """What of a model is needed to score its answers."""
+
+    classes: NDArray[Any]
+    trained_on: TrainedOn | None
+    head: str
+    C: float | None
+    spec: CodeSpec
+
+
+def score_answers(extraction: Extraction, predicted: NDArray[Any], model: Scored) -> ModelScore:
+    """Score answers that are there.
+
+    Parameters
+    ----------
+    extraction : Extraction
+        Of labelled pictures.
+    predicted : ndarray of shape (n_coded,)
+    model : Scored
+    """
     kept = extraction.pictures
-    check_readable(pictures, kept, extraction.bad, sides=False)
-    labels, trained_on = np.asarray(kept.labels), model.trained_on_
+    labels, trained_on = np.asarray(kept.labels), model.trained_on
     is_copy = (
         np.zeros(len(kept), bool) if trained_on is None else trained_on.has(extraction.digests)
     )
-    predicted = model.head_.predict(np.asarray(extraction.codes))
     of_all = score(labels, predicted)
     new = ~is_copy
-    head = _figures(labels[new], predicted[new], model.head_)
+    of_new = score(labels[new], predicted[new]) if new.any() else None
     copies = [kept.paths[i] for i in np.flatnonzero(is_copy)]
     return ModelScore(
-        **head,
+        accuracy=None if of_new is None else of_new.accuracy,
+        ci95=None if of_new is None else of_new.ci95,
+        mean_recall=None if of_new is None else of_new.mean_recall,
+        mean_recall_ci95=None if of_new is None else of_new.mean_recall_ci95,
+        C=None if model.C is None else float(model.C),
         n_test=int(new.sum()),
         n_copies=None if trained_on is None else len(copies),
         accuracy_all=of_all.accuracy,
         ci95_all=of_all.ci95,
         bad=extraction.bad,
-        warnings=[*_unknown(labels, model.classes_), *_said(trained_on, copies, len(kept))],
+        warnings=[*_unknown(labels, model.classes), *_said(trained_on, copies, len(kept))],
         copies=copies,
+        head=model.head,
+        backbone=model.spec.backbone,
+        key=model.spec.key,
     )
-
-
-def _figures(labels: NDArray[Any], predicted: NDArray[Any], head: Any) -> dict[str, Any]:
-    """The fields of the figures that count."""
-    if len(labels):
-        return asdict(head_result(score(labels, predicted), head))
-    C = getattr(head, "C_", None)
-    names = ("accuracy", "ci95", "mean_recall", "mean_recall_ci95")
-    return {**dict.fromkeys(names), "C": None if C is None else float(C)}
 
 
 def _unknown(labels: NDArray[Any], classes: NDArray[Any]) -> list[str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import click
 
 from tlfeatures._version import __version__
+from tlfeatures.cli import _old_words as old_words
 from tlfeatures.cli._echo import echo
 from tlfeatures.cli._verbs import Verbs, find_command
 from tlfeatures.cli._wording import as_typed
@@ -26,9 +27,13 @@ STOPPED = "stopped; what was computed is in the cache, the same command goes on 
 @click.version_option(__version__, prog_name="tlfeatures")
 @click.option("--debug", is_flag=True, help="Show tracebacks.")
 def cli(debug: bool) -> None:
-    """Pictures -> CNN codes -> HDF5 cache -> classifiers, image search.
+    """Code a folder of pictures once, then ask it questions.
 
-    Start with `tlfeatures demo`, then `tlfeatures fit FOLDER` on a folder of class folders.
+    A pretrained network turns each picture into a code, which is kept in a cache. Classifiers and
+    image search work on the codes. Start with 'tlfeatures demo', then 'tlfeatures look FOLDER' and
+    'tlfeatures fit FOLDER' on class folders of your own.
+
+    'tlfeatures VERB --help' shows a verb's everyday options, --help-all all of them.
     """
 
 
@@ -47,10 +52,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; return the exit code."""
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     try:
+        if (today := old_words.answer(arguments)) is not None:
+            raise UsageError(today)
         answer = cli.main(arguments, prog_name="tlfeatures", standalone_mode=False)
         sys.stdout.flush()  # here a full disk can still be said
         return answer if isinstance(answer, int) else 0
+    except click.NoSuchOption as error:
+        hint = old_words.OPTIONS.get(error.option_name)
+        if hint is None:
+            error.show()
+        else:
+            _complain(f"error: {error.option_name} is gone; use {hint}.")
+        return error.exit_code
     except click.ClickException as error:
         error.show()
         return error.exit_code

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlfeatures.cli._echo import echo
+from tlfeatures.cli._help import Verb
 from tlfeatures.cli._options import (
     DEVICE_OPTION,
     LIMIT_OPTION,
@@ -87,7 +88,12 @@ def describe(
         echo("\n".join(_describe_lines(made)))
 
 
-@command.command("doctor")
+@command.command(
+    "doctor",
+    cls=Verb,
+    everyday=("backbone", "weights", "preprocess", "input_size", "limit", "as_json", "quiet"),
+    example="tlfeatures backbones doctor my_pictures --backbone resnet18 --weights my.pth",
+)
 @click.argument("images")
 @options(LIMIT_OPTION, NETWORK_OPTIONS, DEVICE_OPTION, OUTPUT_OPTIONS, STRICT_OPTION)
 def doctor(images: str, **given: Any) -> int:

@@ -20,7 +20,6 @@ from tlfeatures.store import (
     cache_totals,
     compiled_totals,
     export_folder,
-    find_folder,
     gc_cache,
     list_compiled,
     merge_caches,
@@ -41,18 +40,6 @@ UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 @click.group("cache")
 def command() -> None:
     """Look at the cache, check it, mend it, make room in it."""
-
-
-@command.command("where")
-@CACHE
-@JSON
-def where(cache: str | None, as_json: bool) -> None:
-    """Print the cache folder."""
-    root = _root(cache)
-    if as_json:
-        print_json({"cache": str(root), "exists": root.is_dir()})
-    else:
-        echo(str(root))
 
 
 @command.command("info")
@@ -79,31 +66,21 @@ def info(cache: str | None, as_json: bool) -> None:
     echo(f"{root}: {rows} rows, {(size + compiled_size) / 1e6:.1f} MB")
 
 
-@command.command("diff")
-@click.argument("a")
-@click.argument("b")
-@CACHE
-@JSON
-def diff(a: str, b: str, cache: str | None, as_json: bool) -> None:
-    """Say what differs between the specs of two folders, A and B.
-
-    Each is named by its folder, or by the beginning of its folder's name or key.
-    """
-    root = _root(cache)
-    (_, one), (_, other) = find_folder(root, a), find_folder(root, b)
-    differences = one.diff(other)
-    if as_json:
-        print_json({"a": one.to_json(), "b": other.to_json(), "differences": differences})
-    else:
-        echo("\n".join(differences) or "nothing differs: they are the same folder.")
-
-
 @command.command("verify")
+@click.option(
+    "--repair",
+    is_flag=True,
+    help="Move what is broken aside, keep every whole row, and say what must be computed again.",
+)
 @CACHE
 @JSON
-def verify(cache: str | None, as_json: bool) -> int:
+def verify(repair: bool, cache: str | None, as_json: bool) -> int:
     """Read everything and check it; exit 1 if anything is not as it was written."""
     root = _root(cache)
+    return _repair(root, as_json) if repair else _verify(root, as_json)
+
+
+def _verify(root: Path, as_json: bool) -> int:
     found = verify_cache(root)
     if as_json:
         print_json({"cache": str(root), **asdict(found), "problems": _problems(found.problems)})
@@ -114,25 +91,23 @@ def verify(cache: str | None, as_json: bool) -> int:
             f"{found.bytes / 1e6:.1f} MB read, {len(found.problems)} problems"
         )
         if found.problems:
-            echo("'tlfeatures cache repair' moves what is broken aside and keeps the rest.")
+            echo(
+                "'tlfeatures cache verify --repair' moves what is broken aside and keeps the rest."
+            )
     return 1 if found.problems else 0
 
 
-@command.command("repair")
-@CACHE
-@JSON
-def repair(cache: str | None, as_json: bool) -> None:
-    """Move what is broken aside, keep every whole row, say what must be computed again."""
-    root = _root(cache)
+def _repair(root: Path, as_json: bool) -> int:
     done = repair_cache(root)
     if as_json:
         print_json({"cache": str(root), **asdict(done), "moved": _problems(done.moved)})
-        return
+        return 0
     _say_problems(done.moved)
     echo(
         f"{root}: {len(done.moved)} broken files moved into folders 'broken', {done.rescued} of "
         f"their rows kept, {done.lost} must be computed again: run the same extraction."
     )
+    return 0
 
 
 @command.command("gc")

@@ -7,13 +7,26 @@ from typing import Any
 import click
 
 from tlfeatures.cli._echo import echo
+from tlfeatures.cli._help import Verb
 from tlfeatures.cli._options import OUTPUT_OPTIONS, RUN_OPTIONS, SEED_OPTION, options, take_words
 from tlfeatures.cli._output import baseline_table, model_line, print_json, say_baseline, say_cache
 from tlfeatures.cli._targets import then_write
 
 
-@click.command("demo")
-@click.option("--out", default="demo-output", show_default=True, metavar="DIR")
+@click.command(
+    "demo",
+    cls=Verb,
+    everyday=("out", "cache", "as_json", "quiet"),
+    example="tlfeatures demo --out demo-output",
+)
+@click.option(
+    "-o",
+    "--out",
+    default="demo-output",
+    show_default=True,
+    metavar="DIR",
+    help="Folder for the report, the sheet and the model.",
+)
 @options(RUN_OPTIONS, SEED_OPTION, OUTPUT_OPTIONS)
 def command(out: str, **given: Any) -> int:
     """The whole job on embedded data and the embedded network; needs no downloads."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlfeatures.cli._echo import echo
+from tlfeatures.cli._help import Verb
 from tlfeatures.cli._options import (
     LIMIT_OPTION,
     NETWORK_OPTIONS,
@@ -43,9 +44,16 @@ if TYPE_CHECKING:
     from tlfeatures.store import CodeSpec
 
 
-@click.command("extract")
+@click.command(
+    "extract",
+    cls=Verb,
+    everyday=("out", "backbone", "weights", "layers", "limit", "cache", "as_json", "quiet"),
+    example="tlfeatures extract my_pictures --backbone vgg16 --layer fc7 --out codes.h5",
+)
 @click.argument("images")
-@click.option("--out", metavar="FILE.h5", help="Also write one plain HDF5 file a layer.")
+@click.option(
+    "-o", "--out", metavar="FILE.h5", help="Also write the codes to a plain HDF5 file per layer."
+)
 @options(LIMIT_OPTION, NETWORK_OPTIONS, RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
 @click.option(
     "--layer",

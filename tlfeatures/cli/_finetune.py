@@ -10,6 +10,7 @@ import click
 
 from tlfeatures._targets import expand
 from tlfeatures.cli._echo import echo
+from tlfeatures.cli._help import Verb
 from tlfeatures.cli._options import (
     LAYER_OPTION,
     LIMIT_OPTION,
@@ -50,15 +51,22 @@ STOPPED_UNKEPT = (
 )
 
 
-@click.command("finetune")
+@click.command(
+    "finetune",
+    cls=Verb,
+    everyday=("recipe", "out", "report", "epochs", "backbone", "weights", "as_json", "quiet"),
+    example="tlfeatures finetune my_pictures --out tuned.model --report tuned.html",
+)
 @click.argument("images")
 @click.option("--recipe", default="full", show_default=True, metavar="NAME", help=f"{NAMES}.")
-@click.option("--out", metavar="MODEL", help="Save what is kept as one file.")
+@click.option("-o", "--out", metavar="MODEL", help="Save what is kept to one file.")
 @click.option("--blocks", "n_blocks", type=click.IntRange(1), default=1, metavar="N",
               help="Of the recipe last-blocks; default 1.")  # fmt: skip
 @click.option("--epochs", type=click.IntRange(1), metavar="N", help="Default: the recipe's.")
 @click.option("--lr", metavar="RATE|find", help="The highest rate; find: by a short search.")
-@click.option("--train-batch", type=click.IntRange(2), default=32, show_default=True, metavar="N")
+@click.option(
+    "--train-batch-size", type=click.IntRange(2), default=32, show_default=True, metavar="N"
+)
 @click.option("--augment", default="light", show_default=True, metavar="WORDS",
               help="See 'look augment'.")  # fmt: skip
 @click.option("--batch-norms", type=click.Choice(["recipe", "moving", "frozen"]), default="recipe",
@@ -161,7 +169,7 @@ def _classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
         words.make_codes(),
         **{name: given[name] for name in names},
         lr=given["lr"] if given["lr"] in (None, FIND) else _positive("--lr", given["lr"]),
-        batch_size=given["train_batch"],
+        batch_size=given["train_batch_size"],
         patience=_patience(given["patience"]),
         precision=given["train_precision"],
         checkpoint=checkpoint,

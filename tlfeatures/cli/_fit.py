@@ -10,6 +10,7 @@ import click
 
 from tlfeatures._targets import expand
 from tlfeatures.cli._echo import echo
+from tlfeatures.cli._help import Verb
 from tlfeatures.cli._options import (
     LAYER_OPTION,
     LIMIT_OPTION,
@@ -38,19 +39,39 @@ if TYPE_CHECKING:
     from tlfeatures.cli._progress import ProgressLine
 
 
-@click.command("fit")
+@click.command(
+    "fit",
+    cls=Verb,
+    everyday=("out", "report", "test", "heads", "backbone", "weights", "as_json", "quiet"),
+    example="tlfeatures fit my_pictures --out my.model --report my.html",
+)
 @click.argument("images")
-@click.option("--head", "heads", default="svm,logistic,knn", show_default=True, metavar="NAMES")
+@click.option(
+    "--head",
+    "heads",
+    multiple=True,
+    default=("svm", "logistic", "knn"),
+    show_default=True,
+    metavar="NAME",
+    help="Classifiers to compare, one per option: svm, logistic, knn.",
+)
 @click.option(
     "--test",
     metavar="FOLDER|FRACTION",
-    help="Other pictures to test on, or a share; a folder of that name is meant first.",
+    help="Pictures to test on, or the share of IMAGES to hold out, such as 0.25. A folder of that "
+    "name takes precedence. Default: the test folder if there is one, else a quarter.",
 )
-@click.option("--train-per-class", type=click.IntRange(1), metavar="N")
 @click.option(
+    "--train-per-class",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Train on N pictures per class and test on the others.",
+)
+@click.option(
+    "-o",
     "--out",
     metavar="MODEL",
-    help="Save the chosen head as one file, fitted on all pictures but those of a test folder.",
+    help="Save the chosen classifier to one file, fitted on all pictures except a test folder's.",
 )
 @click.option("--with-weights", is_flag=True, help="Put the network into the model file.")
 @click.option("--report", metavar="FILE", help="Write the result as one HTML page.")
@@ -81,7 +102,7 @@ def command(images: str, **given: Any) -> int:
     result = evaluate_baseline(
         pictures,
         words.make_codes(),
-        heads=[name.strip() for name in given["heads"].split(",")],
+        heads=list(given["heads"]),
         test=test,
         train_per_class=given["train_per_class"],
         random_state=given["seed"],

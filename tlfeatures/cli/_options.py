@@ -92,6 +92,11 @@ PIXEL_OPTIONS = [
     MAX_PIXELS_OPTION,
 ]
 NETWORK_OPTIONS = [*BACKBONE_OPTIONS, POOLING_OPTION, *PIXEL_OPTIONS]
+CACHE_OPTION = click.option(
+    "--cache",
+    metavar="DIR",
+    help="Cache folder; default: $TLFEATURES_CACHE, else the user's cache folder.",
+)
 DEVICE_OPTION = click.option(
     "--device", type=click.Choice(DEVICES), default="auto", show_default=True
 )
@@ -133,13 +138,11 @@ RUN_OPTIONS = [
         help="How new rows are stored; default: half precision as float16.",
     ),
     click.option("--retry-bad", is_flag=True, help="Try pictures again that are known to be bad."),
-    click.option(
-        "--cache", metavar="DIR", help="Default: $TLFEATURES_CACHE, else the user's cache folder."
-    ),
+    CACHE_OPTION,
 ]
 OUTPUT_OPTIONS = [
-    click.option("--quiet", is_flag=True, help="No words, no progress."),
-    click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout."),
+    click.option("-q", "--quiet", is_flag=True, help="Print no notes and no progress."),
+    click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
 ]
 TRUST_OPTION = click.option(
     "--trust-code",

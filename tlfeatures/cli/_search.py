@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlfeatures.cli._echo import echo
+from tlfeatures.cli._help import Verb
 from tlfeatures.cli._options import (
     LAYER_OPTION,
     LIMIT_OPTION,
@@ -40,13 +41,24 @@ if TYPE_CHECKING:
 COPIES = {"file": "\ta copy of the file", "pixels": "\tthe same pixels"}
 
 
-@click.command("search")
+@click.command(
+    "search",
+    cls=Verb,
+    everyday=("queries", "k", "sheet", "backbone", "weights", "cache", "as_json", "quiet"),
+    example="tlfeatures search my_pictures --query photo.jpg --sheet neighbours.png",
+)
 @click.argument("images")
 @click.option(
-    "--query", "queries", multiple=True, required=True, metavar="PICTURE", help="Repeatable."
+    "--query",
+    "queries",
+    multiple=True,
+    required=True,
+    metavar="PICTURE",
+    help="A picture to search for; repeatable.",
 )
-@click.option("-k", "k", type=click.IntRange(1), default=5, show_default=True, help="Neighbours.")
-@click.option("--sheet", metavar="FILE.png", help="Also draw queries and neighbours.")
+@click.option("-k", "k", type=click.IntRange(1), default=5, show_default=True,
+              help="Neighbours per query.")  # fmt: skip
+@click.option("--sheet", metavar="FILE.png", help="Also draw the queries and their neighbours.")
 @options(LIMIT_OPTION, LAYER_OPTION, NETWORK_OPTIONS, RUN_OPTIONS, OUTPUT_OPTIONS, STRICT_OPTION)
 def command(
     images: str,

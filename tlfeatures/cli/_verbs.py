@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 
 import click
 
-VERBS = {
-    "demo": "The whole job on embedded data and the embedded network.",
-    "extract": "Fill the cache with the codes of pictures.",
-    "fit": "Train and score classifiers on the codes of labelled pictures.",
-    "predict": "Label pictures with a saved model.",
-    "evaluate": "Score a saved model on labelled pictures.",
-    "search": "Find the nearest pictures of a query.",
-    "finetune": "Train the network further, where codes are not enough.",
-    "advise": "Say which strategy suits the pictures: codes, or fine-tuning.",
-    "look": "Look at the data: samples of augmented pictures.",
-    "backbones": "List, describe and examine the networks.",
-    "cache": "Where the cache is and what is in it.",
+from tlfeatures.errors import UsageError
+
+SECTIONS = {
+    "Start": {
+        "demo": "Show the whole job on embedded pictures.",
+        "look": "What is in this folder? (no network)",
+    },
+    "Ask": {
+        "fit": "Can these classes be told apart? Train and score classifiers.",
+        "predict": "What are these pictures, and, where labels are given, how right is the model?",
+        "search": "What is like this picture?",
+    },
+    "Go further": {
+        "finetune": "Would training the network help? Then do it; --plan only asks.",
+    },
+    "Underneath": {
+        "extract": "Fill the cache with the codes of pictures.",
+        "backbones": "List, describe and examine networks.",
+        "cache": "Inspect, verify, merge and clear the cache.",
+    },
 }
+VERBS = {verb: words for section in SECTIONS.values() for verb, words in section.items()}
 
 
 def command_of(verb: str) -> click.Command:
@@ -41,8 +51,25 @@ class Verbs(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Names and one line each, without importing them."""
-        with formatter.section("Commands"):
-            formatter.write_dl(list(VERBS.items()))
+        for section, verbs in SECTIONS.items():
+            with formatter.section(section):
+                formatter.write_dl(list(verbs.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The verb that is named.
+
+        Raises
+        ------
+        UsageError
+            If there is none of that name.
+        """
+        if args[0] not in VERBS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], VERBS, 1)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise UsageError(f"there is no verb {args[0]!r}; {hint}'tlfeatures --help' lists them.")
+        return super().resolve_command(ctx, args)
 
 
 def find_command(arguments: Sequence[str]) -> click.Command | None:

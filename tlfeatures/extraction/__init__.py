@@ -14,9 +14,11 @@ from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import extract_codes
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._options import RunOptions, settle
+from tlfeatures.extraction._rates import Pace, pace_of, remember_pace
 from tlfeatures.extraction._resolve import Resolved, next_contract, resolve
 from tlfeatures.extraction._result import Extraction, Note, Progress
 from tlfeatures.extraction._run import extract, extract_layers
+from tlfeatures.extraction._survey import Survey, survey
 from tlfeatures.extraction.chunks._map import end_workers
 
 if TYPE_CHECKING:
@@ -36,9 +38,11 @@ __all__ = [
     "CNNCodes",
     "Extraction",
     "Note",
+    "Pace",
     "Progress",
     "Resolved",
     "RunOptions",
+    "Survey",
     "as_codes",
     "end_workers",
     "export_pictures",
@@ -47,7 +51,10 @@ __all__ = [
     "extract_layers",
     "next_contract",
     "open_engine",
+    "pace_of",
     "raise_if_bad",
+    "remember_pace",
     "resolve",
     "settle",
+    "survey",
 ]

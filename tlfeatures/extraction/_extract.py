@@ -150,7 +150,7 @@ def look_up(
     """
     options = options or DecodeOptions()
     stores = [CodeCache(cache, spec) for spec in specs]
-    digests, reasons = _make_digests(pictures.items, FileMemo(cache))
+    digests, reasons = make_digests(pictures.items, FileMemo(cache))
     keys = [row_key(digest, options) if digest else b"" for digest in digests]
     remembered = {} if retry_bad else remembered_bad(stores, keys, options)
     reasons.update(remembered)
@@ -333,7 +333,7 @@ def _say(total: _Total, n_remembered: int) -> None:
         )
 
 
-def _make_digests(items: Sequence[Any], memo: FileMemo) -> tuple[list[bytes], dict[int, str]]:
+def make_digests(items: Sequence[Any], memo: FileMemo) -> tuple[list[bytes], dict[int, str]]:
     """Content digests, and the reasons of those that cannot be read (their digest is empty)."""
     files = [i for i, item in enumerate(items) if isinstance(item, (str, os.PathLike))]
     paths = [os.fspath(items[i]) for i in files]

@@ -9,6 +9,7 @@ from typing import Any
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction._extract import compute, look_up
 from tlfeatures.extraction._options import RunOptions
+from tlfeatures.extraction._rates import remember_pace
 from tlfeatures.extraction._resolve import Resolved, resolve
 from tlfeatures.extraction._result import Extraction, Progress
 from tlfeatures.pictures import Pictures
@@ -91,6 +92,9 @@ def extract_layers(
         began=began,
         what=resolved.what,
     )
+    if done[0].n_jobs:  # something was computed
+        n, seconds = max(each.computed for each in done), done[0].seconds["total"]
+        remember_pace("extract", resolved.request, resolved.asked, n, seconds)
     by_spec = {each.codes.spec: each for each in done}
     return [by_spec[spec] for spec in resolved.specs]
 

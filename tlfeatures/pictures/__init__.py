@@ -23,10 +23,12 @@ from tlfeatures.pictures.decoding._decode import (
     orientation_of,
 )
 from tlfeatures.pictures.decoding._digest import bad_key, content_digest, row_key
+from tlfeatures.pictures.decoding._header import Header, read_header
 
 __all__ = [
     "Copies",
     "DecodeOptions",
+    "Header",
     "Decoded",
     "Pictures",
     "all_unreadable",
@@ -49,6 +51,7 @@ __all__ = [
     "orientation_of",
     "png_bytes",
     "read_bytes",
+    "read_header",
     "row_key",
     "save_png",
     "show_row",

@@ -18,7 +18,8 @@ class Copies:
     ----------
     paths, labels, splits : tuple of str
         Of each copy; `labels` and `splits` are empty where there are none.
-    conflict : {"labels", "split", "both"}
+    conflict : {"labels", "split", "both", ""}
+        "" where they agree.
     """
 
     paths: tuple[str, ...]
@@ -29,6 +30,7 @@ class Copies:
     def describe(self) -> str:
         """One line that names the files and says what is wrong with them."""
         where = {
+            "": "that agree in label and split",
             "labels": f"under different labels ({few(list(dict.fromkeys(self.labels)))})",
             "split": f"on both sides of the split ({', '.join(dict.fromkeys(self.splits))})",
             "both": "under different labels and on both sides of the split",
@@ -37,7 +39,11 @@ class Copies:
 
 
 def find_exact_copies(
-    pictures: Pictures, digests: Sequence[bytes], sides: Sequence[str] | None = None
+    pictures: Pictures,
+    digests: Sequence[bytes],
+    sides: Sequence[str] | None = None,
+    *,
+    agreeing: bool = False,
 ) -> list[Copies]:
     """Find identical pictures that stand under two labels or on both sides of a split.
 
@@ -48,11 +54,13 @@ def find_exact_copies(
         Content digests or row keys.
     sides : sequence of n str, optional
         The side each picture is on; default: the pictures' own split.
+    agreeing : bool, default=False
+        Also those that agree in label and side.
 
     Returns
     -------
     list of Copies
-        In the order of their first pictures; copies that agree are left alone.
+        In the order of their first pictures.
 
     Raises
     ------
@@ -75,7 +83,7 @@ def find_exact_copies(
         own_labels = tuple(str(labels[r]) for r in rows) if labels else ()
         own_sides = tuple(str(sides[r]) for r in rows) if sides is not None else ()
         conflict = _conflict(own_labels, own_sides)
-        if conflict:
+        if conflict or (agreeing and len(rows) > 1):
             paths = tuple(pictures.paths[r] for r in rows)
             found.append(Copies(paths, own_labels, own_sides, conflict))
     return found

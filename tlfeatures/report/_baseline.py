@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tlfeatures.report._page import ReportControl, ReportPage, ReportRow
 
 if TYPE_CHECKING:
-    from tlfeatures.classification import Baseline, ModelScore, TransferClassifier
+    from tlfeatures.classification import Baseline, ModelScore
 
 HEADS = {"svm": "linear SVM", "logistic": "logistic regression", "knn": "k nearest neighbours"}
 CONTROLS = {
@@ -67,9 +67,9 @@ def make_baseline_page(
     )
 
 
-def make_model_page(result: ModelScore, model: TransferClassifier, path: str) -> ReportPage:
+def make_model_page(result: ModelScore, path: str) -> ReportPage:
     """The page of `evaluate_model`'s result; without figures where only copies were given."""
-    facts = [("Network", model.spec_.backbone), ("Codes", model.spec_.key[:12])]
+    facts = [("Network", result.backbone), ("Codes", result.key[:12])]
     if result.n_copies:
         low, high = result.ci95_all
         facts.append(
@@ -79,7 +79,7 @@ def make_model_page(result: ModelScore, model: TransferClassifier, path: str) ->
                 f"{result.n_test + result.n_copies}, {result.n_copies} of them trained on: no test",
             )
         )
-    rows = _model_rows(result, model)
+    rows = _model_rows(result)
     return ReportPage(
         title="tlfeatures: a saved model on other pictures",
         lead=f"{path} reaches {100 * rows[0].accuracy:.1f} % on {result.n_test} pictures."
@@ -92,7 +92,7 @@ def make_model_page(result: ModelScore, model: TransferClassifier, path: str) ->
     )
 
 
-def _model_rows(result: ModelScore, model: TransferClassifier) -> list[ReportRow]:
+def _model_rows(result: ModelScore) -> list[ReportRow]:
     """The figures on new pictures, if there are any."""
     if (
         result.accuracy is None
@@ -103,7 +103,7 @@ def _model_rows(result: ModelScore, model: TransferClassifier) -> list[ReportRow
         return []
     return [
         ReportRow(
-            HEADS[model.head_name_],
+            HEADS[result.head],
             result.accuracy,
             *result.ci95,
             result.mean_recall,

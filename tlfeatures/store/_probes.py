@@ -70,14 +70,14 @@ def read_probes(path: Path, dim: int | None = None) -> Probes:
         raise
     except (ValueError, KeyError, TypeError) as error:
         raise StoreCorruptError(
-            f"{path} is damaged ({error}); run 'tlfeatures cache repair'."
+            f"{path} is damaged ({error}); run 'tlfeatures cache verify --repair'."
         ) from error
     except OSError as error:
         raise read_error(path, error) from error
     if flaw := _flaw(probes.codes, dim):
         raise NothingToCompareError(
             f"{path} holds codes of the probe pictures that are {flaw}: nothing can be compared "
-            "with them. The next run stores others; 'cache repair' moves them aside."
+            "with them. The next run stores others; 'cache verify --repair' moves them aside."
         )
     return probes
 
@@ -116,7 +116,7 @@ def write_probes(path: Path, probes: Probes) -> None:
         read_probes(path, dim)
     except NothingToCompareError:
         path.unlink(missing_ok=True)
-    except OSError:  # none, or one that is damaged: of that 'cache repair' decides
+    except OSError:  # none, or one that is damaged: of that 'cache verify --repair' decides
         pass
     values = {
         "format": "tlfeatures-probes",

@@ -196,7 +196,7 @@ def open_picture(
     """
     with reasons(max_pixels):
         item = as_bytes(item)
-        picture = _open(item)
+        picture = unloaded(item)
         if max_pixels is not None and picture.width * picture.height > max_pixels:
             raise ImageReadError(_too_large(picture.width * picture.height, max_pixels))
         can_shrink = picture.format in JPEGS and picture.mode in ("RGB", "L")
@@ -285,7 +285,8 @@ def as_bytes(item: Any) -> Any:
     return read_bytes(item)
 
 
-def _open(item: Any) -> Image.Image:
+def unloaded(item: Any) -> Image.Image:
+    """The picture in bytes of a file or an array, its pixels not yet decoded."""
     if isinstance(item, Image.Image):
         return item
     if isinstance(item, np.ndarray):

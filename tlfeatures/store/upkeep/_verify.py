@@ -206,7 +206,7 @@ def _check_meta(path: Path, spec: CodeSpec | None) -> None:
     meta = read_meta(path.parent)
     if spec is None or meta.get("spec") != spec.to_json() or meta.get("key") != spec.key:
         raise StoreError(
-            f"{path} does not say which codes these are; run 'tlfeatures cache repair'."
+            f"{path} does not say which codes these are; run 'tlfeatures cache verify --repair'."
         )
 
 
