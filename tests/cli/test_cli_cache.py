@@ -171,57 +171,7 @@ def test_merge_takes_another_cache(filled: Path, tmp_path: Path, capsys: Capture
     assert "no folder" in capsys.readouterr().err
 
 
-def test_export_writes_one_plain_file(
-    filled: Path, folder: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    key = next(entry.spec.key for entry in cache_info(filled) if entry.spec.dim == 256)
-    data, _ = call(capsys, "export", key[:10], tmp_path / "all.h5", "--cache", filled)
-    assert (data["rows"], data["dim"]) == (36, 256)
-    words = ("export", key[:10], tmp_path / "some.h5", "--images", folder, "--cache", filled)
-    assert call(capsys, *words)[0]["rows"] == 36
-    with h5py.File(tmp_path / "some.h5") as file:
-        assert set(file["labels"].asstr()[()]) == {"checks", "disks", "stripes"}
-        assert file["paths"].asstr()[0].endswith("checks/00.png")
-    with h5py.File(tmp_path / "all.h5") as file:
-        assert set(file) == {"codes", "keys"}
-
-
-def test_export_of_pictures_without_codes_says_so(
-    filled: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    from PIL import Image
-
-    (tmp_path / "new").mkdir()
-    Image.new("RGB", (9, 9)).save(tmp_path / "new/a.png")
-    (tmp_path / "new/bad.png").write_bytes(b"text")
-    name = cache_info(filled)[0].folder.name
-    words = ["export", name, tmp_path / "o.h5", "--images", tmp_path / "new", "--cache", filled]
-    assert run(["cache", *map(str, words)]) == 1
-    assert "extract them first" in capsys.readouterr().err
-    assert not (tmp_path / "o.h5").exists()
-
-
 def test_info_shows_the_spec_in_words(filled: Path, capsys: Capture) -> None:
     data, said = call(capsys, "info", "--cache", filled)
     assert data["rows"] == 72
     assert "layer layer3.relu2, pooling avg, 128 values in " in said
-
-
-def test_export_finds_what_other_decode_options_stored_and_names_bad_pictures(
-    folder: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    (tmp_path / "p").mkdir()
-    for path in sorted(folder.glob("disks/*.png"))[:3]:
-        (tmp_path / "p" / path.name).write_bytes(path.read_bytes())
-    (tmp_path / "p/zz.png").write_bytes(b"text")
-    cache, words = tmp_path / "c", ["--backbone", "embedded", "--exif", "off", "--quiet"]
-    assert run(["extract", str(tmp_path / "p"), *words, "--cache", str(cache)]) == 0
-    export = ("export", "embedded", tmp_path / "o.h5", "--images", tmp_path / "p", "--cache", cache)
-    assert run(["cache", *map(str, export)]) == 1
-    assert "--exif and --range" in capsys.readouterr().err
-    data, said = call(capsys, *export, "--exif", "off")
-    assert data["rows"] == 3
-    assert [Path(bad["path"]).name for bad in data["bad"]] == ["zz.png"]
-    assert "left out, a bad picture" in said
-    assert run(["cache", "export", "embedded", "/proc/x/o.h5", "--cache", str(cache)]) == 1
-    assert "name a file in a folder that can be written" in capsys.readouterr().err

@@ -54,7 +54,6 @@ WRITERS = {
         ["finetune", "{folder}", *NET, "--epochs", "1", "--checkpoint"],
         ".checkpoint",
     ),
-    "cache export": (["cache", "export", "embedded", "--cache", "{codes}"], ".h5"),
 }  # fmt: skip
 Call = Callable[[str, Any], int]
 
@@ -88,9 +87,8 @@ def no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in (
         "extraction._open.open_engine",
-        "extraction._run.extract_codes",
+        "extraction._run.look_up",
         "finetuning.draw_augmentation",
-        "cli._cache.export_folder",
     ):
         monkeypatch.setattr(f"tlfeatures.{name}", work)
 
@@ -371,7 +369,6 @@ def test_the_command_line_expands_every_path(
         ["predict", "~/m/m.model", one, "--quiet", "--cache=~/cache", "--out=~/p.csv"],
         ["predict", "~/m/m.model", "~/pictures", "--quiet"],
         ["evaluate", "~/m/m.model", "~/pictures", "--quiet", "--report=~/e.html"],
-        ["cache", "export", "embedded", "~/x.h5", "--images=~/list.csv", "--cache=~/codes"],
         ["cache", "merge", "~/cache", "--cache=~/merged"],
     ):
         assert run(words) == 0, (words, capsys.readouterr().err)
@@ -390,7 +387,7 @@ def test_python_expands_every_path(home: Path, folder: Path) -> None:
     from tlfeatures.finetuning import FineTunedClassifier
     from tlfeatures.report import ReportPage, save_page
     from tlfeatures.search import save_sheet
-    from tlfeatures.store import cache_info, export_folder
+    from tlfeatures.store import cache_info, export_codes
 
     codes, one = CNNCodes("embedded", cache="~/cache"), "~/pictures/stripes/00.png"
     model = TransferClassifier(codes, head="knn").fit("~/pictures")
@@ -402,7 +399,7 @@ def test_python_expands_every_path(home: Path, folder: Path) -> None:
     assert save_sheet("~/s.png", [one], rows) == home / "s.png"
     assert save_page(ReportPage("title", "lead"), "~/r.html") == home / "r.html"
     assert cache_info("~/cache")
-    assert export_folder("~/cache", "embedded", "~/c.h5")[0] == 36
+    assert export_codes(codes.codes("~/pictures"), "~/c.h5") == home / "c.h5"
     with pytest.raises(OutputError, match="it is a folder"):
         FineTunedClassifier(codes, checkpoint="~").fit("~/pictures")
     assert list(Path().iterdir()) == []

@@ -211,7 +211,6 @@ def test_predict_takes_several_folders_and_fails_where_nothing_was_predicted(
     [
         ["extract", "{folder}", "--jobs", "\u00b2"],
         ["extract", "{folder}", "--weights", "random:\u00b2"],
-        ["cache", "export", "ab", "o.h5", "--images", "{folder}", "--range", "dark"],
     ],
 )
 def test_words_that_cannot_be_meant_are_refused(

@@ -27,10 +27,10 @@ from tlfeatures.engine.kernels._pillow import (
 from tlfeatures.engine.kernels._resize import Resizer, kept_resizer, open_resizer, suits
 from tlfeatures.extraction import CNNCodes, RunOptions, _open, open_engine
 from tlfeatures.extraction._open import EngineMaker, make_plan_ready
-from tlfeatures.extraction._plan import RESIZING_S, make_plan
 from tlfeatures.extraction.chunks._chunk import extract_chunk
 from tlfeatures.extraction.chunks._map import ask_workers, end_workers
 from tlfeatures.extraction.chunks._values import Row, Run
+from tlfeatures.extraction.planning._plan import RESIZING_S, make_plan
 from tlfeatures.pictures import DecodeOptions, content_digest, row_key
 from tlfeatures.store import CodeSpec
 

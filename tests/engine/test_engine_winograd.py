@@ -26,10 +26,11 @@ from tlfeatures.engine._settings import computing
 from tlfeatures.engine.kernels import _kernels
 from tlfeatures.engine.kernels._kernels import are_for_here
 from tlfeatures.engine.kernels._winograd import Kernels, WinogradConv2d, load_kernels, saved, suits
-from tlfeatures.extraction import CNNCodes, RunOptions, _open, _plan, open_engine
+from tlfeatures.extraction import CNNCodes, RunOptions, _open, open_engine
 from tlfeatures.extraction._open import KERNELS_S, EngineMaker, make_plan_ready
-from tlfeatures.extraction._plan import plan_run
 from tlfeatures.extraction.chunks._map import end_workers
+from tlfeatures.extraction.planning import _plan
+from tlfeatures.extraction.planning._plan import plan_run
 from tlfeatures.machine import BF16_VECTORS, cpu_flags
 from tlfeatures.store import CodeSpec, relative_difference, tolerance
 

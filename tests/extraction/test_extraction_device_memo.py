@@ -15,7 +15,8 @@ import pytest
 from tlfeatures import CNNCodes, backbones, load_pictures
 from tlfeatures import machine as _machine
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.extraction import RunOptions, _options, _resolve, extract, resolve
+from tlfeatures.extraction import RunOptions, _resolve, extract, resolve
+from tlfeatures.extraction.planning import _options
 from tlfeatures.store import AnswerMemo, SpecMemo, cache_info
 
 EMBEDDED = BackboneRequest("embedded")

@@ -16,9 +16,9 @@ from PIL import Image
 
 from tlfeatures.errors import StoreError
 from tlfeatures.extraction import Progress, _extract, extract_codes
-from tlfeatures.extraction._plan import Plan
 from tlfeatures.extraction.chunks import _batch, _chunk
 from tlfeatures.extraction.chunks._chunk import iter_ahead
+from tlfeatures.extraction.planning._plan import Plan
 from tlfeatures.pictures import DecodeOptions, Pictures, content_digest, row_key
 from tlfeatures.store import CodeCache, CodeSpec, ShardWriter
 

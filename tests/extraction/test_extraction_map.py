@@ -26,11 +26,11 @@ from tlfeatures import CNNCodes, load_pictures
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.errors import CodesMismatchError, ExtractionError, StoreError
 from tlfeatures.extraction import Progress, RunOptions, extract, extract_codes
-from tlfeatures.extraction._plan import Plan
 from tlfeatures.extraction.chunks import _map
 from tlfeatures.extraction.chunks._map import ask_workers, chunk_sizes, cluster_size, end_workers
 from tlfeatures.extraction.chunks._values import Run
 from tlfeatures.extraction.chunks._worker import REST_S, do_chunk, errand_of
+from tlfeatures.extraction.planning._plan import Plan
 from tlfeatures.pictures import DecodeOptions, Pictures
 from tlfeatures.store import CodeSpec, relative_difference, tolerance, verify_cache
 

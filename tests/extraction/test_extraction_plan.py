@@ -13,9 +13,10 @@ from tlfeatures.backbones import BackboneRequest
 from tlfeatures.engine._engine import batch_size_for
 from tlfeatures.engine.kernels import _kernels
 from tlfeatures.errors import UsageError
-from tlfeatures.extraction import RunOptions, _plan
-from tlfeatures.extraction._options import settle
-from tlfeatures.extraction._plan import KERNELS_S, make_plan, pays_off
+from tlfeatures.extraction import RunOptions
+from tlfeatures.extraction.planning import _plan
+from tlfeatures.extraction.planning._options import settle
+from tlfeatures.extraction.planning._plan import KERNELS_S, make_plan, pays_off
 from tlfeatures.machine import resolve_precision
 
 INTEL = "flags\t: fpu avx2 avx512f avx512_bf16 amx_tile\n"

@@ -16,8 +16,6 @@ from tlfeatures.store import (
     Probes,
     cache_info,
     compiled_totals,
-    export_folder,
-    find_folder,
     folder_size,
     gc_cache,
     list_compiled,
@@ -518,19 +516,6 @@ def test_files_that_vanish_again_and_again_are_not_taken_for_seen(tmp_path):
     assert visit_all(lambda: [tmp_path / "a", tmp_path / "b"], lambda path: None)
 
 
-def test_a_folder_is_found_by_the_beginning_of_its_name_or_key(filled, spec):
-    for words in (spec.key, spec.key[:8], filled.folder.name, filled.folder.name[:-4]):
-        assert find_folder(filled.root, words) == (filled.folder, spec)
-
-
-def test_a_name_that_fits_none_or_several_lists_them(filled, spec, rows):
-    with pytest.raises(StoreError, match=f"no folder of codes begins.*{filled.folder.name}"):
-        find_folder(filled.root, "vgg")
-    make_folder(filled.root, other_spec(spec, layer="fc"), rows, 0)
-    with pytest.raises(StoreError, match="more than one"):
-        find_folder(filled.root, "resnet18")
-
-
 def test_the_newest_contract_is_that_of_the_same_program(tmp_path, spec, rows):
     assert newest_contract(tmp_path, spec) == 0
     for contract in (1, 1001, 1002, 2, 2001):
@@ -540,20 +525,12 @@ def test_the_newest_contract_is_that_of_the_same_program(tmp_path, spec, rows):
     assert newest_contract(tmp_path, other_spec(spec, pooling="max")) == 0
 
 
-def test_a_folder_is_exported_with_its_keys_sorted_and_no_paths(filled, keys, rows, tmp_path):
-    assert export_folder(filled.root, "resnet18", tmp_path / "out.h5") == (20, 8)
-    with h5py.File(tmp_path / "out.h5") as file:
-        assert set(file) == {"codes", "keys"}
-        found = [bytes(key) for key in file["keys"][()]]
-        assert found == sorted(keys)
-        np.testing.assert_array_equal(file["codes"][:, 0], [keys.index(key) for key in found])
-
-
 def test_a_missing_shard_is_missing_rows_never_zeros(filled, keys, rows, tmp_path, spec):
     filled.list_shards()[0].unlink()
     left = whole_rows(filled.root, spec, keys, rows)
     assert 14 <= left < 20
-    assert export_folder(filled.root, "resnet18", tmp_path / "out.h5")[0] == left
+    again = CodeCache(filled.root, spec)
+    assert len(again.index()) == left
 
 
 def test_a_cache_copied_while_it_is_used_can_be_merged_back(filled, keys, rows, tmp_path, spec):

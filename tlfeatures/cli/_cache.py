@@ -10,16 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlfeatures.cli._echo import echo
-from tlfeatures.cli._options import parse_range
-from tlfeatures.cli._output import as_bad, print_json
-from tlfeatures.cli._targets import CODES, check_targets
+from tlfeatures.cli._output import print_json
 from tlfeatures.errors import UsageError
 from tlfeatures.extraction import RunOptions
 from tlfeatures.store import (
     cache_info,
     cache_totals,
     compiled_totals,
-    export_folder,
     gc_cache,
     list_compiled,
     merge_caches,
@@ -168,42 +165,6 @@ def merge(other: str, cache: str | None, as_json: bool) -> int:
             f"already, {len(done.refused)} refused"
         )
     return 1 if done.refused else 0
-
-
-@command.command("export")
-@click.argument("key")
-@click.argument("out", metavar="OUT.h5")
-@click.option("--images", metavar="IMAGES", help="Only these pictures, with paths and labels.")
-@click.option("--exif", type=click.Choice(["on", "off"]), default="on", help="As it was extracted.")
-@click.option("--range", "range_", metavar="full|LO,HI", default="full", help="As extracted.")
-@CACHE
-@JSON
-def export(
-    key: str, out: str, images: str | None, exif: str, range_: str, cache: str | None, as_json: bool
-) -> None:
-    """Write the codes of one folder to one plain HDF5 file, OUT.h5.
-
-    KEY is the folder's name, or the beginning of its name or key; see 'cache info'. Without
-    --images every row is written, sorted by key; a picture extracted with two --exif or --range
-    has two.
-    """
-    check_targets({"OUT.h5": (out, CODES)}, [images])
-    root = _root(cache)
-    bad: list[tuple[str, str]] = []
-    if images is None:
-        shape = export_folder(root, key, out)
-    else:
-        from tlfeatures.extraction import export_pictures
-        from tlfeatures.pictures import DecodeOptions, load_pictures
-
-        options = DecodeOptions(exif=exif == "on", range=parse_range(range_))
-        shape, bad = export_pictures(root, key, load_pictures(images, layout="any"), out, options)
-    if as_json:
-        print_json({"out": str(out), "rows": shape[0], "dim": shape[1], "bad": as_bad(bad)})
-        return
-    for path, reason in bad:
-        echo(f"left out, a bad picture: {path}: {reason}", err=True)
-    echo(f"{out}: {shape[0]} rows of {shape[1]} values")
 
 
 def parse_size(text: str) -> int:

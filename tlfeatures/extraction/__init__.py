@@ -10,16 +10,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
-from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import extract_codes
 from tlfeatures.extraction._open import open_engine
-from tlfeatures.extraction._options import RunOptions, settle
-from tlfeatures.extraction._rates import Pace, pace_of, remember_pace
 from tlfeatures.extraction._resolve import Resolved, next_contract, resolve
 from tlfeatures.extraction._result import Extraction, Note, Progress
 from tlfeatures.extraction._run import extract, extract_layers
 from tlfeatures.extraction._survey import Survey, survey
 from tlfeatures.extraction.chunks._map import end_workers
+from tlfeatures.extraction.planning._options import RunOptions, settle
+from tlfeatures.extraction.planning._rates import Pace, pace_of, remember_pace
 
 if TYPE_CHECKING:
     from tlfeatures.extraction._estimator import CNNCodes, as_codes, raise_if_bad
@@ -45,7 +44,6 @@ __all__ = [
     "Survey",
     "as_codes",
     "end_workers",
-    "export_pictures",
     "extract",
     "extract_codes",
     "extract_layers",

@@ -13,11 +13,11 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from tlfeatures._parameters import check_whole
 from tlfeatures.backbones import BackboneRequest, weights_word
 from tlfeatures.errors import ImageReadError, UsageError, few
-from tlfeatures.extraction._options import RunOptions
 from tlfeatures.extraction._query import query
 from tlfeatures.extraction._resolve import Resolved, resolve
 from tlfeatures.extraction._result import Extraction, Progress
 from tlfeatures.extraction._run import extract_layers
+from tlfeatures.extraction.planning._options import RunOptions
 from tlfeatures.pictures import (
     DecodeOptions,
     as_pictures,

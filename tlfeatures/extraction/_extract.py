@@ -15,10 +15,10 @@ import numpy as np
 from PIL import Image
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.extraction._plan import Plan
 from tlfeatures.extraction._result import Extraction, Note, Progress
 from tlfeatures.extraction.chunks._chunk import extract_chunk, forget_engine, iter_ahead
 from tlfeatures.extraction.chunks._values import Done, MakeEngine, Row, Run
+from tlfeatures.extraction.planning._plan import Plan
 from tlfeatures.pictures import DecodeOptions, Pictures, bad_key, content_digest, row_key
 from tlfeatures.store import CodeCache, Codes, CodeSpec, FileMemo
 

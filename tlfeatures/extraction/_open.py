@@ -24,9 +24,9 @@ from tlfeatures.engine import (
     winograd_pays,
 )
 from tlfeatures.errors import CodesMismatchError
-from tlfeatures.extraction._options import RunOptions, settle
-from tlfeatures.extraction._plan import KERNELS_S, RESIZING_S, Plan, plan_run
 from tlfeatures.extraction.chunks._map import cluster_size
+from tlfeatures.extraction.planning._options import RunOptions, settle
+from tlfeatures.extraction.planning._plan import KERNELS_S, RESIZING_S, Plan, plan_run
 from tlfeatures.store import CodeSpec
 
 if TYPE_CHECKING:

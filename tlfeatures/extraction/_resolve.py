@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from tlfeatures.backbones import BackboneRequest, describe_weights, weights_file
 from tlfeatures.extraction._open import EngineMaker, absolute, make_plan_ready, open_engine
-from tlfeatures.extraction._options import RunOptions, decoding_of, recall, settle
-from tlfeatures.extraction._plan import Plan, plan_run
 from tlfeatures.extraction.chunks._map import ask_workers, cluster_size
 from tlfeatures.extraction.chunks._probes import check_probes
+from tlfeatures.extraction.planning._options import RunOptions, decoding_of, recall, settle
+from tlfeatures.extraction.planning._plan import Plan, plan_run
 from tlfeatures.machine import installed_version
 from tlfeatures.pictures import DecodeOptions
 from tlfeatures.store import (

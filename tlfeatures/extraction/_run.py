@@ -8,10 +8,10 @@ from typing import Any
 
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.extraction._extract import compute, look_up
-from tlfeatures.extraction._options import RunOptions
-from tlfeatures.extraction._rates import remember_pace
 from tlfeatures.extraction._resolve import Resolved, resolve
 from tlfeatures.extraction._result import Extraction, Progress
+from tlfeatures.extraction.planning._options import RunOptions
+from tlfeatures.extraction.planning._rates import remember_pace
 from tlfeatures.pictures import Pictures
 
 

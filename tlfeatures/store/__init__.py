@@ -12,14 +12,13 @@ from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._writer import ShardWriter
 from tlfeatures.store.memory._file_memo import FileMemo
 from tlfeatures.store.memory._memo import AnswerMemo, SpecMemo, facts_of
-from tlfeatures.store.upkeep._export import export_codes, export_folder
+from tlfeatures.store.upkeep._export import export_codes
 from tlfeatures.store.upkeep._gc import Collection, gc_cache
 from tlfeatures.store.upkeep._info import (
     OWN_CONTRACTS,
     CacheFolder,
     cache_info,
     cache_totals,
-    find_folder,
     folder_size,
     newest_contract,
 )
@@ -57,9 +56,7 @@ __all__ = [
     "compiled_totals",
     "default_cache_dir",
     "export_codes",
-    "export_folder",
     "facts_of",
-    "find_folder",
     "folder_size",
     "gc_cache",
     "list_compiled",

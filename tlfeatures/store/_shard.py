@@ -344,7 +344,7 @@ def _check_datasets(file: Any, path: Path, spec: CodeSpec, version: int) -> Any:
 def corrupt(path: Path, what: str) -> StoreCorruptError:
     """The error of a damaged shard, with what to do."""
     return StoreCorruptError(
-        f"{path} {what}; run 'tlfeatures cache verify --repair', which moves such files aside, and run "
+        f"{path} {what}; run 'tlfeatures cache verify --repair', which moves it aside, and run "
         "again: their pictures are coded anew."
     )
 

@@ -14,11 +14,9 @@ import numpy as np
 
 from tlfeatures._targets import expand, writing
 from tlfeatures.errors import StoreError
-from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._codes import Codes
 from tlfeatures.store._files import write_error
 from tlfeatures.store._shard import KEY_BYTES
-from tlfeatures.store.upkeep._info import find_folder
 
 EXPORT_FORMAT = "tlfeatures-export"
 EXPORT_VERSION = 1
@@ -65,31 +63,6 @@ def export_codes(codes: Codes, out: str | os.PathLike[str], *, rows_per_chunk: i
     except OSError as error:
         raise write_error(path, error, "or choose another file, and run again.") from error
     return path
-
-
-def export_folder(
-    root: str | os.PathLike[str], words: str, out: str | os.PathLike[str]
-) -> tuple[int, int]:
-    """Write all codes of one spec to one HDF5 file, sorted by key; returns their shape.
-
-    Parameters
-    ----------
-    root : path
-        The cache folder.
-    words : str
-        Which codes; see `find_folder`.
-    out : path
-
-    Raises
-    ------
-    StoreError
-        If there is no such folder, a row is damaged, or the file cannot be written.
-    """
-    _, spec = find_folder(root, words)
-    cache = CodeCache(root, spec)
-    codes = Codes(cache, cache.index())
-    export_codes(codes, out)
-    return codes.shape
 
 
 def _check_space(path: Path, n_bytes: int) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tlfeatures._targets import expand
-from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError, few
+from tlfeatures.errors import StoreCorruptError, StoreFormatError
 from tlfeatures.store._files import read_error
 from tlfeatures.store._meta import read_meta, read_what
 from tlfeatures.store._shard import FORMAT, count_rows, read_spec
@@ -85,25 +85,6 @@ def spec_folders(
         raise read_error(expand(root), error) from error
     chosen = [p for p in folders if p.name.startswith(beginning) and not p.name.startswith(".")]
     return [(path, _spec(path)) for path in chosen if _is_ours(path)]
-
-
-def find_folder(root: str | os.PathLike[str], words: str) -> tuple[Path, CodeSpec]:
-    """Find a spec's folder by its name, or by the beginning of its name or key.
-
-    Raises
-    ------
-    StoreError
-        If none, or more than one, begins so; the message names them.
-    """
-    known = [(folder, spec) for folder, spec in spec_folders(root) if spec is not None]
-    exact = [pair for pair in known if words in (pair[0].name, pair[1].key)]
-    begun = [p for p in known if p[0].name.startswith(words) or p[1].key.startswith(words)]
-    found = exact or (begun if words else [])
-    if len(found) != 1:
-        names = few([folder.name for folder, _ in found or known]) or "none"
-        what = "more than one folder of codes begins" if found else "no folder of codes begins"
-        raise StoreError(f"{what} with {words!r} in {root}; there are {names}.")
-    return found[0]
 
 
 def newest_contract(root: str | os.PathLike[str], spec: CodeSpec) -> int:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tlfeatures.backbones import BackboneRequest, gflop_of
-from tlfeatures.extraction._options import RunOptions
+from tlfeatures.extraction.planning._options import RunOptions
 from tlfeatures.store import AnswerMemo
 
 FEWEST = 64  # pictures, of a run that says how fast this machine is

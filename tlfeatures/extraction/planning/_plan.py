@@ -15,7 +15,7 @@ from tlfeatures.machine import has_bf16, is_worker, n_cores
 
 if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneRequest
-    from tlfeatures.extraction._options import RunOptions
+    from tlfeatures.extraction.planning._options import RunOptions
 
 UNTRIED = "no GPU has run this"  # goes with the first run on one that the tests' bounds hold for
 MOST_THREADS = 16
