@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
 from tlfeatures.advice._evidence import CurvePoint, Evidence, ProbedLayer, Similarity, Size
+from tlfeatures.advice._recipe import recipe_of
 from tlfeatures.advice._rules import STRATEGIES, Disagreement, Recommendation, choose
 
 if TYPE_CHECKING:
@@ -34,5 +35,6 @@ __all__ = [
     "Size",
     "advise",
     "choose",
+    "recipe_of",
     "verify",
 ]
