@@ -1,7 +1,7 @@
 """Recipes: which parts are trained, when, and how fast. No torch in here.
 
-Letters refer to the source documents' digest: G are their recipes, R their contradictions. Rates
-are those of the documents; where a document gives a factor only, the base stands beside it.
+Rates are those of the sources that each recipe names (docs/sources.md); where a source gives a
+factor only, the base stands beside it.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ def _teh(features: float) -> Callable[[Structure, int], list[Phase]]:
 
 
 def _teh_d(structure: Structure, n_blocks: int) -> list[Phase]:
-    """As the slide's code: groups by stage, the stem's batch norm in none of them (R.11)."""
+    """As the slides' code: groups by stage, the stem's batch norm in none of them."""
     rates = _of(structure.stages[:3], 1e-4) | _of(structure.stages[3:], 1e-3)
     rates |= _classifier_part(structure, 1e-3) | {HEAD: 1e-1}
     stem_norm = {name for name in rates if name == "bn1"}
@@ -264,7 +264,7 @@ def _no_five_stages(structure: Structure) -> str:
 
 
 def _cs231n(structure: Structure, n_blocks: int) -> list[Phase]:
-    """The first stage keeps its edges and colours: the deck's figure freezes what is lowest."""
+    """The first stage keeps its edges and colours: the lecture's figure freezes what is lowest."""
     original = _original_rate(structure)
     middle = _of(structure.stages[1:], original * CS231N_MIDDLE)
     top = _classifier_part(structure, original * CS231N_TOP) | {HEAD: original * CS231N_TOP}
@@ -287,9 +287,9 @@ def _guide(all_rates: Callable[[Structure], dict[str, float]]) -> Callable[..., 
 
 
 def _vgg_rates(structure: Structure) -> dict[str, float]:
-    """Linear over all modules of the feature part, of which not all have parameters (R.9).
+    """Linear over all modules of the feature part, of which not all have parameters.
 
-    A step is 1/44 of a VGG16's 44 modules: the last module is a step below the classifier (R.23).
+    A step is 1/44 of a VGG16's 44 modules: the last module is a step below the classifier.
     """
     by_module = np.linspace(GUIDE_FIRST, GUIDE_LAST, structure.n_features + 1)
     units = [unit for stage in structure.stages for unit in stage.units]
@@ -310,7 +310,7 @@ def _no_vgg(structure: Structure) -> str:
 
 
 def _resnet_rates(structure: Structure) -> dict[str, float]:
-    """A third a group from the new layer down; the stem's batch norm is a group (R.18)."""
+    """A third per group from the new layer down; the stem's batch norm is a group."""
     by_part = {
         part: GUIDE_LAST / GUIDE_STEP**i for i, part in enumerate(reversed(RESNET_PARTS), start=1)
     }
@@ -324,7 +324,7 @@ def _no_resnet(structure: Structure) -> str:
 
 
 def _ulmfit(structure: Structure, n_blocks: int) -> list[Phase]:
-    """A part more an epoch, from the end; rates fall by 2.6 a part."""
+    """One part more per epoch, from the end; rates fall by 2.6 per part."""
     rates = {HEAD: HEAD_RATE}
     phases = [Phase("new layer", 1, rates, "slanted-triangle")]
     for i, part in enumerate(reversed(structure.parts), start=1):
@@ -339,7 +339,10 @@ def _no_classifier_part(structure: Structure) -> str:
     return "between its features and the codes is no layer, so it would be 'head'"
 
 
-GUIDE = "Guide (G)"
+RULE_OF_THUMB = "rule of thumb"
+SLIDES = "PyTorch slides on transfer learning"
+GUIDE = "a PyTorch guide to transfer learning on Flowers-102"
+CS231N = "CS231n 2016, lecture 7"
 _teh_recipe = partial(
     Recipe,
     optimizer="sgd",
@@ -370,27 +373,27 @@ FIRST_TASK_ONLY = (
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("head", "Strathclyde, Kumar, Guide (C)", "the new layer only", _head),
+        Recipe("head", RULE_OF_THUMB, "the new layer only", _head),
         Recipe(
             "classifier",
-            "Kumar (G)",
+            RULE_OF_THUMB,
             "the whole classifier part",
             _classifier,
             misfit=_no_classifier_part,
         ),
-        Recipe("last-blocks", "Strathclyde, Kumar (C)", "the last N blocks", _last_blocks),
+        Recipe("last-blocks", "CS231n notes", "the last N blocks", _last_blocks),
         Recipe(
             "backwards",
-            "Kumar (C)",
+            RULE_OF_THUMB,
             "unfreezes from the end until the carved split stops improving",
             _backwards,
             patience=None,
             stops_unfreezing=True,
         ),
-        Recipe("full", "Strathclyde, Guide (C, F)", "everything, from the linear probe", _full),
+        Recipe("full", RULE_OF_THUMB, "everything, from the linear probe", _full),
         Recipe(
             "scratch",
-            "Kumar (F)",
+            RULE_OF_THUMB,
             "everything, from random weights",
             _scratch,
             optimizer="sgd",
@@ -401,19 +404,19 @@ RECIPES: Mapping[str, Recipe] = {
             batch_norms="moving",
             patience=None,
         ),
-        _teh_recipe("teh-A", "Teh (G)", "scratch, all at 1e-1", _teh(1e-1), is_scratch=True),
-        _teh_recipe("teh-B", "Teh (G)", "pretrained, all at 1e-1", _teh(1e-1)),
-        _teh_recipe("teh-C", "Teh (G)", "features 1e-4, new layer 1e-1", _teh(1e-4)),
+        _teh_recipe("teh-A", SLIDES, "scratch, all at 1e-1", _teh(1e-1), is_scratch=True),
+        _teh_recipe("teh-B", SLIDES, "pretrained, all at 1e-1", _teh(1e-1)),
+        _teh_recipe("teh-C", SLIDES, "features 1e-4, new layer 1e-1", _teh(1e-4)),
         _teh_recipe(
             "teh-D",
-            "Teh (G, R.11)",
+            SLIDES,
             "conv1-3 1e-4, conv4-5 1e-3, new layer 1e-1",
             _teh_d,
             misfit=_no_five_stages,
         ),
         Recipe(
             "cs231n",
-            "Deck (G)",
+            CS231N,
             "a tenth of the original rate at the top, a hundredth in the middle",
             _cs231n,
             optimizer="sgd",
@@ -428,21 +431,21 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         _guide_recipe(
             "guide-resnet",
-            "Guide (G, R.18)",
-            "16 epochs new layer, 8 all, a third a group",
+            GUIDE,
+            "16 epochs new layer, 8 all, a third per group",
             _guide(_resnet_rates),
             misfit=_no_resnet,
         ),
         Recipe(
             "ulmfit",
-            "Strathclyde (G)",
-            "a part more an epoch, discriminative rates, slanted triangles",
+            "Howard and Ruder 2018",
+            "one part more per epoch, discriminative rates, slanted triangles",
             _ulmfit,
             patience=None,
         ),
         Recipe(
             "l2sp",
-            "Deck (G, soft sharing)",
+            "Li et al. 2018",
             "everything, with a penalty for leaving the given weights",
             _l2sp,
             optimizer="sgd",
@@ -451,7 +454,7 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             "hard-sharing",
-            "Deck (G)",
+            "multi-task learning",
             "one network for two tasks, trained together",
             _full,
             is_shared=True,
