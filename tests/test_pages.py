@@ -28,10 +28,7 @@ NEEDS = {  # a recipe: the kind of network that it is written for, at its smalle
     "classifier": f"vgg11 {SMALL}",
     "guide-vgg": f"vgg11_bn {SMALL}",
 }
-QUICK = {
-    "head",
-    "hard-sharing",
-}  # recipes; the others, of the same way, are typed by `make torture`
+QUICK = ("--recipe head --epochs 2", "--plan --sheet augmentation.png")  # ends of lines
 EPOCHS = {"classifier": 1, "guide-vgg": 2, "guide-resnet": 2, "backwards": 5, "ulmfit": 5}
 SCRIPTS = {
     "ants_and_bees": "--epochs 1 --seeds 1",
@@ -41,20 +38,19 @@ SCRIPTS = {
 
 
 def commands(page: str) -> list[str]:
-    """The command lines of a page: its blocks', and those in backticks."""
+    """The command lines of a page: those of its blocks, in docs/sources.md those in backticks."""
     text = (ROOT / f"docs/{page}.md").read_text(encoding="utf-8")
+    if page == "sources":
+        return list(dict.fromkeys(re.findall(r"`((?:tlfeatures [a-z]+ |python )[^`]*)`", text)))
     blocks = "".join(re.findall(r"```sh\n(.*?)```", text, re.DOTALL))
-    text = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
-    inline = re.findall(r"`((?:tlfeatures [a-z]+ |python )[^`]*)`", text)
-    lines = [line.partition("#")[0].strip() for line in blocks.splitlines()]
-    wanted = (line for line in [*lines, *inline] if not re.search(r"\b[A-Z]{4,}\b(?!1K)", line))
-    return list(dict.fromkeys(line for line in wanted if line))
+    return [line.partition("#")[0].strip() for line in blocks.splitlines()]
 
 
 def is_slow(line: str) -> bool:
-    recipe = option(line, "--recipe")
-    trains = "finetune" in line and "--plan" not in line
-    return line.startswith("python") or (trains and recipe not in QUICK) or "timm:" in line
+    """Trains, computes with a large network, or starts a process; two trainings are not slow."""
+    if "finetune" in line or "predict tuned" in line:
+        return not line.endswith(QUICK)
+    return line.startswith("python") or "timm:" in line or line.endswith("--layer fc7")
 
 
 def option(line: str, name: str) -> str | None:
