@@ -19,7 +19,7 @@ import click
 import pytest
 
 import tlfeatures
-from tlfeatures.advice import advise, verify
+from tlfeatures.advice import advise
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.classification import TransferClassifier, evaluate_baseline
 from tlfeatures.cli import cli
@@ -37,7 +37,7 @@ NAMED = re.compile(rf"'((?:{'|'.join(VERBS)})(?: [a-z-]+)*)'")
 PUBLIC = (
     CNNCodes, TransferClassifier, TransferClassifier.save, TransferClassifier.load,
     FineTunedClassifier, FineTunedClassifier.fit, ImageIndex, ImageIndex.search, RunOptions,
-    DecodeOptions, BackboneRequest, evaluate_baseline, evaluate_finetuning, advise, verify,
+    DecodeOptions, BackboneRequest, evaluate_baseline, evaluate_finetuning, advise,
     load_pictures,
 )  # fmt: skip
 COMMANDS = dict(all_commands())
@@ -175,6 +175,8 @@ def test_rooms_name_no_option_without_its_command() -> None:
 @pytest.mark.parametrize("module", sorted((ROOT / "cli").glob("_*.py")), ids=lambda p: p.stem)
 def test_options_that_a_command_names_are_its_own(module: Path) -> None:
     own = [command for words, command in COMMANDS.items() if words.split()[0] == module.stem[1:]]
+    if module.stem == "_old_words":
+        return  # what it names is gone; tests/cli/test_cli_help.py types it
     users = own or list(COMMANDS.values())
     known = set().union(*(options_of(each) for each in users)) | {"-h", "--help", "--debug"}
     for line, text in strings(module):
@@ -185,7 +187,7 @@ def test_options_that_a_command_names_are_its_own(module: Path) -> None:
 @pytest.mark.parametrize("words", ["tlfeatures", *COMMANDS])
 def test_options_that_a_help_names_are_those_of_the_command(words: str) -> None:
     command = cli if words == "tlfeatures" else COMMANDS[words]
-    known = options_of(command) | {"-h", "--help"}
+    known = options_of(command) | {"-h", "--help", "--help-all"}
     assert set(LONG.findall(dict(helps())[words])) <= known
 
 
