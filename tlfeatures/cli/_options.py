@@ -103,8 +103,8 @@ PIXEL_OPTIONS = [
         metavar="full|LO,HI",
         default="full",
         show_default=True,
-        help="Values that become black and white in pictures deeper than 8 bits; 'look IMAGES' says "
-        "which ones they use.",
+        help="Values that become black and white in pictures deeper than 8 bits; 'look IMAGES' "
+        "says which ones they use.",
     ),
     MAX_PIXELS_OPTION,
 ]
