@@ -19,7 +19,7 @@ import click
 import pytest
 
 import tlfeatures
-from tlfeatures.advice import advise, verify
+from tlfeatures.advice import advise
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.classification import TransferClassifier, evaluate_baseline
 from tlfeatures.cli import cli
@@ -45,8 +45,7 @@ NAMED = re.compile(rf"'((?:{'|'.join(VERBS)})(?: [a-z-]+)*)'")
 PUBLIC = (
     CNNCodes, TransferClassifier, TransferClassifier.save, TransferClassifier.load,
     FineTunedClassifier, FineTunedClassifier.fit, ImageIndex, ImageIndex.search, RunOptions,
-    DecodeOptions, BackboneRequest, evaluate_baseline, evaluate_finetuning, advise, verify,
-    load_pictures,
+    DecodeOptions, BackboneRequest, evaluate_baseline, evaluate_finetuning, advise, load_pictures,
 )  # fmt: skip
 COMMANDS = dict(all_commands())
 

@@ -24,15 +24,6 @@ from tlfeatures.cli._wording import with_typed
 
 @click.command("advise")
 @click.argument("images")
-@click.option("--verify", "is_tried", is_flag=True, help="Try the candidates on a held-out side.")
-@click.option(
-    "--epochs",
-    type=click.IntRange(1),
-    default=5,
-    show_default=True,
-    metavar="N",
-    help="With --verify: the budget of those that train the network.",
-)
 @options(
     LIMIT_OPTION,
     LAYER_OPTION,
@@ -42,25 +33,23 @@ from tlfeatures.cli._wording import with_typed
     OUTPUT_OPTIONS,
     STRICT_OPTION,
 )
-def command(images: str, is_tried: bool, epochs: int, **given: Any) -> int:
+def command(images: str, **given: Any) -> int:
     """Say which strategy suits IMAGES: codes, earlier codes, fine-tuning a part or all.
 
-    Measures how many and how similar the pictures are to what the network was trained on, and
-    applies the documents' rules; docs/advice.md says how.
+    Measures how many the pictures are and how similar to what the network was trained on, and
+    applies the rules of the field; docs/advice.md says how.
     """
-    from tlfeatures.advice import advise, verify
+    from tlfeatures.advice import advise
 
     words, pictures = take_both(given, images)
-    more: dict[str, Any] = {
-        "random_state": given["seed"],
-        "say": words.progress.say,
-        "begin": lambda pictures: say_plan(pictures, words),
-    }
-    if is_tried:
-        advice = verify(pictures, words.make_codes(), epochs=epochs, **more)
-    else:
-        advice = advise(pictures, words.make_codes(), **more)
-    advice = with_typed(advice)
+    found = advise(
+        pictures,
+        words.make_codes(),
+        random_state=given["seed"],
+        say=words.progress.say,
+        begin=lambda pictures: say_plan(pictures, words),
+    )
+    advice = with_typed(found)
     if given["as_json"]:
         print_json(advice.to_json())
     else:
