@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
 from tlfeatures.extraction._chunk import Engine
-from tlfeatures.extraction._doctor_check import check_preprocessing
+from tlfeatures.extraction._doctor import Diagnosis, check_preprocessing, diagnose
+from tlfeatures.extraction._doctor_candidates import Finding
 from tlfeatures.extraction._export import export_pictures
 from tlfeatures.extraction._extract import Extraction, Note, Progress, extract_codes
 from tlfeatures.extraction._machine import (
@@ -29,8 +30,6 @@ from tlfeatures.extraction._run import extract, extract_layers
 from tlfeatures.extraction._specs import next_contract, spec_of, specs_of
 
 if TYPE_CHECKING:
-    from tlfeatures.extraction._doctor import Diagnosis, diagnose
-    from tlfeatures.extraction._doctor_examination import Finding
     from tlfeatures.extraction._estimator import CNNCodes, as_codes, raise_if_bad
     from tlfeatures.extraction._settings import exact_products, is_out_of_memory
 else:
@@ -38,10 +37,7 @@ else:
         __name__,
         {
             "CNNCodes": "_estimator",
-            "Diagnosis": "_doctor",
-            "Finding": "_doctor_examination",
             "as_codes": "_estimator",
-            "diagnose": "_doctor",
             "exact_products": "_settings",
             "is_out_of_memory": "_settings",
             "raise_if_bad": "_estimator",
