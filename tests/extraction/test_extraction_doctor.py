@@ -489,6 +489,15 @@ def test_a_glance_names_no_order_that_is_not_clearly_better() -> None:
         assert glance_at(asked, CLEAR, alike)[0].verdict in ("right", "cannot tell")
 
 
+def test_an_order_that_is_no_better_than_the_other_is_not_called_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        FakePatient, "answers", lambda self, squares, fed: 8 * np.eye(200)[squares[:, 0, 0, 0]]
+    )
+    assert glance_at(IMAGENET, CLEAR)[0].verdict == "cannot tell"
+
+
 def test_a_glance_ends_at_a_bound_and_says_so() -> None:
     shy = {"imagenet": (0.9, 2.0), "imagenet, BGR": (0.9, 2.0)}
     found, n_asked = glance_at(names.swap(IMAGENET), CLEAR, shy)
