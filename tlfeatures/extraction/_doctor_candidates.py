@@ -15,9 +15,6 @@ from tlfeatures.errors import PicturesError
 
 RIGHT, CANNOT_TELL, SIZE, OTHER = "right", "cannot tell", "wrong input size", "other"
 SWAPPED, UNSCALED, BARE, TWICE = "BGR", "0-255", "no mean/std", "normalised twice"
-VERDICTS = (
-    RIGHT, SWAPPED, UNSCALED, BARE, "tf", "caffe", "imagenet", TWICE, SIZE, OTHER, CANNOT_TELL,
-)  # fmt: skip
 PRESETS = ("imagenet", "tf", "caffe")
 AS_ASKED = "as asked"
 LEAST_PICTURES = 16
@@ -103,7 +100,7 @@ def find_same(preprocessing: Preprocessing, candidates: list[Candidate]) -> Cand
 
 
 def name_mistake(asked: Preprocessing, expected: Preprocessing) -> str:
-    """What is wrong with the values asked for, if those are expected; one of `VERDICTS`.
+    """What is wrong with the values asked for, if those are expected; see `Diagnosis`.
 
     Examples
     --------
