@@ -17,7 +17,7 @@ from tlfeatures.errors import CodesMismatchError, ImageReadError, StoreError
 from tlfeatures.extraction import _extract, extract_codes
 from tlfeatures.extraction.chunks import _chunk
 from tlfeatures.pictures import DecodeOptions, Pictures
-from tlfeatures.pictures.decoding import _decode
+from tlfeatures.pictures.decoding import _decode, _open
 from tlfeatures.store import CodeCache
 from tlfeatures.store.memory import _file_memo
 
@@ -222,7 +222,7 @@ def test_a_list_that_cannot_be_written_ends_no_run(
 def test_pillows_lack_of_memory_is_not_the_pictures_fault() -> None:
     from PIL import ImageFile
 
-    with pytest.raises(ImageReadError) as caught, _decode.reasons():
+    with pytest.raises(ImageReadError) as caught, _open.reasons():
         raise ImageFile._get_oserror(-9, encoder=False)
     assert not caught.value.is_lasting
 
