@@ -1,4 +1,4 @@
-"""What every head does alike: checks and encodes its labels, tells a file of itself, is restored."""
+"""What every head does alike: checks its labels, tells a file of itself, is restored."""
 
 from __future__ import annotations
 

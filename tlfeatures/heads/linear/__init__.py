@@ -1,1 +1,1 @@
-"""Linear heads: C along a path, by cross-validation in the training data. Only `heads` looks in here."""
+"""Linear heads: C along a path, chosen in the training data. Only `heads` looks in here."""

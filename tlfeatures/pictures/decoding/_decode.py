@@ -41,8 +41,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
 BULK, BULK_VALUES = (0.1, 99.9), 1 << 16
 DARKEST = 65536 / 8  # a picture of 16 bits that uses less comes out nearly black
 
