@@ -13,11 +13,11 @@ from tlfeatures.doctor._check import check_preprocessing
 
 if TYPE_CHECKING:
     from tlfeatures.doctor._diagnose import Diagnosis, diagnose
-    from tlfeatures.doctor._examination import Finding
+    from tlfeatures.doctor._evidence import Finding
 else:
     __getattr__, __dir__ = load_later(
         __name__,
-        {"Diagnosis": "_diagnose", "Finding": "_examination", "diagnose": "_diagnose"},
+        {"Diagnosis": "_diagnose", "Finding": "_evidence", "diagnose": "_diagnose"},
     )
 
 __all__ = ["Diagnosis", "Finding", "check_preprocessing", "diagnose"]

@@ -29,8 +29,8 @@ from tlfeatures.doctor._candidates import (
     Candidate,
     make_named,
 )
-from tlfeatures.doctor._evidence import Patient, Sample
-from tlfeatures.doctor._examination import Examination, Finding, check_count
+from tlfeatures.doctor._evidence import Finding, Patient, Sample
+from tlfeatures.doctor._examination import Examination, check_count
 from tlfeatures.doctor._glance import Glance
 from tlfeatures.engine import computing
 from tlfeatures.errors import TlfeaturesError, UsageError

@@ -37,6 +37,35 @@ LEAST_SPREAD = 0.01  # of what is compared, where all pictures get the same
 ZOOM = 0.8  # of each side, as a training crop would take
 
 
+@dataclass
+class Finding:
+    """What was measured of one candidate.
+
+    Attributes
+    ----------
+    name : str
+    input_size : int
+    batch_norm_distance : float or None
+        0..1; None without batch norms.
+    confidence, entropy, agreement : float or None
+        Of the original head: mean probability of the first class; entropy as a share of the most
+        possible; share of altered views that get the picture's name. None where it was not asked.
+    n_pictures : int
+        That the head was asked about.
+    excluded : str or None
+        By what; None: it is possible.
+    """
+
+    name: str
+    input_size: int
+    batch_norm_distance: float | None = None
+    confidence: float | None = None
+    entropy: float | None = None
+    agreement: float | None = None
+    n_pictures: int = 0
+    excluded: str | None = None
+
+
 class Sample:
     """Some of the pictures, in an order that mixes folders, decoded as they are needed.
 

@@ -26,7 +26,6 @@ The rule is the same for all networks. Its thresholds are first guesses with the
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +45,7 @@ from tlfeatures.doctor._candidates import (
     scale_of,
 )
 from tlfeatures.doctor._evidence import (
+    Finding,
     Patient,
     Sample,
     Views,
@@ -78,35 +78,6 @@ BY_VIEWS, BY_CUSTOM = "head less consistent", "nobody trains so"
 ARITHMETIC_SAME_SCALE = ("agreement", "correlation", "confidence")
 ARITHMETIC = ("agreement", "correlation")
 OF_SIZES = ("agreement", "confidence")  # logits of larger pictures always correlate more
-
-
-@dataclass
-class Finding:
-    """What was measured of one candidate.
-
-    Attributes
-    ----------
-    name : str
-    input_size : int
-    batch_norm_distance : float or None
-        0..1; None without batch norms.
-    confidence, entropy, agreement : float or None
-        Of the original head: mean probability of the first class; entropy as a share of the most
-        possible; share of altered views that get the picture's name. None where it was not asked.
-    n_pictures : int
-        That the head was asked about.
-    excluded : str or None
-        By what; None: it is possible.
-    """
-
-    name: str
-    input_size: int
-    batch_norm_distance: float | None = None
-    confidence: float | None = None
-    entropy: float | None = None
-    agreement: float | None = None
-    n_pictures: int = 0
-    excluded: str | None = None
 
 
 class Examination:

@@ -15,13 +15,7 @@ import numpy as np
 
 from tlfeatures.doctor._candidates import CANNOT_TELL, RIGHT, name_mistake, scale_of
 from tlfeatures.doctor._evidence import LEAST_SPREAD, softmax
-from tlfeatures.doctor._examination import (
-    AT_HOME,
-    BY_VIEWS,
-    SAME_SCALE,
-    SURE,
-    Examination,
-)
+from tlfeatures.doctor._examination import AT_HOME, BY_VIEWS, SAME_SCALE, SURE, Examination
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
