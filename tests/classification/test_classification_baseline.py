@@ -167,7 +167,7 @@ def test_a_model_whose_weights_file_has_gone_says_what_to_do(
     path = TransferClassifier(codes, head="knn").fit(pictures).save(tmp_path / "m.model")
     assert TransferClassifier.load(path, cache=cache).predict(pictures.paths[:1]) == ["checks"]
     (tmp_path / "w.safetensors").unlink()
-    with pytest.raises(WeightsError, match="`with_weights=True`"):
+    with pytest.raises(WeightsError, match="with its weights inside"):
         TransferClassifier.load(path, cache=tmp_path / "fresh")
 
 

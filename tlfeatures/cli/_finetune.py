@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tlfeatures._targets import expand
+from tlfeatures.advice import recipe_of
 from tlfeatures.cli._echo import echo
 from tlfeatures.cli._help import Verb
 from tlfeatures.cli._options import (
@@ -23,10 +24,12 @@ from tlfeatures.cli._options import (
     take_both,
 )
 from tlfeatures.cli._output import exit_code, print_json, say_bad, say_cache, say_plan
+from tlfeatures.cli._planning import ask, keep_codes, show_plan
 from tlfeatures.cli._targets import (
     CHECKPOINT,
     MODEL,
     PAGE,
+    SHEET,
     Kind,
     check_pictures,
     check_targets,
@@ -36,14 +39,15 @@ from tlfeatures.cli._targets import (
 from tlfeatures.cli._tuning import EpochLines, finetuning_table
 from tlfeatures.cli._wording import with_typed
 from tlfeatures.errors import UsageError
-from tlfeatures.finetuning import RECIPES
+from tlfeatures.finetuning import DEFAULT_AUGMENTATION, RECIPES, make_recipe, parse_augmentation
 
 if TYPE_CHECKING:
     from tlfeatures.cli._options import Words
     from tlfeatures.finetuning import FineTunedClassifier, FineTuning
+    from tlfeatures.pictures import Pictures
 
 NAMES = ", ".join(RECIPES)
-FIND = "find"
+AUTO, FIND = "auto", "find"
 STOPPED = "stopped; the same command goes on after the last epoch that was done."
 STOPPED_UNKEPT = (
     "stopped; the codes are in the cache, the training is lost: with --out or --checkpoint the "
@@ -54,37 +58,46 @@ STOPPED_UNKEPT = (
 @click.command(
     "finetune",
     cls=Verb,
-    everyday=("recipe", "out", "report", "epochs", "backbone", "weights", "as_json", "quiet"),
-    example="tlfeatures finetune my_pictures --out tuned.model --report tuned.html",
+    everyday=("plan", "recipe", "out", "report", "backbone", "weights", "as_json", "quiet"),
+    example="tlfeatures finetune my_pictures --plan",
 )
 @click.argument("images")
-@click.option("--recipe", default="full", show_default=True, metavar="NAME", help=f"{NAMES}.")
+@click.option("--plan", is_flag=True, help="Only ask: measure, recommend, and show what would be "
+              "trained, how fast and at what cost.")  # fmt: skip
+@click.option("--recipe", default=AUTO, show_default=True, metavar="NAME",
+              help="What to train: auto trains where the measured rules call for it, and keeps the "
+              f"classifier on codes otherwise. Others: {NAMES}.")  # fmt: skip
 @click.option("-o", "--out", metavar="MODEL", help="Save what is kept to one file.")
-@click.option("--blocks", "n_blocks", type=click.IntRange(1), default=1, metavar="N",
-              help="Of the recipe last-blocks; default 1.")  # fmt: skip
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Default: the recipe's.")
-@click.option("--lr", metavar="RATE|find", help="The highest rate; find: by a short search.")
-@click.option(
-    "--train-batch-size", type=click.IntRange(2), default=32, show_default=True, metavar="N"
-)
-@click.option("--augment", default="light", show_default=True, metavar="WORDS",
-              help="See 'look augment'.")  # fmt: skip
+@click.option("--report", metavar="FILE", help="Write the result as one HTML page.")
+@click.option("--sheet", metavar="FILE.png", help="With --plan: draw what --augment makes of some "
+              "pictures; the first of each row, framed, as evaluation sees it.")  # fmt: skip
+@click.option("--blocks", "n_blocks", type=click.IntRange(1), default=1, show_default=True,
+              metavar="N", help="Blocks that the recipe last-blocks trains.")  # fmt: skip
+@click.option("--epochs", type=click.IntRange(1), metavar="N",
+              help="Epochs per phase at most; default: the recipe's.")  # fmt: skip
+@click.option("--lr", metavar="RATE|find", help="The highest learning rate; find searches for "
+              "one. Default: the recipe's.")  # fmt: skip
+@click.option("--train-batch-size", type=click.IntRange(2), default=32, show_default=True,
+              metavar="N", help="Pictures per training step.")  # fmt: skip
+@click.option("--augment", default=DEFAULT_AUGMENTATION, show_default=True, metavar="WORDS",
+              help="A preset (none, flip, light, standard, strong); parts, as in "
+              "flip,rotation=15,zoom=0.7:1,shear=10,jitter=0.2; or a preset and changes, as in "
+              "standard,flip=off.")  # fmt: skip
 @click.option("--batch-norms", type=click.Choice(["recipe", "moving", "frozen"]), default="recipe",
-              show_default=True, help="Whether statistics of trained parts move.")  # fmt: skip
+              show_default=True, help="Whether the statistics of trained parts move.")  # fmt: skip
 @click.option("--head", type=click.Choice(["logistic", "softmax", "svm"]), default="logistic",
-              show_default=True,
-              help="Of the baseline, the new layer's start; softmax = logistic.")  # fmt: skip
+              show_default=True, help="The baseline's classifier, from which the new layer starts; "
+              "softmax is another name for logistic.")  # fmt: skip
 @click.option("--valid", type=float, default=0.2, show_default=True, metavar="SHARE",
-              help="Of the training pictures, carved out to stop and to choose.")  # fmt: skip
-@click.option("--patience", metavar="N|none", help="Epochs without improvement; default: the "
-              "recipe's.")  # fmt: skip
-@click.option("--train-precision", type=click.Choice(["auto", "float32", "bf16"]), default="auto",
-              show_default=True)  # fmt: skip
-@click.option("--test", type=float, metavar="FRACTION", help="Share to hold out for the report.")
+              help="Share of the training pictures carved out to stop and to choose.")  # fmt: skip
+@click.option("--patience", metavar="N|none", help="Epochs without improvement before a phase "
+              "ends; default: the recipe's.")  # fmt: skip
+@click.option("--train-precision", type=click.Choice(["auto", "float32", "bf16"]), default=AUTO,
+              show_default=True, help="Precision of the training steps.")  # fmt: skip
+@click.option("--test", type=float, metavar="SHARE", help="Share to hold out for the result.")
 @click.option("--shared-with", metavar="FOLDER", help="A second task, for hard-sharing.")
-@click.option("--checkpoint", metavar="FILE", help="Default: MODEL.checkpoint; gone once the "
-              "model is saved.")  # fmt: skip
-@click.option("--report", metavar="FILE", help="Write the course of the training as a page.")
+@click.option("--checkpoint", metavar="FILE", help="Where the training is kept until it is done; "
+              "default: MODEL.checkpoint.")  # fmt: skip
 @options(
     LIMIT_OPTION,
     LAYER_OPTION,
@@ -95,18 +108,48 @@ STOPPED_UNKEPT = (
     STRICT_OPTION,
 )
 def command(images: str, **given: Any) -> int:
-    """Train the network further on IMAGES, starting where the classifier on codes ended.
+    """Train the network further on IMAGES where that helps, and keep the better classifier.
 
-    Prints the plan first: what is trained, how fast, what batch norms do, how long it takes here.
+    Measures first how many the pictures are and how similar to what the network was trained on, and
+    applies the rules of the field. The training starts where the classifier on codes ended; the
+    result compares both on held-out pictures.
     """
+    _check_plan(given)
+    check_targets(_targets(given), [images, given["weights"], given["shared_with"]])
+    words, pictures = take_both(given, images)
+    check_pictures([given["out"], given["checkpoint"], given["sheet"]], pictures)
+    if given["plan"]:
+        return show_plan(pictures, words, given, make_classifier)
+    if given["recipe"] == AUTO:
+        advice = ask(pictures, words, given)
+        recipe = recipe_of(advice.choice.strategy)
+        words.progress.say(advice.choice.sentence)
+        if recipe is None:
+            return keep_codes(pictures, words, given, advice)
+        given = {**given, "recipe": recipe}
+    return _train(pictures, words, given)
+
+
+def _check_plan(given: dict[str, Any]) -> None:
+    """Refuse what does not go together, and what is unknown, before anything is measured."""
+    if given["sheet"] and not given["plan"]:
+        raise UsageError("--sheet goes with --plan; add it, or leave the sheet out.")
+    for name in ("out", "report") if given["plan"] else ():
+        if given[name]:
+            raise UsageError(f"--plan trains nothing, so there is no --{name}; leave one of them.")
+    if given["recipe"] == AUTO and given["shared_with"]:
+        raise UsageError("--shared-with is for --recipe hard-sharing; name that recipe.")
+    if given["recipe"] != AUTO:
+        make_recipe(given["recipe"])
+    parse_augmentation(given["augment"])
+
+
+def _train(pictures: Pictures, words: Words, given: dict[str, Any]) -> int:
     from tlfeatures.finetuning import evaluate_finetuning
     from tlfeatures.pictures import load_pictures
 
     model, report = given["out"], given["report"]
-    check_targets(_targets(given), [images, given["weights"], given["shared_with"]])
-    words, pictures = take_both(given, images)
-    check_pictures([model, given["checkpoint"]], pictures)
-    classifier = _classifier(words, given)
+    classifier = make_classifier(words, given)
     other = load_pictures(given["shared_with"]) if given["shared_with"] else None
     try:
         result = evaluate_finetuning(
@@ -143,6 +186,7 @@ def _targets(given: dict[str, Any]) -> dict[str, tuple[str | Path | None, Kind]]
         "--out": (given["out"], MODEL),
         "--checkpoint": (_checkpoint(given), CHECKPOINT),
         "--report": (report, PAGE),
+        "--sheet": (given["sheet"], SHEET),
         "--lr find": (_beside(report) if report and search else None, PAGE),
     }
 
@@ -158,7 +202,8 @@ def _beside(report: str) -> Path:
     return path.with_name(f"{path.stem}-rates{path.suffix}")
 
 
-def _classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
+def make_classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
+    """The classifier of these options."""
     from tlfeatures.finetuning import FineTunedClassifier
 
     names = ("recipe", "head", "n_blocks", "epochs", "augment", "batch_norms", "valid")

@@ -28,9 +28,10 @@ from tlfeatures.finetuning.augmentation._augment import (
     Augmentation,
     parse_augmentation,
 )
-from tlfeatures.finetuning.recipes._recipes import RECIPES, Recipe
+from tlfeatures.finetuning.recipes._recipes import RECIPES, Recipe, make_recipe
 
 if TYPE_CHECKING:
+    from tlfeatures.finetuning._ahead import plan_training
     from tlfeatures.finetuning._classifier import FineTunedClassifier
     from tlfeatures.finetuning._evaluate import evaluate_finetuning
     from tlfeatures.finetuning.augmentation._distort import make_transform
@@ -55,8 +56,10 @@ __all__ = [
     "TrainingPlan",
     "draw_augmentation",
     "evaluate_finetuning",
+    "make_recipe",
     "make_transform",
     "parse_augmentation",
+    "plan_training",
 ]
 
 _torch_side, __dir__ = load_later(
@@ -67,6 +70,7 @@ _torch_side, __dir__ = load_later(
         "draw_augmentation": "augmentation._samples",
         "make_transform": "augmentation._distort",
         "evaluate_finetuning": "_evaluate",
+        "plan_training": "_ahead",
     },
 )
 

@@ -77,7 +77,8 @@ def read_probes(path: Path, dim: int | None = None) -> Probes:
     if flaw := _flaw(probes.codes, dim):
         raise NothingToCompareError(
             f"{path} holds codes of the probe pictures that are {flaw}: nothing can be compared "
-            "with them. The next run stores others; 'cache verify --repair' moves them aside."
+            "with them. The next run stores others; 'tlfeatures cache verify --repair' moves them "
+            "aside."
         )
     return probes
 
