@@ -12,7 +12,9 @@ from tlfeatures.advice._rules import Recommendation
 
 @dataclass(frozen=True)
 class Advice:
-    """What to do with these pictures, and everything it rests on; `to_json` is in `finetune --plan --json`.
+    """What to do with these pictures, and everything it rests on.
+
+    `to_json` is in `finetune --plan --json`.
 
     Attributes
     ----------

@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.extraction._extract import HASHERS, make_digests
+from tlfeatures.extraction._look_up import HASHERS, make_digests
 from tlfeatures.pictures import Copies, Header, Pictures, find_exact_copies, read_header
 from tlfeatures.store import FileMemo
 

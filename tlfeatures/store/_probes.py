@@ -13,8 +13,8 @@ import numpy as np
 
 from tlfeatures.errors import StoreCorruptError
 from tlfeatures.store._files import publish_new, read_error
-from tlfeatures.store._shard import Float32Array
 from tlfeatures.store._spec import canonical_json
+from tlfeatures.store.shards._shard import Float32Array
 
 PROBES_NAME = "probes.json"
 TOLERANCE = 1e-4  # of float32, relative to the code's length
