@@ -34,7 +34,7 @@ from _extract_report import table
 from _machine import describe_machine, list_versions
 
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.engine._engine import close_networks
+from tlfeatures.engine._opened import close_networks
 from tlfeatures.engine._settings import computing
 from tlfeatures.extraction import RunOptions, open_engine
 

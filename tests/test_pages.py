@@ -19,7 +19,9 @@ from tlfeatures.cli._app import run
 from tlfeatures.cli._verbs import find_command
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("cache-format", "fine-tuning", "networks", "pictures", "sources", "speed")
+PAGES = (
+    "advice", "cache-format", "doctor", "fine-tuning", "networks", "pictures", "sources", "speed",
+)  # fmt: skip
 TIMM = "timm:vit_small_patch14_dinov2.lvd142m"
 TAKES_A_NETWORK = {"look", "fit", "search", "finetune", "extract", "doctor"}
 SMALL = "--weights random --input-size 32"  # for networks that must be of a kind

@@ -14,7 +14,7 @@ from torch import nn
 from tlfeatures import _torch_private as private
 from tlfeatures.backbones import BackboneRequest, load_backbone
 from tlfeatures.backbones.sources import _torchvision
-from tlfeatures.engine import _engine, _fused
+from tlfeatures.engine import Means, _faster, _fused
 
 UNFUSED = "networks run unfused on a CPU"
 PRIVATE = [
@@ -117,5 +117,5 @@ def test_without_one_of_the_operations_a_network_runs_unfused_and_says_so(
 
     monkeypatch.setattr(_fused, name, missing)
     backbone = load_backbone(BackboneRequest("alexnet", "random:1", layer="fc7", input_size=64))
-    assert _engine.faster_cut(backbone, _engine.Means()) is None
+    assert _faster.faster_cut(backbone, Means()) is None
     assert f"alexnet runs unfused, which is slower: no such operation for {name}" in caplog.text

@@ -19,7 +19,7 @@ import click
 import pytest
 
 import tlfeatures
-from tlfeatures.advice import advise, verify
+from tlfeatures.advice import advise
 from tlfeatures.backbones import BackboneRequest
 from tlfeatures.classification import TransferClassifier, evaluate_baseline
 from tlfeatures.cli import cli
@@ -37,7 +37,7 @@ NAMED = re.compile(rf"'((?:{'|'.join(VERBS)})(?: [a-z-]+)*)'")
 PUBLIC = (
     CNNCodes, TransferClassifier, TransferClassifier.save, TransferClassifier.load,
     FineTunedClassifier, FineTunedClassifier.fit, ImageIndex, ImageIndex.search, RunOptions,
-    DecodeOptions, BackboneRequest, evaluate_baseline, evaluate_finetuning, advise, verify,
+    DecodeOptions, BackboneRequest, evaluate_baseline, evaluate_finetuning, advise,
     load_pictures,
 )  # fmt: skip
 COMMANDS = dict(all_commands())
@@ -102,13 +102,15 @@ def type_it(line: str) -> None:
         context = click.Context(command)
         name = arguments.pop(0)
         if name.startswith("-"):
-            assert name in options_of(command), line
+            assert name in options_of(command) | {"-h", "--help"}, line
+            if name.endswith(("-h", "help")):
+                return
             continue
         found = command.get_command(context, name)
         assert found is not None, f"{line}: there is no {name}"
         command = found
     given = {word for word in arguments if word.startswith("-")}
-    assert given <= options_of(command), f"{line}: {given - options_of(command)}"
+    assert given <= options_of(command) | {"-h", "--help"}, f"{line}: {given - options_of(command)}"
 
 
 def parameters() -> set[str]:
@@ -175,9 +177,13 @@ def test_rooms_name_no_option_without_its_command() -> None:
 @pytest.mark.parametrize("module", sorted((ROOT / "cli").glob("_*.py")), ids=lambda p: p.stem)
 def test_options_that_a_command_names_are_its_own(module: Path) -> None:
     own = [command for words, command in COMMANDS.items() if words.split()[0] == module.stem[1:]]
+    if module.stem == "_old_words":
+        return  # what it names is gone; tests/cli/test_cli_help.py types it
     users = own or list(COMMANDS.values())
     known = set().union(*(options_of(each) for each in users)) | {"-h", "--help", "--debug"}
     for line, text in strings(module):
+        if LONG.fullmatch(text):
+            continue  # an argument of a command that is put together, not a message
         for option in LONG.findall(QUOTED.sub("", text)):
             assert option in known, f"{module.name}:{line}: {option}"
 
@@ -185,7 +191,7 @@ def test_options_that_a_command_names_are_its_own(module: Path) -> None:
 @pytest.mark.parametrize("words", ["tlfeatures", *COMMANDS])
 def test_options_that_a_help_names_are_those_of_the_command(words: str) -> None:
     command = cli if words == "tlfeatures" else COMMANDS[words]
-    known = options_of(command) | {"-h", "--help"}
+    known = options_of(command) | {"-h", "--help", "--help-all"}
     assert set(LONG.findall(dict(helps())[words])) <= known
 
 

@@ -35,9 +35,7 @@ def make_similarity(confidence: str | None = "similar", peak: str | None = None)
     return Similarity(
         confidence=None if confidence is None else CONFIDENCES[confidence],
         published=PUBLISHED,
-        entropy=0.3,
         probes=make_probes(place),
-        batch_norms=0.2,
     )
 
 

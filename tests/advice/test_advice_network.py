@@ -10,15 +10,8 @@ import torch
 from torch import nn
 
 from tlfeatures.advice import _network
-from tlfeatures.advice._network import (
-    batch_norm_distance,
-    find_depths,
-    prepare_batch,
-    seconds_a_picture,
-)
+from tlfeatures.advice._network import find_depths, seconds_per_picture
 from tlfeatures.backbones import BackboneRequest, Network, load_network
-from tlfeatures.extraction import CNNCodes
-from tlfeatures.pictures import load_pictures
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +29,7 @@ def test_the_embedded_network_is_probed_at_its_blocks(embedded: Network) -> None
     assert depths.layers == ("layer1.relu2", "layer2.relu2", "layer3.relu2", "flatten")
     assert depths.depths[-1] == 1.0
     assert list(depths.depths) == sorted(depths.depths)
-    assert depths.output is None
+    assert depths.facts is None
     assert "confidence" in depths.missing
 
 
@@ -83,11 +76,13 @@ def test_the_head_of_imagenet_is_known_by_its_outputs(tmp_path: Any) -> None:
     save_file(squeezenet1_0().state_dict(), file)
     request = BackboneRequest("squeezenet1_0", weights=str(file))
     depths = find_depths(load_network(request), request)
-    assert depths.published == pytest.approx(0.58092)
-    assert (depths.output, depths.own_size) == ("flatten", 224)
+    assert depths.output == "flatten"
+    assert depths.facts is not None
+    assert depths.facts.top1 == pytest.approx(0.58092)
+    assert depths.facts.input_size == 224
     save_file(squeezenet1_0(num_classes=7).state_dict(), file)
     depths = find_depths(load_network(request), request)
-    assert (depths.output, depths.published) == (None, None)
+    assert depths.facts is None
     assert "1,000 classes" in depths.missing["confidence"]
 
 
@@ -101,33 +96,10 @@ def test_an_own_network_has_no_published_accuracy() -> None:
     assert set(depths.missing) == {"confidence", "depth"}
 
 
-def test_batch_norms_that_get_what_they_expect_are_near() -> None:
-    torch.manual_seed(0)
-    norm = nn.BatchNorm2d(2)
-    norm.running_mean, norm.running_var = torch.tensor([1.0, 2.0]), torch.tensor([4.0, 9.0])
-    network = nn.Sequential(norm).eval()
-    mean = torch.tensor([1.0, 2.0]).view(1, 2, 1, 1)
-    assert batch_norm_distance(network, mean.expand(3, 2, 5, 5)) == pytest.approx(0.0)
-    shifted = mean + torch.tensor([2.0, 6.0]).view(1, 2, 1, 1)
-    found = batch_norm_distance(network, shifted.expand(3, 2, 5, 5))
-    assert found == pytest.approx((1 + 2) / 2, abs=1e-4)
-
-
-def test_only_the_first_batch_norms_are_computed() -> None:
-    class Forbidden(nn.Module):
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            raise AssertionError("the rest of the network was computed")
-
-    network = nn.Sequential(*[nn.BatchNorm2d(3) for _ in range(3)], Forbidden(), nn.BatchNorm2d(3))
-    assert batch_norm_distance(network.eval(), torch.zeros(2, 3, 4, 4)) == pytest.approx(0.0)
-    assert batch_norm_distance(nn.Sequential(nn.ReLU()), torch.zeros(2, 3, 4, 4)) is None
-
-
-def test_timing_a_step_leaves_the_network_as_it_was(folder: Any) -> None:
+def test_timing_a_step_leaves_the_network_as_it_was() -> None:
     network = load_network(BackboneRequest("embedded"))
     before = {name: value.clone() for name, value in network.module.state_dict().items()}
-    batch = prepare_batch(network, load_pictures(folder)[:2], CNNCodes("embedded"))
-    seconds = seconds_a_picture(network, batch)
+    seconds = seconds_per_picture(network)
     assert set(seconds) == {"codes", "last-blocks", "full"}
     assert all(value > 0 for value in seconds.values())
     after = network.module.state_dict()
@@ -138,7 +110,7 @@ def test_timing_a_step_leaves_the_network_as_it_was(folder: Any) -> None:
 def test_weights_that_a_saved_model_brought_along_have_no_published_accuracy() -> None:
     network, request = opened("squeezenet1_0")
     depths = find_depths(network, replace(request, weights=None), is_carried=True)
-    assert (depths.output, depths.published) == (None, None)
+    assert depths.facts is None
     assert "saved model" in depths.missing["confidence"]
 
 

@@ -19,8 +19,14 @@ from sklearn.model_selection import GridSearchCV, cross_val_score
 from torch import nn
 
 from tlfeatures import CNNCodes, Pictures, TransferClassifier, evaluate_baseline, load_pictures
-from tlfeatures.classification import SavedModel, _baseline, evaluate_model, predict_saved
-from tlfeatures.classification._baseline import _thin_out
+from tlfeatures.classification import (
+    SavedModel,
+    _baseline,
+    _controls,
+    evaluate_model,
+    predict_saved,
+)
+from tlfeatures.classification._controls import _thin_out
 from tlfeatures.errors import (
     CodesMismatchError,
     LabelsError,
@@ -161,7 +167,7 @@ def test_a_model_whose_weights_file_has_gone_says_what_to_do(
     path = TransferClassifier(codes, head="knn").fit(pictures).save(tmp_path / "m.model")
     assert TransferClassifier.load(path, cache=cache).predict(pictures.paths[:1]) == ["checks"]
     (tmp_path / "w.safetensors").unlink()
-    with pytest.raises(WeightsError, match="`with_weights=True`"):
+    with pytest.raises(WeightsError, match="with its weights inside"):
         TransferClassifier.load(path, cache=tmp_path / "fresh")
 
 
@@ -360,7 +366,8 @@ def test_the_seed_reaches_heads_and_controls(
         seen.append((name, params.get("random_state")))
         return make(name, **params)
 
-    monkeypatch.setattr(_baseline, "make_head", spy)
+    for module in (_baseline, _controls):
+        monkeypatch.setattr(module, "make_head", spy)
     result = evaluate_baseline(load_pictures(folder), codes, random_state=7)
     assert {name for name, seed in seen if seed == 7} == {"svm", "logistic"}
     assert {name for name, seed in seen if seed is None} == {"knn"}

@@ -247,7 +247,7 @@ def test_the_command_line_says_it_in_one_line(
         tensors["head.coef"] = tensors["head.coef"][:, :-1].copy()
 
     path = change("logistic", do)
-    for words in (["predict", str(path), str(folder)], ["evaluate", str(path), str(folder)]):
+    for words in (["predict", str(path), str(folder)],):
         assert run(words) == 1
         err = capsys.readouterr().err
         assert "coef has shape (3, 255), expected (3, 256)" in err

@@ -72,7 +72,7 @@ def test_the_inner_folds_see_a_group_for_each_picture(
 ) -> None:
     seen: list[Any] = []
     monkeypatch.setattr(
-        "tlfeatures.heads._linear.make_folds",
+        "tlfeatures.heads.linear._linear.make_folds",
         lambda y, groups, seed: seen.append(groups),  # no folds: the heads' stated defaults
     )
     groups = [None if i % 2 else "g" for i in range(36)]

@@ -101,7 +101,7 @@ def test_the_network_comes_from_the_model_or_from_where_it_is_now(
     alone, whole = fitted.save(tmp_path / "a"), fitted.save(tmp_path / "w", with_weights=True)
     moved = file.rename(tmp_path / "moved.safetensors")
     run = RunOptions(cache=tmp_path / "fresh")
-    with pytest.raises(WeightsError, match="saved with `with_weights=True` needs none"):
+    with pytest.raises(WeightsError, match="model with its weights inside needs none"):
         predict_saved(SavedModel.load(alone), pictures, run)
     for model in (SavedModel.load(whole), SavedModel.load(alone, weights=moved)):
         found = predict_saved(model, pictures, run)

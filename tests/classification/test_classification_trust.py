@@ -69,7 +69,7 @@ def test_a_network_that_a_file_names_is_not_imported(
     assert not (elsewhere / "has_run").exists()
 
 
-@pytest.mark.parametrize("verb", ["predict", "evaluate"])
+@pytest.mark.parametrize("verb", ["predict"])
 @pytest.mark.parametrize("backbone", ["stranger:make", "stranger:make.__call__", " stranger:make"])
 def test_the_command_line_refuses_it_in_one_line(
     verb: str,
@@ -134,7 +134,6 @@ def test_a_network_of_ones_own_is_loaded_where_that_is_allowed(
     assert run(["predict", *command, "--json"]) == 0
     said = json.loads(capfd.readouterr().out)["predictions"]
     np.testing.assert_array_equal([p["label"] for p in said], wanted)
-    assert run(["evaluate", *command]) == 0
 
 
 @pytest.mark.parametrize("n_jobs", ["1", "2"])

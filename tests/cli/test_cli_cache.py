@@ -85,7 +85,7 @@ def test_verify_finds_damage_and_repair_mends_it(
     data, said = call(capsys, "verify", "--cache", filled, code=1)
     assert data["problems"][0]["path"] == str(path)
     assert "cache repair" in said
-    assert run(["cache", "repair", "--cache", str(filled), "--json"]) == 0
+    assert run(["cache", "verify", "--repair", "--cache", str(filled), "--json"]) == 0
     mended = json.loads(capsys.readouterr().out)
     assert (mended["rescued"], mended["lost"], len(mended["moved"])) == (35, 1, 1)
     call(capsys, "verify", "--cache", filled)
@@ -104,16 +104,6 @@ def test_reading_a_damaged_row_names_the_way_out(
         failed += run([*map(str, words), "--out", str(filled / "out.h5")])
     assert failed == 1
     assert "tlfeatures cache repair" in capsys.readouterr().err
-
-
-def test_diff_says_what_differs(filled: Path, capsys: Capture) -> None:
-    one, other = (entry.folder.name for entry in cache_info(filled))
-    data, said = call(capsys, "diff", one, other, "--cache", filled)
-    assert len(data["differences"]) == 2
-    assert 'layer: "layer3.relu2", not "layer4.relu2"' in said
-    assert "dim: 128, not 256" in said
-    assert "nothing differs" in call(capsys, "diff", one, one, "--cache", filled)[1]
-    assert run(["cache", "diff", one, "nothing", "--cache", str(filled)]) == 1
 
 
 def test_gc_needs_to_be_told_what_may_go(filled: Path, capsys: Capture) -> None:

@@ -80,10 +80,8 @@ def commands(odd: Path, tmp_path: Path) -> dict[str, list[str]]:
         "extract": ["extract", str(odd), *net],
         "fit": ["fit", str(odd), *net, "--head", "knn", "--out", model],
         "predict": ["predict", model, str(odd), "--out", str(tmp_path / "č.csv")],
-        "evaluate": ["evaluate", model, str(odd)],
         "search": ["search", str(odd), *net, "--query", one, "--sheet", str(tmp_path / "ж.png")],
-        "look": ["look", "augment", str(odd), *net, "--out", str(tmp_path / "日本.png")],
-        "where": ["cache", "where", "--cache", str(tmp_path / "č")],
+        "look": ["look", str(odd), "--backbone", "embedded"],
         "info": ["cache", "info", "--cache", str(tmp_path / "č")],
     }
 
@@ -111,7 +109,7 @@ def test_json_is_one_object_that_names_the_files_exactly(
     assert {row["path"] for row in answers["predict"]["predictions"]} == there - bad
     assert answers["fit"]["classes"] == ["d€", "č"]
     assert {hit["path"] for hit in answers["search"]["queries"][0]["neighbours"]} < there
-    assert answers["where"]["cache"] == str(tmp_path / "č")
+    assert answers["info"]["cache"] == str(tmp_path / "č")
 
 
 def test_what_a_pipe_lacks_is_shown_so_that_it_can_be_told_apart(pipes: Open, odd: Path) -> None:

@@ -51,7 +51,7 @@ def test_evaluate_scores_a_saved_model(
     model: Path, new_folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     page = tmp_path / "r.html"
-    data = as_json(capsys, "evaluate", model, new_folder, "--report", page)
+    data = as_json(capsys, "predict", model, new_folder, "--report", page)
     assert (data["accuracy"], data["accuracy_all"]) == (1.0, 1.0)
     assert (data["n_test"], data["n_copies"]) == (6, 0)
     assert 'data-test-accuracy="1.0"' in page.read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def test_evaluate_leaves_out_what_the_model_was_trained_on(
     both, page = tmp_path / "both", tmp_path / "r.html"
     shutil.copytree(new_folder, both)
     shutil.copy(folder / "stripes" / "00.png", both / "disks" / "new name.png")
-    words = ["evaluate", str(model), str(both), "--report", str(page)]
+    words = ["predict", str(model), str(both), "--report", str(page)]
     assert run(words) == 0
     out, err = capsys.readouterr()
     assert out.splitlines()[0].startswith("accuracy 100.0 % (61.0 to 100.0)")
@@ -84,12 +84,12 @@ def test_evaluate_on_training_pictures_alone_gives_no_accuracy(
 ) -> None:
     """Those of its own test side too: the saved model is fitted on all of them."""
     page = tmp_path / "r.html"
-    assert run(["evaluate", str(model), str(folder), "--report", str(page)]) == 0
+    assert run(["predict", str(model), str(folder), "--report", str(page)]) == 0
     out, err = capsys.readouterr()
     assert out.startswith("no test, with the 36 pictures that the model was trained on: 100.0 %")
     assert err.count("note: there is no accuracy: the model was trained on each of the 36") == 1
     assert "was trained on all of these pictures" in page.read_text(encoding="utf-8")
-    data = as_json(capsys, "evaluate", model, folder)
+    data = as_json(capsys, "predict", model, folder)
     assert [data[k] for k in ("accuracy", "ci95", "mean_recall", "mean_recall_ci95")] == [None] * 4
     assert (data["n_test"], data["n_copies"], data["accuracy_all"]) == (0, 36, 1.0)
 
@@ -146,22 +146,19 @@ def test_finetune_says_that_the_held_out_pictures_are_new_to_its_model(
     assert run([*words, "--train-batch", "8", "--out", str(out)]) == 0
     said = capsys.readouterr().out
     assert "of the 27 pictures of the training side alone; the 9 held-out ones are new" in said
-    data = as_json(capsys, "evaluate", out, folder)
+    data = as_json(capsys, "predict", out, folder)
     assert (data["n_test"], data["n_copies"]) == (9, 27)
 
 
-@pytest.mark.parametrize("verb", ["fit", "look augment"])
-def test_the_largest_seed_is_taken(
-    verb: str, folder: Path, tmp_path: Path, capsys: Capture
-) -> None:
-    more = ["--out", str(tmp_path / "s.png")] if verb == "look augment" else []
-    words = [*verb.split(), str(folder), "--backbone", "embedded", "--seed", "4294967295", *more]
+@pytest.mark.parametrize("verb", ["fit", "finetune --plan"])
+def test_the_largest_seed_is_taken(verb: str, folder: Path, capsys: Capture) -> None:
+    words = [*verb.split(), str(folder), "--backbone", "embedded", "--seed", "4294967295"]
     assert run(words) == 0
     assert "Traceback" not in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("seed", ["-1", "4294967296", "1.5", "x", "9" * 400])
-@pytest.mark.parametrize("verb", ["fit", "advise", "finetune", "demo", "look augment"])
+@pytest.mark.parametrize("verb", ["fit", "finetune", "demo", "finetune --plan"])
 def test_a_seed_out_of_range_is_refused(
     verb: str, seed: str, folder: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -44,10 +44,10 @@ WRITERS = {
     "fit --out": (["fit", "{folder}", *NET, "--head", "knn", "--out"], ".model"),
     "fit --report": (["fit", "{folder}", *NET, "--head", "knn", "--report"], ".html"),
     "predict --out": (["predict", "{model}", "{folder}", "--quiet", "--out"], ".csv"),
-    "evaluate --report": (["evaluate", "{model}", "{folder}", "--quiet", "--report"], ".html"),
+    "predict --report": (["predict", "{model}", "{folder}", "--quiet", "--report"], ".html"),
     "search --sheet": (["search", "{folder}", *NET, "--query", "{one}", "--sheet"], ".png"),
     "extract --out": (["extract", "{folder}", *NET, "--out"], ".h5"),
-    "look augment --out": (["look", "augment", "{folder}", *NET, "--out"], ".png"),
+    "finetune --sheet": (["finetune", "{folder}", *NET, "--plan", "--sheet"], ".png"),
     "finetune --out": (["finetune", "{folder}", *NET, "--epochs", "1", "--out"], ".model"),
     "finetune --report": (["finetune", "{folder}", *NET, "--epochs", "1", "--report"], ".html"),
     "finetune --checkpoint": (
@@ -168,7 +168,7 @@ def test_a_file_system_that_cannot_be_written_is_found_before_the_work(
           "r-rates.html"], "both name"),
         (["finetune", "{folder}", *NET, "--out", "a", "--report", "a.checkpoint/r.html"],
          "both name"),
-        (["evaluate", "{model}", "{folder}", "--report", "{model}"], "end the name in .html"),
+        (["predict", "{model}", "{folder}", "--report", "{model}"], "end the name in .html"),
         (["predict", "{table}", "{folder}", "--out", "{table}"], "is what the command reads"),
         (["predict", "{model}", "{table}", "--out", "{table}"], "is what the command reads"),
         (["fit", "{table}", *NET, "--out", "{table}"], "is what the command reads"),
@@ -179,7 +179,7 @@ def test_a_file_system_that_cannot_be_written_is_found_before_the_work(
         (["search", "{folder}", *NET, "--query", "{one}", "--sheet", "{two}"], "of the pictures"),
         (["search", "{folder}", *NET, "--query", "{one}", "--sheet", "link.png"],
          "of the pictures"),
-        (["look", "augment", "{folder}", *NET, "--out", "{one}"], "is one of the pictures"),
+        (["finetune", "{folder}", *NET, "--plan", "--sheet", "{one}"], "is one of the pictures"),
         (["finetune", "{folder}", *NET, "--out", "{one}"], "is one of the pictures"),
     ],
 )  # fmt: skip
@@ -365,10 +365,10 @@ def test_the_command_line_expands_every_path(
         ["search", "~/pictures", *net, f"--query={one}", "--sheet=~/s.png"],
         ["extract", "~/list.csv", *net[:3], "--cache=~/codes", "--out=~/c.h5"],
         ["extract", "~/list.csv", "--backbone=embedded", "--quiet", "--weights=~/w.safetensors"],
-        ["look", "augment", "~/pictures", *net[:3], "--out=~/look.png"],
+        ["finetune", "~/pictures", *net, "--plan", "--sheet=~/look.png"],
         ["predict", "~/m/m.model", one, "--quiet", "--cache=~/cache", "--out=~/p.csv"],
         ["predict", "~/m/m.model", "~/pictures", "--quiet"],
-        ["evaluate", "~/m/m.model", "~/pictures", "--quiet", "--report=~/e.html"],
+        ["predict", "~/m/m.model", "~/pictures", "--quiet", "--report=~/e.html"],
         ["cache", "merge", "~/cache", "--cache=~/merged"],
     ):
         assert run(words) == 0, (words, capsys.readouterr().err)

@@ -52,7 +52,17 @@ def as_json(capsys: Capture, *words: object) -> dict[str, Any]:
 def test_the_help_names_every_verb(capsys: Capture) -> None:
     assert run(["--help"]) == 0
     out = capsys.readouterr().out
-    for verb in ("demo", "extract", "fit", "predict", "evaluate", "search", "backbones", "cache"):
+    for verb in (
+        "demo",
+        "extract",
+        "fit",
+        "look",
+        "predict",
+        "search",
+        "finetune",
+        "backbones",
+        "cache",
+    ):
         assert verb in out
 
 
@@ -264,7 +274,7 @@ def test_cache_says_where_it_is_and_what_is_in_it(
     folder: Path, cache: Path, capsys: Capture
 ) -> None:
     run(["extract", str(folder), "--backbone", "embedded", "--quiet"])
-    assert as_json(capsys, "cache", "where")["cache"] == str(cache)
+    assert as_json(capsys, "cache", "info")["cache"] == str(cache)
     data = as_json(capsys, "cache", "info")
     assert data["rows"] >= 36
     assert any(f["spec"]["backbone"] == "embedded" for f in data["folders"])

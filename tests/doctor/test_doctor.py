@@ -15,10 +15,6 @@ from torch import nn
 from tlfeatures import Pictures, load_pictures
 from tlfeatures.backbones import BackboneRequest, Preprocessing, load_network
 from tlfeatures.demo import draw_digits
-from tlfeatures.doctor import _candidates as names
-from tlfeatures.doctor import _diagnose as doctor
-from tlfeatures.doctor import _examination as rules
-from tlfeatures.doctor import check_preprocessing, diagnose
 from tlfeatures.doctor._evidence import (
     Patient,
     Sample,
@@ -27,9 +23,11 @@ from tlfeatures.doctor._evidence import (
     corners,
     hellinger,
 )
-from tlfeatures.doctor._glance import Glance
 from tlfeatures.errors import PicturesError, UsageError, WeightsError
-from tlfeatures.extraction import RunOptions, extract
+from tlfeatures.extraction import RunOptions, check_preprocessing, diagnose, extract
+from tlfeatures.extraction import _doctor as doctor
+from tlfeatures.extraction import _doctor_candidates as names
+from tlfeatures.extraction import _doctor_examination as rules
 from tlfeatures.pictures import DecodeOptions
 
 IMAGENET, TF, CAFFE = (names.make_named(name) for name in ("imagenet", "tf", "caffe"))
@@ -79,7 +77,6 @@ def test_a_mistake_is_called_by_its_name(
     asked: Preprocessing, expected: Preprocessing, name: str
 ) -> None:
     assert names.name_mistake(asked, expected) == name
-    assert name in names.VERDICTS
 
 
 def test_no_two_candidates_are_the_same_and_what_was_asked_is_one() -> None:
@@ -458,7 +455,9 @@ def glance_at(asked: Preprocessing, distances: Any, skills: Any = None, **more: 
         return answers(squares, fed)
 
     patient.answers = counted
-    found = doctor.make_diagnosis(Glance(patient, sample, asked, IMAGENET, patch=64))
+    found = doctor.make_diagnosis(
+        rules.Examination(patient, sample, asked, IMAGENET, is_glance=True)
+    )
     return found, patient.n_asked
 
 
@@ -480,13 +479,29 @@ def test_a_glance_sees_the_right_order_by_eight_pictures_and_the_wrong_one_by_so
     assert (found.verdict, n_asked) == ("right", 16)
     found, n_asked = glance_at(names.swap(IMAGENET), CLEAR, SURER)
     assert (found.verdict, found.expected) == ("BGR", ["imagenet"])
-    assert 16 <= n_asked <= 128
+    assert 16 <= n_asked <= 48
 
 
 def test_a_glance_names_no_order_that_is_not_clearly_better() -> None:
     alike = {"imagenet": (0.9, 8.0), "imagenet, BGR": (0.9, 7.9)}
     for asked in (IMAGENET, names.swap(IMAGENET)):
         assert glance_at(asked, CLEAR, alike)[0].verdict in ("right", "cannot tell")
+
+
+def test_an_order_that_is_no_better_than_the_other_is_not_called_right(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(
+        FakePatient, "answers", lambda self, squares, fed: 8 * np.eye(200)[squares[:, 0, 0, 0]]
+    )
+    assert glance_at(IMAGENET, CLEAR)[0].verdict == "cannot tell"
+
+
+def test_a_glance_ends_at_a_bound_and_says_so() -> None:
+    shy = {"imagenet": (0.9, 2.0), "imagenet, BGR": (0.9, 2.0)}
+    found, n_asked = glance_at(names.swap(IMAGENET), CLEAR, shy)
+    assert (found.verdict, n_asked) == ("cannot tell", 48)
+    assert "so few pictures do not tell" in found.words
 
 
 @pytest.mark.parametrize(
@@ -563,7 +578,7 @@ def test_local_weights_are_looked_at_once_and_the_answer_remembered(
     assert first is not None
     assert first.startswith("caffe: these weights look as if")
     assert len(said) == 1
-    monkeypatch.setattr(doctor, "glance", None)
+    monkeypatch.setattr(doctor, "diagnose", None)
     assert check_preprocessing(extraction, wrong, run, said.append) == first
     others = extract(digits[:40], wrong, run)  # other pictures, another layer: the same weights
     assert check_preprocessing(others, wrong, run, said.append) == first
@@ -660,7 +675,7 @@ def test_a_glance_names_what_an_examination_does(
     asked, wanted = make_case(IMAGENET, case)
     path = str(shared_weights / "resnet18-imagenet-pqf.safetensors")
     request = BackboneRequest("resnet18", path, preprocess=asked)
-    assert doctor.glance(photographs, request, RunOptions(), limit=64).verdict == wanted
+    assert diagnose(photographs, request, limit=64, is_glance=True).verdict == wanted
 
 
 @pytest.mark.slow
@@ -675,7 +690,7 @@ def test_a_glance_gives_no_wrong_name(
     asked, wanted = make_case(RIGHT[weights], case)
     path = str(shared_weights / f"{weights}.safetensors")
     request = BackboneRequest(weights.partition("-")[0], path, preprocess=asked)
-    found = doctor.glance(pictures, request, RunOptions(), limit=64).verdict
+    found = diagnose(pictures, request, limit=64, is_glance=True).verdict
     assert found in (wanted, "cannot tell")
 
 

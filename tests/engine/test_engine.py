@@ -12,7 +12,7 @@ import torch
 from tlfeatures import CNNCodes, TransferClassifier, load_pictures
 from tlfeatures.backbones import Backbone, BackboneRequest, load_backbone
 from tlfeatures.cli._app import run
-from tlfeatures.engine import _engine, _settings
+from tlfeatures.engine import _engine, _faster, _opened, _settings
 from tlfeatures.engine._settings import computing, is_out_of_memory, single_threaded
 from tlfeatures.errors import ExtractionError
 from tlfeatures.extraction import RunOptions, open_engine
@@ -173,7 +173,7 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_codes_are_the_same(
 def test_memory_too_short_for_one_picture_is_an_error_of_one_line(
     error: Exception, folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: Any
 ) -> None:
-    monkeypatch.setattr(_engine, "_open", {})
+    monkeypatch.setattr(_opened, "_open", {})
     monkeypatch.setattr(Backbone, "codes", Failing(error))
     words = ["extract", str(folder), "--backbone", "embedded", "--cache", str(tmp_path)]
     assert run([*words, "--jobs", "1", "--precision", "float32"]) == 1
@@ -187,7 +187,7 @@ def test_memory_too_short_for_one_picture_is_an_error_of_one_line(
 def test_short_memory_is_not_taken_for_a_network_that_knows_no_half_precision(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(_engine, "_open", {})
+    monkeypatch.setattr(_opened, "_open", {})
     monkeypatch.setattr(_engine, "faster_cut", lambda *_: None)  # a fused one has been run already
     monkeypatch.setattr(Backbone, "codes", Failing(torch.OutOfMemoryError("CUDA out of memory")))
     with pytest.raises(ExtractionError, match="too short for one picture in embedded"):
@@ -217,10 +217,10 @@ def test_the_batch_size_follows_from_what_a_few_pictures_take_on_a_gpu(
 def test_the_network_is_loaded_once_for_many_calls(
     folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(_engine, "_open", {})
-    loaded, load = [], _engine.load_network
+    monkeypatch.setattr(_opened, "_open", {})
+    loaded, load = [], _opened.load_network
     monkeypatch.setattr(
-        _engine, "load_network", lambda *given, **more: loaded.append(1) or load(*given, **more)
+        _opened, "load_network", lambda *given, **more: loaded.append(1) or load(*given, **more)
     )
     codes = CNNCodes("embedded", precision="float32", cache=tmp_path)
     for picture in load_pictures(folder).items[:3]:
@@ -234,9 +234,9 @@ def test_a_network_that_loses_its_fused_operations_says_so(
     def missing(*_: Any) -> Any:
         raise NotImplementedError("mkldnn is not here\nsecond line")
 
-    monkeypatch.setattr(_engine, "_open", {})
-    monkeypatch.setattr(_engine, "fuse", missing)
-    _engine._say_unfused.cache_clear()
+    monkeypatch.setattr(_opened, "_open", {})
+    monkeypatch.setattr(_faster, "fuse", missing)
+    _faster._say_unfused.cache_clear()
     open_engine(EMBEDDED, RunOptions(tmp_path, precision="float32", device="cpu"))
     said = [r.getMessage() for r in caplog.records if r.levelname == "WARNING"]
     assert said == ["embedded runs unfused, which is slower: mkldnn is not here"]
@@ -340,7 +340,7 @@ def test_numbers_beyond_fp16_are_computed_in_float32_and_a_line_says_so(
 def test_only_bf16_rounds_normalised_pixels_too_coarsely() -> None:
     cut = load_backbone(EMBEDDED).cut
     for precision, kept in (("float32", True), ("fp16", True), ("bf16", False)):
-        assert (_engine._exact_enough(cut, precision) is cut) == kept
+        assert (_faster.exact_enough(cut, precision) is cut) == kept
 
 
 @pytest.mark.parametrize(

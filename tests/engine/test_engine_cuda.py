@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tlfeatures.backbones import Backbone, BackboneRequest
-from tlfeatures.engine import _engine
+from tlfeatures.engine import _engine, _opened
 from tlfeatures.extraction import Extraction, RunOptions, extract
 from tlfeatures.pictures import Pictures, load_pictures
 from tlfeatures.store import relative_difference, tolerance
@@ -83,7 +83,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGPU:
         return codes(self, pictures)
 
     monkeypatch.setattr(Backbone, "codes", short)
-    monkeypatch.setattr(_engine, "_open", {})  # none that is on the CPU, none that stays
+    monkeypatch.setattr(_opened, "_open", {})  # none that is on the CPU, none that stays
     return made
 
 

@@ -11,16 +11,17 @@ from torch import fx, nn
 from torch.overrides import TorchFunctionMode
 
 from tlfeatures.backbones import Backbone, BackboneRequest, Preprocessing, load_backbone
-from tlfeatures.engine import _engine
-from tlfeatures.engine._engine import Means, faster_cut
-from tlfeatures.engine._fuse import first_convs, fold_batch_norms, fuse, keep_first_exact
+from tlfeatures.engine import Means, _faster
+from tlfeatures.engine._faster import faster_cut
+from tlfeatures.engine._folded import first_convs, fold_batch_norms, keep_first_exact
+from tlfeatures.engine._fuse import fuse
 from tlfeatures.engine._fused import (
     FusedAttention,
     FusedConv2d,
     FusedFunction,
     FusedLinear,
-    PixelConv2d,
 )
+from tlfeatures.engine._pixels import PixelConv2d
 from tlfeatures.engine._settings import computing
 from tlfeatures.store import relative_difference
 
@@ -661,13 +662,13 @@ def test_a_network_that_says_something_else_when_fused_runs_as_it_is(
 ) -> None:
     backbone = load_backbone(BackboneRequest("embedded"))
     wrong = fx.symbolic_trace(nn.Sequential(nn.Conv2d(3, 256, 3)))
-    monkeypatch.setattr(_engine, "fuse", lambda *_: wrong)
+    monkeypatch.setattr(_faster, "fuse", lambda *_: wrong)
     assert faster_cut(backbone, Means()) is None
 
     def missing(*_: object) -> None:
         raise AttributeError("no such operation here")
 
-    monkeypatch.setattr(_engine, "fuse", missing)
+    monkeypatch.setattr(_faster, "fuse", missing)
     assert faster_cut(backbone, Means()) is None
 
 

@@ -11,18 +11,16 @@ import torch
 from torch import fx, nn
 
 from tlfeatures.backbones import BackboneRequest, Preprocessing, load_backbone, make_preprocessing
-from tlfeatures.engine import _fused
-from tlfeatures.engine._engine import Means, faster_cut
+from tlfeatures.engine import Means, _pixels
+from tlfeatures.engine._faster import faster_cut
 from tlfeatures.engine._fuse import fuse
 from tlfeatures.engine._fused import (
     NONE,
     RELU,
     FusedConv2d,
-    PixelConv2d,
     PositiveMaxPool2d,
-    is_exact_on_pixels,
-    round_keeping_sums,
 )
+from tlfeatures.engine._pixels import PixelConv2d, is_exact_on_pixels, round_keeping_sums
 from tlfeatures.engine._settings import computing
 from tlfeatures.store import relative_difference
 
@@ -127,12 +125,12 @@ def test_flat_pictures_are_nearer_than_with_weights_rounded_one_by_one(
 
     def mean_error() -> float:
         mean = torch.tensor(preprocessing.pixel_mean, dtype=torch.float64)
-        made = _fused._without_normalising(conv, preprocessing, mean - mean.round()).double()
+        made = _pixels._without_normalising(conv, preprocessing, mean - mean.round()).double()
         found = made(given - mean.round()[:, None, None])
         return float((found - wanted).abs().mean())
 
     kept = mean_error()
-    monkeypatch.setattr(_fused, "round_keeping_sums", lambda weight: weight.to(torch.bfloat16))
+    monkeypatch.setattr(_pixels, "round_keeping_sums", lambda weight: weight.to(torch.bfloat16))
     assert kept < 0.5 * mean_error()
 
 

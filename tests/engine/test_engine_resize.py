@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from tlfeatures.backbones import BackboneRequest, Preprocessing, load_backbone
-from tlfeatures.engine._engine import Means, TorchEngine
+from tlfeatures.engine import Means, TorchEngine
 from tlfeatures.engine.kernels import _kernels, _resize
 from tlfeatures.engine.kernels._kernels import RESIZING, are_for_here
 from tlfeatures.engine.kernels._pillow import (

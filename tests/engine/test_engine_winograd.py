@@ -18,10 +18,11 @@ from torch import fx, nn
 
 from tlfeatures import machine as _machine
 from tlfeatures.backbones import BackboneRequest, load_backbone
-from tlfeatures.engine import _engine
-from tlfeatures.engine._engine import Means, TorchEngine, close_networks
+from tlfeatures.engine import Means, _faster
+from tlfeatures.engine._engine import TorchEngine
 from tlfeatures.engine._fuse import fuse
 from tlfeatures.engine._fused import NONE, RELU, FusedConv2d, PositiveMaxPool2d
+from tlfeatures.engine._opened import close_networks
 from tlfeatures.engine._settings import computing
 from tlfeatures.engine.kernels import _kernels
 from tlfeatures.engine.kernels._kernels import are_for_here
@@ -381,7 +382,7 @@ def test_a_network_that_would_say_something_else_runs_without_them(
 ) -> None:
     _kernels.make_ready(OWN)
     request = BackboneRequest("resnet18", "random", input_size=64)
-    monkeypatch.setattr(_engine, "ROWS_AGREE", 0.0)
+    monkeypatch.setattr(_faster, "ROWS_AGREE", 0.0)
     close_networks()
     engine = open_engine(request, RUN, with_kernels=True)
     close_networks()

@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from tlfeatures.errors import StoreError
-from tlfeatures.extraction import Progress, _extract, extract_codes
+from tlfeatures.extraction import Progress, _extract, _look_up, extract_codes
 from tlfeatures.extraction.chunks import _batch, _chunk
 from tlfeatures.extraction.chunks._chunk import iter_ahead
 from tlfeatures.extraction.planning._plan import Plan
@@ -138,7 +138,7 @@ def test_digests_found_before_a_kill_are_known_afterwards(
     paths: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tlfeatures.store.memory._file_memo._FRESH_NS", -(10**18))
-    digest, seen = _extract.content_digest, []
+    digest, seen = _look_up.content_digest, []
 
     def stops(item: Any) -> bytes:
         seen.append(item)
@@ -146,13 +146,13 @@ def test_digests_found_before_a_kill_are_known_afterwards(
             raise KeyboardInterrupt
         return digest(item)
 
-    monkeypatch.setattr(_extract, "content_digest", stops)
-    monkeypatch.setattr(_extract, "HASHERS", 1)
+    monkeypatch.setattr(_look_up, "content_digest", stops)
+    monkeypatch.setattr(_look_up, "HASHERS", 1)
     with pytest.raises(KeyboardInterrupt):
         run(Pictures(paths), tmp_path / "c")
     seen.clear()
     paths_then, paths[7] = list(paths), paths[0]  # nothing stops this time
-    monkeypatch.setattr(_extract, "REMEMBER_EVERY_S", 0.0)
+    monkeypatch.setattr(_look_up, "REMEMBER_EVERY_S", 0.0)
     run(Pictures(paths_then[:7] + paths_then[8:]), tmp_path / "c")
     assert seen == paths_then[8:]
 
@@ -235,7 +235,7 @@ def test_the_rate_and_what_was_waited_for_are_the_clocks(
 ) -> None:
     """Nine pictures of 2 s each and a bad one, three batches of 5 s, each written in 1 s."""
     clock, engine = Clock(), FakeEngine()
-    for module in (_chunk, _extract):
+    for module in (_chunk, _extract, _look_up):
         monkeypatch.setattr(module, "time", clock)
     engine.prepare = clock.taking(2, engine.prepare)  # type: ignore[method-assign]
     engine.codes = clock.taking(5, engine.codes)  # type: ignore[method-assign]

@@ -14,10 +14,10 @@ from tests.extraction.test_extraction_loop import FakeEngine, grey
 from tlfeatures.classification._controls import pixel_codes
 from tlfeatures.cli._app import run as run_cli
 from tlfeatures.errors import CodesMismatchError, ImageReadError, StoreError
-from tlfeatures.extraction import _extract, extract_codes
+from tlfeatures.extraction import _look_up, extract_codes
 from tlfeatures.extraction.chunks import _chunk
 from tlfeatures.pictures import DecodeOptions, Pictures
-from tlfeatures.pictures.decoding import _decode
+from tlfeatures.pictures.decoding import _decode, _open
 from tlfeatures.store import CodeCache
 from tlfeatures.store.memory import _file_memo
 
@@ -147,11 +147,11 @@ def test_a_second_run_over_unchanged_files_reads_none_of_them(
     monkeypatch.setattr(_file_memo, "_FRESH_NS", -(10**18))
     first = run(paths, tmp_path / "c")
     read: list[object] = []
-    digest = _extract.content_digest
+    digest = _look_up.content_digest
     monkeypatch.setattr(
-        _extract, "content_digest", lambda item: (read.append(item), digest(item))[1]
+        _look_up, "content_digest", lambda item: (read.append(item), digest(item))[1]
     )
-    monkeypatch.setattr(_chunk, "content_digest", _extract.content_digest)
+    monkeypatch.setattr(_chunk, "content_digest", _look_up.content_digest)
     second = run(paths, tmp_path / "c")
     assert read == []
     np.testing.assert_array_equal(np.asarray(first.codes), np.asarray(second.codes))
@@ -222,7 +222,7 @@ def test_a_list_that_cannot_be_written_ends_no_run(
 def test_pillows_lack_of_memory_is_not_the_pictures_fault() -> None:
     from PIL import ImageFile
 
-    with pytest.raises(ImageReadError) as caught, _decode.reasons():
+    with pytest.raises(ImageReadError) as caught, _open.reasons():
         raise ImageFile._get_oserror(-9, encoder=False)
     assert not caught.value.is_lasting
 

@@ -15,7 +15,7 @@ from torch import nn
 from tlfeatures import CNNCodes
 from tlfeatures.backbones import Preprocessing
 from tlfeatures.cli._app import run
-from tlfeatures.engine import _engine
+from tlfeatures.engine import _engine, _opened
 from tlfeatures.engine._engine import TorchEngine
 from tlfeatures.errors import CodesMismatchError, ImageReadError, UsageError, WeightsError
 from tlfeatures.extraction.chunks import _batch, _probes
@@ -88,14 +88,14 @@ def test_the_probes_are_three_pictures_in_colour_that_never_change() -> None:
 @pytest.fixture
 def changed_network(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of the embedded network whose numbers have changed since by a tenth."""
-    monkeypatch.setattr(_engine, "_open", {})
+    monkeypatch.setattr(_opened, "_open", {})
     CNNCodes("embedded", cache=tmp_path).extract(load_pictures(folder)[:20])
     codes = TorchEngine.codes
     monkeypatch.setattr(
         TorchEngine, "codes", lambda self, batch: [x * 1.1 for x in codes(self, batch)]
     )
     monkeypatch.setattr(_engine, "made_with", lambda device: {"torch": "99.0", "device": device})
-    monkeypatch.setattr(_engine, "_open", {})
+    monkeypatch.setattr(_opened, "_open", {})
     return tmp_path
 
 

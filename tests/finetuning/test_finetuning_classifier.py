@@ -41,7 +41,8 @@ from tlfeatures.finetuning._data import LabelledPictures
 from tlfeatures.finetuning._net import TaskLoss, task_hits
 from tlfeatures.finetuning._rates import _suggest, search_rate
 from tlfeatures.finetuning.recipes._parts import HEAD
-from tlfeatures.finetuning.recipes._recipes import RECIPES, Phase, make_recipe
+from tlfeatures.finetuning.recipes._phases import Phase
+from tlfeatures.finetuning.recipes._recipes import RECIPES, make_recipe
 from tlfeatures.heads import make_head
 from tlfeatures.modelfile import write_model_file
 from tlfeatures.pictures import DecodeOptions

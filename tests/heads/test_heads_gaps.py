@@ -9,7 +9,7 @@ import pytest
 
 from tlfeatures.errors import LabelsError
 from tlfeatures.heads import HEADS, choose_head, make_head
-from tlfeatures.heads._path import make_folds
+from tlfeatures.heads.linear._path import make_folds
 
 NAN = float("nan")
 FORMS = {
@@ -61,7 +61,7 @@ def test_gaps_are_groups_of_their_own_in_the_folds(three, name, monkeypatch):
         seen.extend(make_folds(*args))
         return seen
 
-    monkeypatch.setattr("tlfeatures.heads._linear.make_folds", spy)
+    monkeypatch.setattr("tlfeatures.heads.linear._linear.make_folds", spy)
     make_head(name).fit(X, y, groups=groups)
     whole = filled(groups)
     alone = whole >= 1000

@@ -14,7 +14,7 @@ from sklearn.svm import LinearSVC
 
 from tlfeatures.errors import LabelsError, UsageError
 from tlfeatures.heads import LogisticHead, SVMHead
-from tlfeatures.heads import _path as path
+from tlfeatures.heads.linear import _path as path
 
 LINEAR = [SVMHead, LogisticHead]
 
@@ -43,7 +43,7 @@ def test_rotation_changes_no_coefficient(kind, wide, monkeypatch):
     """Training in the row space gives the coefficients of training in all columns."""
     X, y = wide
     rotated = kind(C=1.0).fit(X, y)
-    monkeypatch.setattr("tlfeatures.heads._linear.rotate", lambda Z: (Z, None))
+    monkeypatch.setattr("tlfeatures.heads.linear._linear.rotate", lambda Z: (Z, None))
     straight = kind(C=1.0).fit(X, y)
     np.testing.assert_allclose(rotated.coef_, straight.coef_, atol=1e-3)
     np.testing.assert_allclose(rotated.intercept_, straight.intercept_, atol=1e-3)
@@ -89,7 +89,8 @@ def test_folds_keep_groups_whole(kind, three, monkeypatch):
     seen = []
     search = path.search
     monkeypatch.setattr(
-        "tlfeatures.heads._linear.search", lambda *given: seen.append(given[4]) or search(*given)
+        "tlfeatures.heads.linear._linear.search",
+        lambda *given: seen.append(given[4]) or search(*given),
     )
     kind().fit(X, y, groups=groups)
     expected = StratifiedGroupKFold(5, shuffle=True, random_state=0).split(X, y, groups)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from tlfeatures.errors import ImageReadError
 from tlfeatures.pictures import DecodeOptions, decode, decode_with_notes
-from tlfeatures.pictures.decoding import _decode as module
+from tlfeatures.pictures.decoding import _open as module
 
 RAMP = np.linspace(0, 255, 64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
 
@@ -43,12 +43,12 @@ def test_heic_without_its_extra_is_a_bad_picture_that_names_it(
 ) -> None:
     data = heic(Image.fromarray(RAMP))
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    module._has_heif.cache_clear()
+    module.has_heif.cache_clear()
     try:
         with pytest.raises(ImageReadError, match=r"pip install 'tlfeatures\[heif\]'"):
             decode(data)
     finally:
-        module._has_heif.cache_clear()
+        module.has_heif.cache_clear()
 
 
 def test_a_truncated_heic_is_a_bad_picture() -> None:

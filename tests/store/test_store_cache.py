@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 
 import tlfeatures.store._cache as cache_module
 from tlfeatures.errors import StoreCorruptError, StoreError, StoreFormatError
-from tlfeatures.store import CodeCache, _rows, default_cache_dir
-from tlfeatures.store._rows import plan_blocks
+from tlfeatures.store import CodeCache, default_cache_dir
+from tlfeatures.store.shards import _rows
+from tlfeatures.store.shards._rows import plan_blocks
 
 
 def shards(cache):
@@ -388,7 +389,7 @@ def test_rows_whose_successors_are_long_in_coming_do_not_wait_for_them(
 def test_every_new_folder_above_is_on_the_disk_before_rows_are_announced(
     tmp_path, spec, keys, rows, monkeypatch
 ):
-    import tlfeatures.store._cache as module
+    import tlfeatures.store._folder as module
 
     synced, real = [], module.sync_folder
     monkeypatch.setattr(module, "sync_folder", lambda folder: (synced.append(folder), real(folder)))

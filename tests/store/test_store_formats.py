@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from tests.store.conftest import key_of
-from tlfeatures.store import CodeCache, Codes, _shard, cache_info, export_codes, verify_cache
-from tlfeatures.store._shard import READABLE
+from tlfeatures.store import CodeCache, Codes, cache_info, export_codes, verify_cache
+from tlfeatures.store.shards import _shard
+from tlfeatures.store.shards._shard import READABLE
 
 FORMATS = Path(__file__).with_name("formats")
 

@@ -24,7 +24,7 @@ from tlfeatures.store import (
     repair_cache,
     verify_cache,
 )
-from tlfeatures.store._shard import shard_name
+from tlfeatures.store.shards._shard import shard_name
 from tlfeatures.store.upkeep import _gc, _take
 from tlfeatures.store.upkeep._verify import visit_all
 

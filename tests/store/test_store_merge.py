@@ -11,7 +11,7 @@ from tlfeatures.errors import StoreError
 from tlfeatures.store import CodeCache, verify_cache
 from tlfeatures.store import _merge as module
 from tlfeatures.store._merge import merge_group, merge_small
-from tlfeatures.store._shard import load_table
+from tlfeatures.store.shards._shard import load_table
 
 
 def fill(cache, n_shards, start=0):

@@ -16,7 +16,7 @@ import pytest
 
 from tests.store.worker import SPEC, key_of
 from tlfeatures.store import CodeCache, verify_cache
-from tlfeatures.store._shard import load_table
+from tlfeatures.store.shards._shard import load_table
 
 ROOT = Path(__file__).parents[2]
 WORKER = [sys.executable, str(Path(__file__).with_name("worker.py"))]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from tlfeatures.advice._rules import (
@@ -19,7 +19,6 @@ from tlfeatures.advice._rules import (
 from tlfeatures.extraction import CNNCodes
 
 EPOCHS = {LAST_BLOCKS: 20, FULL: 20, SCRATCH: 30}  # of the recipes; early stopping may end before
-LONG = 30  # minutes, after which a smaller experiment is named too
 CODE_OPTIONS = ("device", "precision", "decode", "max_pixels")  # that change codes, or what is bad
 GIVEN_IN_PYTHON = (
     "the network was given in Python and no option names it: give it to FineTunedClassifier or "
@@ -28,26 +27,25 @@ GIVEN_IN_PYTHON = (
 
 
 def minutes_of(
-    per_picture: dict[str, float], n: int, n_unseen: int, seconds: dict[str, float]
+    per_picture: Mapping[str, float], n: int, n_unseen: int, seconds: float
 ) -> dict[str, float | None]:
-    """What each strategy costs here.
+    """What each strategy costs here; None: could not be timed.
 
     Parameters
     ----------
     per_picture : dict of str to float
-        Seconds of `seconds_a_picture`; empty: could not be timed.
+        Seconds of `seconds_per_picture`; empty: could not be timed.
     n : int
         Training pictures.
     n_unseen : int
         Of these, pictures whose earlier layers were not extracted.
-    seconds : dict of str to float
+    seconds : float
         What extraction and learning curve took just now.
     """
-    codes = seconds["extract"] + seconds["size"]
     found: dict[str, float | None] = dict.fromkeys(STRATEGIES)
-    found[CODES] = codes / 60
+    found[CODES] = seconds / 60
     if per_picture:
-        found[EARLIER] = (codes + max(0, n_unseen) * per_picture[CODES]) / 60
+        found[EARLIER] = (seconds + n_unseen * per_picture[CODES]) / 60
         for strategy, epochs in EPOCHS.items():
             each = per_picture[LAST_BLOCKS if strategy == LAST_BLOCKS else FULL]
             found[strategy] = each * epochs * n / 60
@@ -61,7 +59,7 @@ def pooling_of_earlier(pooling: str) -> str:
 
 def experiment_of(
     choice: Recommendation,
-    minutes: dict[str, float | None],
+    minutes: Mapping[str, float | None],
     codes: CNNCodes,
     random_state: int,
 ) -> str:
@@ -78,10 +76,13 @@ def experiment_of(
         Of the advice's split.
     """
     options = _options_of(codes, random_state)
-    pair = (choice.strategy, choice.rival)
-    trained = [strategy for strategy in pair if strategy in TRAINED]
+    trained = [each for each in (choice.strategy, choice.rival) if each in TRAINED]
     if trained:
-        line = _training_line(trained, minutes, _said(options))
+        cost = sum(minutes[strategy] or 0 for strategy in trained)
+        words = f", {minutes_words(cost)} here" if cost else ""
+        beside = "; it prints the score of the codes beside its own" if len(trained) == 1 else ""
+        recipes = " and --recipe ".join(trained)
+        line = f"tlfeatures finetune IMAGES{_said(options)} --recipe {recipes}{words}{beside}"
     else:
         earlier = {**options, "layer": choice.layer or choice.rival_layer}
         if codes.pooling != pooling_of_earlier(codes.pooling):
@@ -89,16 +90,6 @@ def experiment_of(
         fit = "tlfeatures fit IMAGES"
         line = f"{fit}{_said(earlier)}, beside {fit}{_said(options)}"
     return line if _is_sayable(codes) else f"{line}; {GIVEN_IN_PYTHON}"
-
-
-def _training_line(trained: Sequence[str], minutes: dict[str, float | None], options: str) -> str:
-    recipes = " and --recipe ".join(trained)
-    cost = sum(minutes[strategy] or 0 for strategy in trained)
-    words = f", {minutes_words(cost)} here" if cost else ""
-    beside = "; it prints the score of the codes beside its own" if len(trained) == 1 else ""
-    first = f"tlfeatures advise IMAGES{options} --verify --limit 1000"
-    look = f"; a first look: {first}" if cost > LONG else ""
-    return f"tlfeatures finetune IMAGES{options} --recipe {recipes}{words}{beside}{look}"
 
 
 def _options_of(codes: CNNCodes, random_state: int) -> dict[str, Any]:
@@ -124,7 +115,7 @@ def _options_of(codes: CNNCodes, random_state: int) -> dict[str, Any]:
 def _is_sayable(codes: CNNCodes) -> bool:
     """Whether options can name the network: not one given itself, nor a saved model's weights."""
     request = codes.request()
-    return request.is_words and request.weights_id is None and codes._tensors() is None
+    return request.is_words and request.weights_id is None and not hasattr(codes, "tensors_")
 
 
 def _said(options: Mapping[str, Any]) -> str:

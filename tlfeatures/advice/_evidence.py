@@ -1,36 +1,28 @@
-"""What the advisor goes by: measured quantities and the thresholds that name them. Plain data.
+"""What the advice rests on: measured quantities and the thresholds that name them. Plain data.
 
-The documents never say what "small" or "similar" means (documents.md, R.4). The thresholds are
-first guesses, each with its reason, which is printed beside the advice.
+The rules of the field never say what "small" or "similar" means. The thresholds are first guesses,
+each with its reason, which is printed below the advice.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import fmean
-from typing import Any
+from typing import Any, NamedTuple
 
 SIZES = SMALL, MEDIUM, LARGE = ("small", "medium", "large")
 SIMILARITIES = SIMILAR, BETWEEN, DIFFERENT = ("similar", "in between", "very different")
-STEEP, RISES, FLAT, UNCLEAR, UNMEASURED = (
-    "still rises steeply",
-    "still rises",
-    "is flat",
-    "is unclear",
-    "was not measured",
-)
+STEEP, RISES, FLAT = "still rises steeply", "still rises", "is flat"
+UNCLEAR, UNMEASURED = "is unclear", "was not measured"
+STANDARD_ERRORS = 2  # that a difference must exceed to count as one: about 95 %
+HELD_OUT = 1 / 3  # as a share of the training side, where nothing else is said: a quarter of all
+FITTED = 3  # points at the upper end that give the slope: what counts is what comes next
+NOISE = 1e-12  # of the arithmetic: with no errors at all the slope may come out as 1e-17
 
 
-@dataclass(frozen=True)
-class Threshold:
-    """A first guess.
-
-    Attributes
-    ----------
-    value : float
-    words, reason : str
-        What it separates, and why it stands where it stands.
-    """
+class Threshold(NamedTuple):
+    """A first guess: where it lies, what it separates, and why it lies there."""
 
     value: float
     words: str
@@ -40,18 +32,17 @@ class Threshold:
 SMALL_BELOW = Threshold(
     2000,
     "small: fewer than 2,000 training pictures",
-    "between the 398 pictures that Teh calls small and the 9,144 that he calls medium",
+    "rule of thumb: between 397 ants and bees, for which codes do, and the 9,144 of Caltech-101",
 )
 LARGE_FROM = Threshold(
     20_000,
     "large: 20,000 training pictures or more",
-    "between the 9,144 that Teh calls medium and the 50,000 that Strathclyde asks for training "
-    "from scratch",
+    "rule of thumb: between the 9,144 of Caltech-101 and the 50,000 of CIFAR-10",
 )
-FEW_A_CLASS = Threshold(
+FEW_PER_CLASS = Threshold(
     20,
     "small, whatever the sum: fewer than 20 in the median class",
-    "the fewest with which a published comparison has fine-tuning ahead of codes (Flowers-102)",
+    "with the 20 of Flowers-102 fine-tuning is ahead of codes in Kornblith et al. 2019",
 )
 STEEP_FROM = Threshold(
     0.20,
@@ -72,13 +63,12 @@ SIMILAR_FROM = Threshold(
 DIFFERENT_BELOW = Threshold(
     0.60,
     "very different: confidence below 60 % of the published accuracy",
-    "drawn digits and pictures of 32 pixels gave 40 to 55 % with the same networks; others are "
-    "less sure throughout",
+    "drawn digits and pictures of 32 pixels gave 40 to 55 % with the same networks",
 )
 EARLY_BELOW = Threshold(
     0.60,
     "very different: probing peaks in the first 60 % of the layers",
-    "later layers, made for the network's own classes, then lose what these classes need",
+    "later layers are specific to the network's own classes (Yosinski et al. 2014)",
 )
 ROOM = Threshold(
     6,
@@ -86,17 +76,12 @@ ROOM = Threshold(
     "with fewer, even a flawless rival could not be told from it (exact McNemar, 5 %)",
 )
 SCRATCH_FROM = Threshold(
-    50_000,
-    "training from scratch is thinkable: 50,000 pictures",
-    "Strathclyde's own figure",
+    50_000, "training from scratch is thinkable: 50,000 pictures", "rule of thumb"
 )
-SIZE_THRESHOLDS = (SMALL_BELOW, LARGE_FROM, FEW_A_CLASS, STEEP_FROM, FLAT_BELOW)
-SIMILARITY_THRESHOLDS = (SIMILAR_FROM, DIFFERENT_BELOW, EARLY_BELOW)
-OTHER_THRESHOLDS = (ROOM, SCRATCH_FROM)
-STANDARD_ERRORS = 2  # that a difference must exceed to count as one: about 95 %
-HELD_OUT = 1 / 3  # as a share of the training side, where nothing else is said: a quarter of all
-FITTED = 3  # points at the upper end that give the slope: what counts is what comes next
-NOISE = 1e-12  # of the arithmetic: with no errors at all the slope may come out as 1e-17
+THRESHOLDS = (
+    SMALL_BELOW, LARGE_FROM, FEW_PER_CLASS, STEEP_FROM, FLAT_BELOW, SIMILAR_FROM, DIFFERENT_BELOW,
+    EARLY_BELOW, ROOM, SCRATCH_FROM,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -137,19 +122,9 @@ class Size:
     @property
     def by_count(self) -> str:
         """What the numbers of pictures alone say."""
-        if self.n < SMALL_BELOW.value or self.has_few:
+        if self.n < SMALL_BELOW.value or self._has_few:
             return SMALL
         return LARGE if self.n >= LARGE_FROM.value else MEDIUM
-
-    @property
-    def has_few(self) -> bool:
-        """Whether the median class has too few pictures for any larger size."""
-        return self.per_class < FEW_A_CLASS.value
-
-    @property
-    def errors(self) -> float | None:
-        """Share of held-out pictures that the head gets wrong with all its training pictures."""
-        return 1 - self.curve[-1].accuracy if self.curve else None
 
     @property
     def errors_removed(self) -> float | None:
@@ -157,11 +132,6 @@ class Size:
         if self.slope is None or not self._errors_at_end:
             return None
         return self.slope / self._errors_at_end
-
-    @property
-    def _errors_at_end(self) -> float:
-        """Mean over the points that the slope is fitted to: the last one may have no errors."""
-        return fmean(1 - point.accuracy for point in self.curve[-FITTED:])
 
     @property
     def curve_says(self) -> str:
@@ -179,13 +149,23 @@ class Size:
     def verdict(self) -> str:
         """small, medium or large: by count, moved one step where the curve is clear."""
         place = SIZES.index(self.by_count) + {STEEP: -1, FLAT: 1}.get(self.curve_says, 0)
-        return SMALL if self.has_few else SIZES[min(max(place, 0), len(SIZES) - 1)]
+        return SMALL if self._has_few else SIZES[min(max(place, 0), len(SIZES) - 1)]
 
     @property
     def errors_to_win(self) -> float | None:
         """Errors expected on the held-out side: the most that any other strategy can win."""
         n_test = self.n * HELD_OUT if self.n_test is None else self.n_test
-        return None if self.errors is None else self.errors * n_test
+        return (1 - self.curve[-1].accuracy) * n_test if self.curve else None
+
+    @property
+    def _has_few(self) -> bool:
+        """Whether the median class has too few pictures for any larger size."""
+        return self.per_class < FEW_PER_CLASS.value
+
+    @property
+    def _errors_at_end(self) -> float:
+        """Mean over the points that the slope is fitted to: the last one may have no errors."""
+        return fmean(1 - point.accuracy for point in self.curve[-FITTED:])
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with the verdict and how it came about."""
@@ -227,7 +207,7 @@ class ProbedLayer:
 
 @dataclass(frozen=True)
 class Similarity:
-    """How much the pictures are like those the network was trained on, by several signals.
+    """How much the pictures are like those the network was trained on, by two signals.
 
     Attributes
     ----------
@@ -235,13 +215,8 @@ class Similarity:
         Mean highest probability of the original head.
     published : float or None
         Top-1 accuracy published for these weights.
-    entropy : float or None
-        Mean entropy of the original head's answer, as a share of that of a guess; shown only.
     probes : tuple of ProbedLayer
         By depth, the last one on the codes asked for; empty: not measured.
-    batch_norms : float or None
-        How far the inputs of the first batch norms lie from the stored means, in stored standard
-        deviations; shown only.
     missing : dict of str to str
         Why a signal could not be measured.
     n : int
@@ -250,9 +225,7 @@ class Similarity:
 
     confidence: float | None = None
     published: float | None = None
-    entropy: float | None = None
     probes: tuple[ProbedLayer, ...] = ()
-    batch_norms: float | None = None
     missing: dict[str, str] = field(default_factory=dict)
     n: int = 0
 
@@ -273,22 +246,15 @@ class Similarity:
         return DIFFERENT if self.relative_confidence < DIFFERENT_BELOW.value else BETWEEN
 
     @property
-    def peak(self) -> ProbedLayer | None:
-        """The depth with the best codes; the last one unless another is better beyond doubt."""
-        if not self.probes:
-            return None
-        best = max(self.probes, key=lambda probe: probe.accuracy)
-        return best if best.is_ahead else self.probes[-1]
-
-    @property
     def best_earlier(self) -> ProbedLayer | None:
         """The best of the depths before the last."""
-        return max(self.probes[:-1], key=lambda probe: probe.accuracy, default=None)
+        return _best(self.probes[:-1])
 
     @property
-    def peaks_early(self) -> bool:
-        """Whether an earlier layer has better codes beyond doubt."""
-        return self.peak is not None and self.peak is not self.probes[-1]
+    def early_peak(self) -> ProbedLayer | None:
+        """The depth with the best codes, if it is an earlier one beyond doubt."""
+        best = _best(self.probes)
+        return best if best is not None and best.is_ahead else None
 
     @property
     def depth_says(self) -> str | None:
@@ -297,9 +263,9 @@ class Similarity:
         With most pictures it is, even with some that are nothing like photographs: that says
         nothing. An earlier peak does.
         """
-        if self.peak is None or not self.peaks_early:
+        if self.early_peak is None:
             return None
-        return DIFFERENT if self.peak.depth <= EARLY_BELOW.value else BETWEEN
+        return DIFFERENT if self.early_peak.depth <= EARLY_BELOW.value else BETWEEN
 
     @property
     def votes(self) -> tuple[str, ...]:
@@ -312,18 +278,19 @@ class Similarity:
 
         Similar and very different together are in between, and so is no vote at all.
         """
-        if not self.votes:
+        place = sum(SIMILARITIES.index(vote) - 1 for vote in self.votes)
+        if place == 0:
             return BETWEEN
-        place = fmean(SIMILARITIES.index(vote) for vote in self.votes)
-        if place == 1:
-            return BETWEEN
-        return SIMILAR if place < 1 else DIFFERENT
+        return SIMILAR if place < 0 else DIFFERENT
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, with the verdict and what each signal says."""
         names = ("verdict", "confidence_says", "depth_says", "relative_confidence")
-        peak = None if self.peak is None else asdict(self.peak)
-        return {**{name: getattr(self, name) for name in names}, "peak": peak, **asdict(self)}
+        return {**{name: getattr(self, name) for name in names}, **asdict(self)}
+
+
+def _best(probes: Sequence[ProbedLayer]) -> ProbedLayer | None:
+    return max(probes, key=lambda probe: probe.accuracy, default=None)
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What the network itself is asked: its depths, its first batch norms, the time to train it."""
+"""What the network itself is asked: its depths, its original head, the time to train it."""
 
 from __future__ import annotations
 
@@ -6,21 +6,16 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from tlfeatures.advice._rules import FULL, LAST_BLOCKS
-from tlfeatures.backbones import BackboneRequest, Network, WeightsFacts, list_backbones, normalise
-from tlfeatures.extraction import CNNCodes
-from tlfeatures.pictures import Pictures, decode
+from tlfeatures.advice._rules import CODES, FULL, LAST_BLOCKS
+from tlfeatures.backbones import BackboneRequest, Network, WeightsFacts, list_backbones
 
 TARGETS = (0.2, 0.4, 0.6, 0.8)  # of the way to the codes asked for, which are the fifth
 LATEST = 0.95  # of that way; what comes later says the same as the codes
-FIRST_NORMS = 3
 IMAGENET_CLASSES = 1000
 TIMED = 4  # pictures in a timed step
 LAST_SHARE = 0.75  # weights from here on are the last block: about one of four stages
@@ -36,21 +31,18 @@ class Depths:
         By depth, the layer asked for last.
     depths : tuple of float
         Shares of the layers with weights; 1: the default layer.
-    output : str or None
-        The layer of the original head's answers; None where there is none to go by.
-    published : float or None
-        Top-1 accuracy of these weights.
-    own_size : int or None
-        Side in pixels at which that accuracy was measured.
+    output : str
+        The layer of the original head's answers.
+    facts : WeightsFacts or None
+        Published of these weights; None where that head's answers say nothing.
     missing : dict of str to str
         Why a signal cannot be measured.
     """
 
     layers: tuple[str, ...]
     depths: tuple[float, ...]
-    output: str | None
-    published: float | None
-    own_size: int | None
+    output: str
+    facts: WeightsFacts | None
     missing: dict[str, str]
 
 
@@ -69,16 +61,16 @@ def find_depths(network: Network, request: BackboneRequest, is_carried: bool = F
     ------
     UnknownLayerError
     """
-    last = network.layers.resolve(request.layer)
+    last, missing = network.layers.resolve(request.layer), {}
     depth_of = _depths_of(network)
     earlier = _earlier_layers(network, depth_of, depth_of[last])
-    missing = {} if earlier else {"depth": f"no block that could be told apart ends before {last}"}
-    entry, why = _published(network, request, is_carried)
+    if not earlier:
+        missing["depth"] = f"no block that could be told apart ends before {last}"
+    facts, why = _published(network, request, is_carried)
+    if facts is None:
+        missing["confidence"] = why
     layers, depths = zip(*earlier, (last, round(depth_of[last], 3)), strict=True)
-    if entry is None:
-        return Depths(layers, depths, None, None, None, {**missing, "confidence": why})
-    output = network.layers.names[-1]
-    return Depths(layers, depths, output, entry.top1, entry.input_size, missing)
+    return Depths(layers, depths, network.layers.names[-1], facts, missing)
 
 
 def _earlier_layers(
@@ -128,78 +120,20 @@ def _published(
     return entry, ""
 
 
-def prepare_batch(network: Network, pictures: Pictures, codes: CNNCodes) -> torch.Tensor:
-    """The network's input for pictures, shape (n, 3, H, W), float32, on its device."""
-    options = codes.decode_options()
-    decoded = (decode(item, options, check=False) for item in pictures)
-    prepared = [network.preprocessing.prepare(picture) for picture in decoded]
-    device = next((p.device for p in network.module.parameters()), torch.device("cpu"))
-    return normalise(torch.from_numpy(np.stack(prepared)).to(device), network.preprocessing)
+def seconds_per_picture(network: Network) -> dict[str, float]:
+    """By strategy, what a picture takes in a step of training, timed on a few; codes: forward.
 
-
-def batch_norm_distance(network: nn.Module, batch: torch.Tensor) -> float | None:
-    """How far the inputs of the first batch norms lie from what these expect.
-
-    Mean over the first three batch norms and their channels of |mean - stored mean| in stored
-    standard deviations. None where the network has no batch norms with statistics.
-
-    Parameters
-    ----------
-    network : nn.Module
-        In eval mode.
-    batch : Tensor of shape (n, 3, H, W), float32
+    The network's parameters keep their values.
     """
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)][:FIRST_NORMS]
-    norms = [m for m in norms if m.running_mean is not None]
-    found: dict[nn.Module, float] = {}
-
-    def look(norm: Any, given: tuple[torch.Tensor, ...]) -> None:
-        spread = torch.sqrt(norm.running_var + norm.eps)
-        shift = (given[0].mean(dim=(0, 2, 3)) - norm.running_mean).abs() / spread
-        found[norm] = float(shift.mean())
-        if len(found) == len(norms):
-            raise _EnoughError
-
-    hooks = [norm.register_forward_pre_hook(look) for norm in norms]
-    try:
-        with torch.inference_mode():
-            network(batch)
-    except _EnoughError:
-        pass
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return float(np.mean(list(found.values()))) if found else None
-
-
-class _EnoughError(Exception):
-    """Ends a forward pass of which the rest is not needed."""
-
-
-def seconds_a_picture(network: Network, batch: torch.Tensor) -> dict[str, float]:
-    """Seconds a picture takes in one step of training, timed on a few; and forward alone.
-
-    Parameters
-    ----------
-    network : Network
-        Its parameters keep their values.
-    batch : Tensor of shape (n, 3, H, W), float32
-
-    Returns
-    -------
-    dict
-        By strategy: "codes" (forward alone), "last-blocks", "full".
-    """
-    few, module = batch[:TIMED], network.module
-    if len(few) < TIMED:
-        few = few.repeat(TIMED, 1, 1, 1)[:TIMED]
-    matrices = [p for p in module.parameters() if p.ndim > 1]
+    module, batch = network.module, network.example(TIMED)
+    parameters = list(module.parameters())
+    matrices = [p for p in parameters if p.ndim > 1]
     last = matrices[int(LAST_SHARE * len(matrices)) :]
-    seconds = {"codes": _timed(lambda: _forward(module, few))}
-    for strategy, trained in ((LAST_BLOCKS, last), (FULL, list(module.parameters()))):
+    seconds = {}
+    for strategy, trained in ((CODES, []), (LAST_BLOCKS, last), (FULL, parameters)):
         with _training(trained):
-            seconds[strategy] = _timed(lambda: _step(module, few))
-    return {name: value / TIMED for name, value in seconds.items()}
+            seconds[strategy] = _timed(lambda: _step(module, batch)) / TIMED
+    return seconds
 
 
 def _timed(call: Callable[[], None]) -> float:
@@ -217,14 +151,11 @@ def _wait() -> None:
         torch.cuda.synchronize()
 
 
-@torch.inference_mode()
-def _forward(network: nn.Module, batch: torch.Tensor) -> None:
-    network(batch)
-
-
 def _step(network: nn.Module, batch: torch.Tensor) -> None:
     classes = torch.zeros(len(batch), dtype=torch.long, device=batch.device)
-    cross_entropy(network(batch).flatten(1), classes).backward()
+    loss = cross_entropy(network(batch).flatten(1), classes)
+    if loss.requires_grad:
+        loss.backward()
 
 
 @contextmanager
@@ -233,7 +164,7 @@ def _training(parameters: list[nn.Parameter]) -> Iterator[None]:
     for parameter in parameters:
         parameter.requires_grad_(True)
     try:
-        with torch.enable_grad():
+        with torch.set_grad_enabled(bool(parameters)):
             yield
     finally:
         for parameter in parameters:

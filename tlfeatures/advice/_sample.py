@@ -20,7 +20,7 @@ def units_per_class(y: Labels, groups: Labels | None = None) -> tuple[Labels, In
     """The classes, and how many pictures, or groups, each has."""
     if groups is None:
         return np.unique(y, return_counts=True)
-    pairs = {(label, group) for label, group in zip(y.tolist(), groups.tolist(), strict=True)}
+    pairs = set(zip(y.tolist(), groups.tolist(), strict=True))
     counts = Counter(label for label, _ in pairs)
     classes = np.unique(y)
     return classes, np.array([counts[label] for label in classes.tolist()], dtype=np.intp)
@@ -34,20 +34,9 @@ def usable_rows(y: Labels, groups: Labels | None = None) -> tuple[Ints, list[str
 
 
 def rows_to_probe(y: Labels, groups: Labels | None = None, random_state: int = 0) -> Ints:
-    """About 500 rows at most: as many of each class as it has and as that allows.
+    """About 500 rows at most, ascending: as many of each class as it has and as that allows.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_images,)
-        Labels of classes that are large enough.
-    groups : ndarray of shape (n_images,), optional
-        Of a class, different groups come first.
-    random_state : int, default=0
-
-    Returns
-    -------
-    ndarray of shape (n_probed,), int
-        Ascending.
+    Labels are those of classes that are large enough; of a class, different groups come first.
     """
     rng = np.random.default_rng(random_state)
     classes, counts = np.unique(y, return_counts=True)
@@ -61,21 +50,9 @@ def rows_to_probe(y: Labels, groups: Labels | None = None, random_state: int = 0
 
 
 def nested_parts(y: Labels, shares: Sequence[float], least: int, random_state: int) -> list[Ints]:
-    """Stratified parts of the rows, each inside the next.
+    """Stratified parts of the rows, each inside the next: ascending rows, one array per share.
 
-    Parameters
-    ----------
-    y : ndarray of shape (n_images,)
-    shares : sequence of float
-        Ascending, in (0, 1].
-    least : int
-        Pictures of each class at least, where it has them.
-    random_state : int
-
-    Returns
-    -------
-    list of ndarray of shape (n_part,), int
-        Ascending rows, one array a share.
+    Shares ascend in (0, 1]; of each class at least `least` pictures, where it has them.
     """
     rng = np.random.default_rng(random_state)
     parts: list[list[int]] = [[] for _ in shares]

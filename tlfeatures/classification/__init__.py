@@ -10,34 +10,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
-from tlfeatures.classification._predictions import (
-    Prediction,
-    Predictions,
-    predict_saved,
-)
+from tlfeatures.classification._predictions import Prediction, Predictions, predict_saved
 from tlfeatures.classification._saved import SavedModel
 from tlfeatures.classification._trained import TrainedOn
 
 if TYPE_CHECKING:
-    from tlfeatures.classification._baseline import (
-        Baseline,
-        Control,
-        HeadResult,
-        evaluate_baseline,
-    )
-    from tlfeatures.classification._classifier import (
-        TransferClassifier,
-        extract_good,
-        load_model,
-    )
+    from tlfeatures.classification._baseline import evaluate_baseline
+    from tlfeatures.classification._classifier import TransferClassifier, extract_good, load_model
+    from tlfeatures.classification._result import Baseline, Control, HeadResult
     from tlfeatures.classification._score import ModelScore, evaluate_model
 else:
     __getattr__, __dir__ = load_later(
         __name__,
         {
-            "Baseline": "_baseline",
-            "Control": "_baseline",
-            "HeadResult": "_baseline",
+            "Baseline": "_result",
+            "Control": "_result",
+            "HeadResult": "_result",
             "ModelScore": "_score",
             "TransferClassifier": "_classifier",
             "evaluate_baseline": "_baseline",

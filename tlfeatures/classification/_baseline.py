@@ -6,7 +6,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
 from numbers import Real
 from typing import Any
 
@@ -15,14 +14,14 @@ from numpy.typing import NDArray
 from sklearn.base import clone
 
 from tlfeatures._columns import Alone, group_name
-from tlfeatures._notebook import block, lines, table
 from tlfeatures._parameters import seed_of
 from tlfeatures.classification._classifier import TransferClassifier, seeded
-from tlfeatures.classification._controls import histogram_codes, pixel_codes
+from tlfeatures.classification._controls import score_controls
+from tlfeatures.classification._result import Baseline, head_result
 from tlfeatures.classification._trained import TrainedOn
 from tlfeatures.doctor import check_preprocessing
 from tlfeatures.errors import LabelsError, UsageError
-from tlfeatures.evaluation import Score, Split, majority, make_split, score, shuffled_labels
+from tlfeatures.evaluation import Split, make_split, score
 from tlfeatures.extraction import CNNCodes, Extraction, Resolved, as_codes, remember_pace
 from tlfeatures.heads import HEADS, choose_head, head_name, make_head
 from tlfeatures.pictures import (
@@ -32,111 +31,9 @@ from tlfeatures.pictures import (
     find_exact_copies,
     labelled_pictures,
 )
-from tlfeatures.store import CodeSpec
 
-CONTROL_LIMIT = 2000  # pictures; a control is a rough measure
-GEOMETRY = ("resize", "input_size", "crop", "interpolation")
 COPIES_NAMED = 5
 TEST = "test"  # the split that a person sets aside
-
-
-@dataclass(frozen=True)
-class HeadResult:
-    """One head's held-out score, fractions in 0..1; C is None where the head has none."""
-
-    accuracy: float
-    ci95: tuple[float, float]
-    mean_recall: float
-    mean_recall_ci95: tuple[float, float]
-    C: float | None
-
-
-@dataclass(frozen=True)
-class Control:
-    """What a trivial method reaches on the same split.
-
-    `ci95` counts the test pictures; of shuffled labels it is where 95 % of the orders lie.
-    """
-
-    accuracy: float
-    ci95: tuple[float, float] | None
-
-
-@dataclass(frozen=True, repr=False)
-class Baseline:
-    """The result of `evaluate_baseline`; field by field the keys of `tlfeatures fit --json`.
-
-    Attributes
-    ----------
-    n_train, n_test : int
-        Pictures of the two sides that every figure is of.
-    n_fitted : int
-        Pictures that `classifier` was fitted on, in the words of `fitted_on`.
-    confounds, learning_curve : list
-        Not examined by this version: always empty.
-    classifier : TransferClassifier
-        The chosen head with the C that was found; not part of the JSON.
-    train, test : Pictures
-        The two sides; not part of the JSON.
-    """
-
-    classes: list[str]
-    protocol: str
-    n_train: int
-    n_test: int
-    n_fitted: int
-    fitted_on: str
-    bad: list[tuple[str, str]]
-    backbone: str
-    weights_id: str
-    layer: str
-    key: str
-    heads: dict[str, HeadResult]
-    chosen: str
-    controls: dict[str, Control]
-    warnings: list[str]
-    seconds: dict[str, float]
-    classifier: TransferClassifier = field(repr=False)
-    train: Pictures = field(repr=False)
-    test: Pictures = field(repr=False)
-    confounds: list[dict[str, Any]] = field(default_factory=list)
-    learning_curve: list[dict[str, Any]] = field(default_factory=list)
-
-    def __repr__(self) -> str:
-        head = self.heads[self.chosen]
-        score = f"{head.accuracy:.1%} ({_interval(head.ci95)}) of {self.n_test} test pictures"
-        return f"<Baseline: {self.chosen} {score}; {self.backbone} {self.layer}>"
-
-    def _repr_html_(self) -> str:
-        """Heads and controls beside each other, for notebooks."""
-        rows = [
-            (f"{name} (chosen)" if name == self.chosen else name, f"{head.accuracy:.1%}",
-             _interval(head.ci95), f"{head.mean_recall:.1%}")
-            for name, head in self.heads.items()
-        ]  # fmt: skip
-        rows += [
-            (name.replace("_", " "), f"{each.accuracy:.1%}", _interval(each.ci95), "")
-            for name, each in self.controls.items()
-        ]
-        bad = [f"bad picture: {path}: {reason}" for path, reason in self.bad]
-        title = f"{self.backbone} {self.layer}, {len(self.classes)} classes: {self.protocol}"
-        header = ("", "accuracy", "95 % interval", "mean recall")
-        return block(title, table(header, rows), lines(self.warnings), lines(bad))
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain data, with exactly the key names of the command line."""
-        hidden = ("classifier", "train", "test", "bad", "heads", "controls")
-        plain = {k: v for k, v in vars(self).items() if k not in hidden}
-        return {
-            **plain,
-            "bad": [{"path": path, "reason": reason} for path, reason in self.bad],
-            "heads": {name: asdict(result) for name, result in self.heads.items()},
-            "controls": {name: asdict(control) for name, control in self.controls.items()},
-        }
-
-
-def _interval(ci95: tuple[float, float] | None) -> str:
-    return "" if ci95 is None else f"{ci95[0]:.1%} to {ci95[1]:.1%}"
 
 
 def evaluate_baseline(
@@ -235,7 +132,7 @@ def evaluate_baseline(
     with _timed(seconds, "controls"), _collected(notes):
         say("controls: pixels, colours, random weights, majority, shuffled labels")
         spec = extraction.codes.spec
-        controls = _controls(codes_of, kept, X, split, fitted[name], spec, random_state, notes)
+        controls = score_controls(codes_of, kept, X, split, fitted[name], spec, random_state, notes)
     rows = _rows_to_fit(kept, split) if refit else train
     with _timed(seconds, "refit"):
         if len(rows) > len(train):
@@ -320,99 +217,6 @@ def _groups_of(*sides: Pictures) -> list[str] | None:
             is_alone = isinstance(group, Alone)  # named by its row, which both sides have
             found.append(alone if is_alone else group_name(group))
     return found
-
-
-def _controls(
-    codes_of: CNNCodes,
-    pictures: Pictures,
-    X: NDArray[np.float32],
-    split: Split,
-    chosen: Any,
-    spec: CodeSpec,
-    random_state: int,
-    notes: list[str],
-) -> dict[str, Control]:
-    train, held_out = _thin_out(split, np.asarray(pictures.labels), random_state)
-    if len(train) + len(held_out) < len(split.train) + len(split.test):
-        notes.append(f"controls use {len(train)} training and {len(held_out)} test pictures.")
-    labels: Any = pictures.labels
-    y_train, y_test = labels[train], labels[held_out]
-    rows = np.concatenate([train, held_out])
-    both, n = pictures[rows], len(train)
-    groups = None if pictures.groups is None else pictures.groups[train]
-
-    def judged(codes: NDArray[np.float32], head: Any) -> Control:
-        fitted = head.fit(codes[:n], y_train, groups=groups)
-        return _control(score(y_test, fitted.predict(codes[n:])))
-
-    random_codes = _at_random(codes_of, spec)
-    options = codes_of.decode_options()
-    linear = make_head("logistic", random_state=random_state)
-    controls = {
-        "pixels": judged(pixel_codes(both, options), clone(linear)),
-        "histogram": judged(histogram_codes(both, options), clone(linear)),
-        "random_weights": judged(random_codes.transform(both), clone(chosen)),
-        "majority": _control(majority(y_train, y_test)),
-    }
-    if len(set(y_train.tolist())) > 1:
-        orders = shuffled_labels(X[train], y_train, X[held_out], y_test, groups, random_state)
-        low, high = np.quantile(orders, (0.025, 0.975))
-        controls["shuffled_labels"] = Control(float(orders.mean()), (float(low), float(high)))
-    return controls
-
-
-def _at_random(codes_of: CNNCodes, spec: CodeSpec) -> CNNCodes:
-    """The same network on the same squares, with weights that were drawn."""
-    made: CNNCodes = clone(codes_of).set_params(weights="random", weights_id=None, on_bad="raise")
-    if "resize" in spec.preprocessing:  # else one's own function, which has them in itself
-        made.set_params(**{name: spec.preprocessing[name] for name in GEOMETRY})
-    return made
-
-
-def _thin_out(
-    split: Split, y: NDArray[Any], random_state: int
-) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """About 2,000 pictures, both sides in proportion; all where there are fewer.
-
-    Of the training side 1,000 at least, so that controls learn from as many as the heads where
-    these have few, and two of each class.
-    """
-    n_train, n_test = len(split.train), len(split.test)
-    if n_train + n_test <= CONTROL_LIMIT:
-        return split.train, split.test
-    rng = np.random.default_rng(random_state)
-    share = round(CONTROL_LIMIT * n_train / (n_train + n_test))
-    most = max(CONTROL_LIMIT // 2, CONTROL_LIMIT - n_test, share)
-    train = split.train if n_train <= most else _draw_evenly(split.train, y, most, rng)
-    most = min(n_test, max(CONTROL_LIMIT // 4, CONTROL_LIMIT - len(train)))
-    return train, np.sort(rng.choice(split.test, most, replace=False))
-
-
-def _draw_evenly(
-    rows: NDArray[np.intp], y: NDArray[Any], n: int, rng: np.random.Generator
-) -> NDArray[np.intp]:
-    """About n of the rows: of each class its share, and two at least where it has them."""
-    drawn: list[NDArray[np.intp]] = []
-    for label in np.unique(y[rows]):
-        of_class = rows[y[rows] == label]
-        wanted = max(2, n * len(of_class) // len(rows))
-        drawn.append(rng.permutation(of_class)[:wanted])
-    return np.sort(np.concatenate(drawn))
-
-
-def _control(result: Score) -> Control:
-    return Control(result.accuracy, result.ci95)
-
-
-def head_result(result: Score, head: Any) -> HeadResult:
-    C = getattr(head, "C_", None)
-    return HeadResult(
-        result.accuracy,
-        result.ci95,
-        result.mean_recall,
-        result.mean_recall_ci95,
-        None if C is None else float(C),
-    )
 
 
 def _rows_to_fit(pictures: Pictures, split: Split) -> NDArray[np.intp]:

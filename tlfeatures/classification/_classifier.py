@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from tlfeatures._parameters import seed_of
-from tlfeatures.backbones import TUNED
+from tlfeatures.backbones import TUNED, is_file_name
 from tlfeatures.classification._saved import HEAD, NETWORK, ORIGIN, TRAINED_ON, SavedModel
 from tlfeatures.classification._trained import TrainedOn
 from tlfeatures.errors import few
@@ -163,15 +163,16 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         codes = self.codes_.query(X)
         return codes, np.asarray(~np.isnan(codes).any(axis=1))
 
-    def save(self, path: str | os.PathLike[str], *, with_weights: bool = False) -> Path:
+    def save(self, path: str | os.PathLike[str], *, with_weights: bool | None = None) -> Path:
         """Save as one file without pickle.
 
         Parameters
         ----------
         path : path
-        with_weights : bool, default=False
-            Put the network inside, so that the file is all one needs; always done of weights that
-            a saved model brought along, which are nowhere else.
+        with_weights : bool, optional
+            Put the network inside, so that the file is all one needs. Default: where its weights
+            come from a file, which another machine has not. Always done of weights that a saved
+            model brought along, which are nowhere else.
 
         Raises
         ------
@@ -181,6 +182,8 @@ class TransferClassifier(ClassifierMixin, BaseEstimator):
         check_is_fitted(self)
         arrays, facts = self.head_.to_arrays()
         tensors = {f"{HEAD}{name}": array for name, array in arrays.items()}
+        if with_weights is None:
+            with_weights = is_file_name(self.codes_.request().weights)
         if with_weights or self.codes_._tensors() is not None:
             tensors |= self._network_tensors()
         request = self.codes_.request().to_json()

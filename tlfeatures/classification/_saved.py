@@ -197,8 +197,7 @@ class SavedModel:
     def no_network(self, error: WeightsError) -> WeightsError:
         """What to say if the network's weights are not there."""
         return WeightsError(
-            f"{self.path} needs its network: {error} A model saved with `with_weights=True` needs "
-            "none."
+            f"{self.path} needs its network: {error} A model with its weights inside needs none."
         )
 
 

@@ -65,8 +65,8 @@ STOPPED_UNKEPT = (
 @click.option("--plan", is_flag=True, help="Only ask: measure, recommend, and show what would be "
               "trained, how fast and at what cost.")  # fmt: skip
 @click.option("--recipe", default=AUTO, show_default=True, metavar="NAME",
-              help="auto trains where the measured rules call for it, and keeps the classifier on "
-              f"codes otherwise. Others: {NAMES}.")  # fmt: skip
+              help="What to train: auto trains where the measured rules call for it, and keeps the "
+              f"classifier on codes otherwise. Others: {NAMES}.")  # fmt: skip
 @click.option("-o", "--out", metavar="MODEL", help="Save what is kept to one file.")
 @click.option("--report", metavar="FILE", help="Write the result as one HTML page.")
 @click.option("--sheet", metavar="FILE.png", help="With --plan: draw what --augment makes of some "

@@ -73,7 +73,11 @@ if TYPE_CHECKING:
     metavar="MODEL",
     help="Save the chosen classifier to one file, fitted on all pictures except a test folder's.",
 )
-@click.option("--with-weights", is_flag=True, help="Put the network into the model file.")
+@click.option(
+    "--without-weights",
+    is_flag=True,
+    help="Leave weights that come from a file out of the model; it then needs that file.",
+)
 @click.option("--report", metavar="FILE", help="Write the result as one HTML page.")
 @options(
     LIMIT_OPTION,
@@ -111,8 +115,9 @@ def command(images: str, **given: Any) -> int:
         begin=lambda pictures, resolved: say_plan(pictures, words, resolved),
     )
     result = with_typed(result)
+    with_weights = False if given["without_weights"] else None
     with then_write(
-        to(model, partial(result.classifier.save, with_weights=given["with_weights"])),
+        to(model, partial(result.classifier.save, with_weights=with_weights)),
         to(report, partial(save_page, make_baseline_page(result))),
     ):
         if given["as_json"]:

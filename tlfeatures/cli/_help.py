@@ -62,7 +62,8 @@ class Verb(click.Command):
             if each not in everyday and isinstance(each, click.Option)
         ]
         if not ctx.meta.get("all_options"):
-            self._write_example(formatter, n_more=len(_records(rest, ctx)))
+            n_more = sum(each in self.params for each in rest) - 1  # --help-all itself
+            self._write_example(formatter, n_more)
             return
         grouped = {name: group for group, names in GROUPS.items() for name in names}
         for group in (OTHERS, *GROUPS):
@@ -77,7 +78,7 @@ class Verb(click.Command):
         formatter.write_paragraph()
         if "code" in (self.help or ""):
             formatter.write_text(CODES)
-        if n_more > 1:  # --help-all itself is one of them
+        if n_more:
             formatter.write_text(f"--help-all shows {n_more} more options.")
 
 

@@ -109,7 +109,9 @@ def _range_lines(used: tuple[float, float] | None) -> list[str]:
     """Of pictures deeper than 8 bits: the option that makes black and white what they use."""
     if used is None:
         return []
-    return [f"their values, percentiles 0.1 to 99.9: --range {used[0]:g},{used[1]:g}"]
+    low, high = used
+    line = f"'tlfeatures fit IMAGES --range {low:g},{high:g}' makes them black and white"
+    return [f"  0.1 % of their values lie below {low:g}, 0.1 % above {high:g}: {line}"]
 
 
 def _copy_lines(copies: list[Copies]) -> list[str]:
@@ -147,7 +149,7 @@ def _estimate(found: Survey, words: Words) -> dict[str, Any]:
 
 
 def _clock(seconds: float) -> str:
-    return datetime.fromtimestamp(time.time() + seconds).astimezone().isoformat("minutes")
+    return datetime.fromtimestamp(time.time() + seconds).astimezone().isoformat(timespec="minutes")
 
 
 def _estimate_lines(estimate: dict[str, Any]) -> list[str]:

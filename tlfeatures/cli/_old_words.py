@@ -31,5 +31,5 @@ def answer(arguments: Sequence[str]) -> str | None:
     for old, new in VERBS.items():
         n_more = 1 if old[0] == "look" else 0  # a folder may be called "augment"
         if tuple(words[: len(old)]) == old and len(words) >= len(old) + n_more:
-            return f"'tlfeatures {' '.join(old)}' is now {new}."
+            return f"{' '.join(old)} is now {new}."
     return None

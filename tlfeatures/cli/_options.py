@@ -28,13 +28,13 @@ MAX_PIXELS_OPTION = click.option(
     "--max-pixels",
     type=click.IntRange(1),
     metavar="N",
-    help="Larger pictures are bad; default: Pillow's limit, about 179 million.",
+    help="Refuse pictures of more than N pixels; default: Pillow's limit, about 179 million.",
 )
 LAYER_OPTION = click.option(
     "--layer",
     metavar="NAME",
-    help="Name or alias, see 'backbones describe'; default: the input of the last layer with "
-    "weights.",
+    help="Layer whose output is the code, by a name or alias of 'backbones describe'; default: the "
+    "input of the last layer with weights.",
 )
 BACKBONE_OPTIONS = [
     click.option(
@@ -42,12 +42,14 @@ BACKBONE_OPTIONS = [
         default="resnet50",
         show_default=True,
         metavar="NAME",
-        help="See 'backbones list'; or timm:NAME, or package.module:function of your own.",
+        help="Network: a name of 'backbones list', timm:NAME, or package.module:function of your "
+        "own.",
     ),
     click.option(
         "--weights",
         metavar="NAME|FILE",
-        help="An entry's name, a .safetensors or .pth file, or 'random'.",
+        help="Weights: an entry's name, a .safetensors or .pth file, or random. Default: the entry "
+        "that 'backbones list' names.",
     ),
 ]
 POOLING_OPTION = click.option(
@@ -55,7 +57,7 @@ POOLING_OPTION = click.option(
     type=click.Choice(POOLINGS),
     default="avg",
     show_default=True,
-    help="How maps and tokens become codes.",
+    help="How a layer's maps or tokens become one vector.",
 )
 PIXEL_OPTIONS = [
     click.option(
@@ -63,16 +65,31 @@ PIXEL_OPTIONS = [
         type=click.Choice(PREPROCESS_NAMES),
         default="torchvision",
         show_default=True,
-        help="torchvision: the preset of the weights; others for local files.",
+        help="Arithmetic on pixel values: torchvision takes the preset of the weights; the others "
+        "are for weights from elsewhere.",
     ),
     click.option(
-        "--input-size", type=click.IntRange(1), metavar="N", help="Side the network sees, pixels."
+        "--input-size",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Side of the square that the network sees, in pixels.",
     ),
     click.option(
-        "--resize", type=click.IntRange(1), metavar="N", help="Short side before the crop, pixels."
+        "--resize",
+        type=click.IntRange(1),
+        metavar="N",
+        help="Short side before the crop, in pixels.",
     ),
-    click.option("--crop", type=click.Choice(CROPS), help="none, squash: squeezed, not cut."),
-    click.option("--interpolation", type=click.Choice(list(INTERPOLATIONS))),
+    click.option(
+        "--crop",
+        type=click.Choice(CROPS),
+        help="How a picture becomes a square: center cuts, squash squeezes.",
+    ),
+    click.option(
+        "--interpolation",
+        type=click.Choice(list(INTERPOLATIONS)),
+        help="How pictures are resized; default: as the weights' preset has it.",
+    ),
     click.option(
         "--exif",
         type=click.Choice(["on", "off"]),
@@ -86,8 +103,8 @@ PIXEL_OPTIONS = [
         metavar="full|LO,HI",
         default="full",
         show_default=True,
-        help="Of pictures deeper than 8 bits: what becomes black and white; 'look range IMAGES' "
-        "says which values they use.",
+        help="Values that become black and white in pictures deeper than 8 bits; 'look IMAGES' "
+        "says which ones they use.",
     ),
     MAX_PIXELS_OPTION,
 ]
@@ -98,7 +115,11 @@ CACHE_OPTION = click.option(
     help="Cache folder; default: $TLFEATURES_CACHE, else the user's cache folder.",
 )
 DEVICE_OPTION = click.option(
-    "--device", type=click.Choice(DEVICES), default="auto", show_default=True
+    "--device",
+    type=click.Choice(DEVICES),
+    default="auto",
+    show_default=True,
+    help="Where the network runs; auto takes a GPU if there is one.",
 )
 RUN_OPTIONS = [
     DEVICE_OPTION,
@@ -107,37 +128,48 @@ RUN_OPTIONS = [
         type=click.Choice(PRECISIONS),
         default="auto",
         show_default=True,
-        help="auto: half precision where processor and network allow it; kept apart in the cache.",
+        help="Precision of the network; auto takes half precision where processor and network "
+        "allow it. Codes of each are kept apart.",
     ),
     click.option(
         "--decode",
         type=click.Choice(DECODERS),
         default="exact",
         show_default=True,
-        help="fast: large JPEG files at a reduced scale; kept apart.",
+        help="How files are decoded; fast reads large JPEG files at a reduced scale. Codes of each "
+        "are kept apart.",
     ),
     click.option(
         "--kernels",
         type=click.Choice(KERNELS),
         default="on",
         show_default=True,
-        help="off: without the operations of our own (resizing, on a CPU convolutions of 3 x 3) "
-        "that a C++ compiler makes where that pays; for comparison.",
+        help="Use operations that are compiled here where that pays (resizing and, on a CPU, "
+        "convolutions of 3 x 3); off is for comparison.",
     ),
-    click.option("--batch-size", metavar="N|auto", default="auto", show_default=True),
+    click.option(
+        "--batch-size",
+        metavar="N|auto",
+        default="auto",
+        show_default=True,
+        help="Pictures per batch of the network.",
+    ),
     click.option(
         "--jobs",
         metavar="N|auto",
         default="auto",
         show_default=True,
-        help="On a CPU processes of one thread; 1: this one, with all threads. On a GPU decoders.",
+        help="Processes of one thread each on a CPU, decoder threads on a GPU; 1 computes in this "
+        "process, with all threads.",
     ),
     click.option(
         "--store-dtype",
         type=click.Choice(["float32", "float16"]),
-        help="How new rows are stored; default: half precision as float16.",
+        help="Type of the stored numbers; default: float16 for half precision.",
     ),
-    click.option("--retry-bad", is_flag=True, help="Try pictures again that are known to be bad."),
+    click.option(
+        "--retry-bad", is_flag=True, help="Decode pictures again that are known to be bad."
+    ),
     CACHE_OPTION,
 ]
 OUTPUT_OPTIONS = [
@@ -147,22 +179,22 @@ OUTPUT_OPTIONS = [
 TRUST_OPTION = click.option(
     "--trust-code",
     is_flag=True,
-    help="Import the network package.module:function that MODEL names: this runs its code.",
+    help="Import the network package.module:function that the model names; this runs its code.",
 )
-STRICT_OPTION = click.option("--strict", is_flag=True, help="Exit with 1 if a picture is bad.")
+STRICT_OPTION = click.option("--strict", is_flag=True, help="Exit with code 1 if a picture is bad.")
 SEED_OPTION = click.option(
     "--seed",
     type=click.IntRange(0, LARGEST_SEED),
     default=0,
     show_default=True,
     metavar="N",
-    help=f"Of all that is drawn, 0 to {LARGEST_SEED}.",
+    help=f"Seed of everything drawn at random, 0 to {LARGEST_SEED}.",
 )
 LIMIT_OPTION = click.option(
     "--limit",
     type=click.IntRange(1),
     metavar="N",
-    help="Take N pictures, spread evenly: for a try.",
+    help="Take only N pictures, spread evenly, for a try.",
 )
 
 

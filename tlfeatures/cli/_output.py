@@ -151,22 +151,20 @@ def doctor_table(made: Diagnosis) -> str:
     lines = [
         f"verdict: {made.verdict}",
         made.words,
-        f"{'candidate':<20}{'batch norms':>12}{'confidence %':>14}{'entropy':>9}{'agreement %':>13}"
+        f"{'candidate':<20}{'batch norms':>12}{'confidence %':>14}{'agreement %':>13}"
         f"{'pictures':>10}  excluded by",
     ]
     for each in made.candidates:
-        distance, entropy = (
-            "-" if x is None else f"{x:.3f}" for x in (each.batch_norm_distance, each.entropy)
-        )
+        near = each.batch_norm_distance
+        distance = "-" if near is None else f"{near:.3f}"
         sure, agreed = ("-" if x is None else percent(x) for x in (each.confidence, each.agreement))
         lines.append(
-            f"{each.name:<20}{distance:>12}{sure:>14}{entropy:>9}{agreed:>13}"
+            f"{each.name:<20}{distance:>12}{sure:>14}{agreed:>13}"
             f"{each.n_pictures or '-':>10}  {each.excluded or ''}".rstrip()
         )
     lines.append(
-        "batch norms: distance of their inputs to the stored statistics, 0 to 1; the others are "
-        "of the\nnetwork's own classifier (entropy: share of the most possible; agreement: on "
-        "altered views)."
+        "batch norms: distance of their inputs to the stored statistics, 0 to 1; the others are of "
+        "the\nnetwork's own classifier (agreement: on altered views)."
     )
     return "\n".join(lines)
 

@@ -21,7 +21,7 @@ SECTIONS = {
         "search": "What is like this picture?",
     },
     "Go further": {
-        "finetune": "Would training the network help? Then do it; --plan only asks.",
+        "finetune": "Would training the network help? Then do it.",
     },
     "Underneath": {
         "extract": "Fill the cache with the codes of pictures.",

@@ -23,7 +23,7 @@ OTHER_NAMES = {
 }
 # The command line has nothing like them.
 PYTHON_ALONE = ("on_bad", "y", "labels", "weights_id", "tensors")
-LIKELY = ("fit", "extract", "finetune", "search", "predict", "cache export")
+LIKELY = ("fit", "extract", "finetune", "search", "predict")
 TOKEN = re.compile(r"`([a-z_]+)(?:=([^`]*))?`")
 WAY_OUT = re.compile(
     rf"(?:,? or|;|,? and) (?:use|pass|give|set) `(?:{'|'.join(PYTHON_ALONE)})(?:=[^`]*)?`"

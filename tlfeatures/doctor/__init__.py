@@ -6,18 +6,7 @@ Must not know: labels, heads, reports. `check_preprocessing` needs no torch wher
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from tlfeatures._later import load_later
-from tlfeatures.doctor._check import check_preprocessing
-
-if TYPE_CHECKING:
-    from tlfeatures.doctor._diagnose import Diagnosis, diagnose
-    from tlfeatures.doctor._examination import Finding
-else:
-    __getattr__, __dir__ = load_later(
-        __name__,
-        {"Diagnosis": "_diagnose", "Finding": "_examination", "diagnose": "_diagnose"},
-    )
+from tlfeatures.doctor._candidates import Finding
+from tlfeatures.doctor._diagnose import Diagnosis, check_preprocessing, diagnose
 
 __all__ = ["Diagnosis", "Finding", "check_preprocessing", "diagnose"]

@@ -1,4 +1,4 @@
-"""What may be done to pixel values: what weights may expect, and what a wrong one is called.
+"""What weights may expect of pixel values, and what a wrong preprocessing is called.
 
 Everything here is arithmetic on `Preprocessing`; no network, no pictures.
 """
@@ -6,34 +6,70 @@ Everything here is arithmetic on `Preprocessing`; no network, no pictures.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from tlfeatures.backbones import Preprocessing, make_preprocessing
+from tlfeatures.errors import PicturesError
 
 RIGHT, CANNOT_TELL, SIZE, OTHER = "right", "cannot tell", "wrong input size", "other"
 SWAPPED, UNSCALED, BARE, TWICE = "BGR", "0-255", "no mean/std", "normalised twice"
-VERDICTS = (
-    RIGHT, SWAPPED, UNSCALED, BARE, "tf", "caffe", "imagenet", TWICE, SIZE, OTHER, CANNOT_TELL,
-)  # fmt: skip
 PRESETS = ("imagenet", "tf", "caffe")
 AS_ASKED = "as asked"
+LEAST_PICTURES = 16
 SAME = 0.02  # of the range of values: presets that differ by less do not matter
 SMALL_STEP = 0.1  # what a step of a pixel value 0..255 becomes: smaller for inputs of about 1
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """One thing that these weights may expect.
+class Candidate(NamedTuple):
+    """One thing that these weights may expect."""
+
+    name: str
+    preprocessing: Preprocessing
+
+
+@dataclass
+class Finding:
+    """What was measured of one candidate.
 
     Attributes
     ----------
     name : str
-    preprocessing : Preprocessing
+    input_size : int
+    batch_norm_distance : float or None
+        0..1; None without batch norms.
+    confidence, agreement : float or None
+        Of the original head: mean probability of the first class; share of altered views that get
+        the picture's name. None where it was not asked.
+    n_pictures : int
+        That the head was asked about.
+    excluded : str or None
+        By what; None: it is possible.
     """
 
     name: str
-    preprocessing: Preprocessing
+    input_size: int
+    batch_norm_distance: float | None = None
+    confidence: float | None = None
+    agreement: float | None = None
+    n_pictures: int = 0
+    excluded: str | None = None
+
+
+def check_count(n: int) -> None:
+    """Refuse too few pictures.
+
+    Raises
+    ------
+    PicturesError
+    """
+    if n < LEAST_PICTURES:
+        have = "1 picture" if n == 1 else f"{n} pictures"
+        raise PicturesError(
+            f"{have} that can be read; the doctor compares over at least {LEAST_PICTURES}, "
+            "100 tell more."
+        )
 
 
 def make_candidates(asked: Preprocessing, published: Preprocessing | None) -> list[Candidate]:
@@ -41,11 +77,6 @@ def make_candidates(asked: Preprocessing, published: Preprocessing | None) -> li
 
     The three presets of the field, bare values 0..1 and 0..255, the preset that was published for
     the network, each also with the channels swapped; last what was asked, if it is none of these.
-
-    Parameters
-    ----------
-    asked : Preprocessing
-    published : Preprocessing or None
     """
     every: list[Candidate] = []
     bases = [(name, _like(asked, make_named(name))) for name in PRESETS]
@@ -54,8 +85,8 @@ def make_candidates(asked: Preprocessing, published: Preprocessing | None) -> li
     if published is not None:
         bases.append(("published", _like(asked, published)))
     for name, base in bases:
-        other = "RGB" if base.order == "BGR" else "BGR"
-        for each in (Candidate(name, base), Candidate(f"{name}, {other}", swap(base))):
+        swapped = swap(base)
+        for each in (Candidate(name, base), Candidate(f"{name}, {swapped.order}", swapped)):
             if find_same(each.preprocessing, every) is None:
                 every.append(each)
     if find_same(asked, every) is None:
@@ -69,7 +100,7 @@ def find_same(preprocessing: Preprocessing, candidates: list[Candidate]) -> Cand
 
 
 def name_mistake(asked: Preprocessing, expected: Preprocessing) -> str:
-    """What is wrong with the values asked for, if those are expected; one of `VERDICTS`.
+    """What is wrong with the values asked for, if those are expected; see `Diagnosis`.
 
     Examples
     --------
@@ -80,8 +111,8 @@ def name_mistake(asked: Preprocessing, expected: Preprocessing) -> str:
     if is_same(asked, expected):
         return RIGHT
     # The numbers may have stayed in place while the channels were swapped, or gone with them.
-    other = "RGB" if expected.order == "BGR" else "BGR"
-    if is_same(asked, swap(expected)) or is_same(asked, replace(expected, order=other)):
+    swapped = swap(expected)
+    if is_same(asked, swapped) or is_same(asked, replace(expected, order=swapped.order)):
         return SWAPPED
     for each in (asked, swap(asked)):
         for name, wrong in _wrong_ones(expected):

@@ -2,24 +2,18 @@
 
 Several preprocessings are tried on some of the person's own pictures; those that the evidence
 excludes are left out, and what was asked for is compared with each that remains. If all of them say
-the same of it, that is the verdict; otherwise the doctor cannot tell.
+the same of it, that is the verdict; otherwise the doctor cannot tell. No torch until it looks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import hashlib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tlfeatures.backbones import (
-    BackboneRequest,
-    Network,
-    Preprocessing,
-    check_before_weights,
-    load_network,
-    random_seed,
-)
+from tlfeatures.backbones import BackboneRequest, Preprocessing, is_file_name, random_seed
 from tlfeatures.doctor._candidates import (
     CANNOT_TELL,
     OTHER,
@@ -27,20 +21,24 @@ from tlfeatures.doctor._candidates import (
     RIGHT,
     SIZE,
     Candidate,
+    Finding,
+    check_count,
     make_named,
 )
-from tlfeatures.doctor._evidence import Patient, Sample
-from tlfeatures.doctor._examination import Examination, Finding, check_count
-from tlfeatures.doctor._glance import Glance
-from tlfeatures.engine import computing
 from tlfeatures.errors import TlfeaturesError, UsageError
-from tlfeatures.extraction import RunOptions, settle
+from tlfeatures.extraction import Extraction, RunOptions, settle
+from tlfeatures.store import AnswerMemo
 
 if TYPE_CHECKING:
+    from tlfeatures.backbones import Network
+    from tlfeatures.doctor._examination import Examination
     from tlfeatures.pictures import Pictures
 
-PATCH = 64  # pixels, of what a glance shows to batch norms
 LIMIT = 160  # pictures: the head's differences are small, 64 tell too seldom
+GLANCE_LIMIT = 64  # pictures of a glance, bad ones included; it mostly looks at 32
+MISSING = 0  # what no answer holds
+LONGEST = 2000  # characters of a warning
+RULES = 4  # raised when the doctor says something else of the same pictures
 WORDS = {
     "BGR": "the channels in the opposite order",
     "0-255": "values of 0-255 that were not scaled",
@@ -96,6 +94,7 @@ def diagnose(
     run: RunOptions | None = None,
     *,
     limit: int = LIMIT,
+    is_glance: bool = False,
 ) -> Diagnosis:
     """Find out whether these weights expect the preprocessing that was asked for.
 
@@ -109,6 +108,8 @@ def diagnose(
         Device and decoding.
     limit : int, default=160
         Pictures looked at.
+    is_glance : bool, default=False
+        A tenth of the work: nothing is told of sizes, nor of networks without batch norms.
 
     Returns
     -------
@@ -124,30 +125,13 @@ def diagnose(
     PicturesError
         If fewer than 16 pictures can be read.
     """
-    with _opened(pictures, request, run or RunOptions(), limit) as given:
-        return make_diagnosis(Examination(*given))
+    from tlfeatures.backbones import check_before_weights, load_network
+    from tlfeatures.doctor._evidence import Patient, Sample
+    from tlfeatures.doctor._examination import Examination
+    from tlfeatures.engine import computing
 
-
-def glance(
-    pictures: Pictures, request: BackboneRequest, run: RunOptions, *, limit: int
-) -> Diagnosis:
-    """Like `diagnose`, by a few looks; see `Glance`.
-
-    Raises
-    ------
-    UsageError, WeightsError, PicturesError
-        As `diagnose`.
-    """
-    with _opened(pictures, request, run, limit) as given:
-        return make_diagnosis(Glance(*given, patch=PATCH))
-
-
-@contextmanager
-def _opened(
-    pictures: Pictures, request: BackboneRequest, run: RunOptions, limit: int
-) -> Iterator[tuple[Patient, Sample, Preprocessing, Preprocessing | None]]:
-    """What an examination is made of; what the network says of its pictures is a line."""
-    check_request(request)
+    run = run or RunOptions()
+    _check_request(request)
     check_count(min(len(pictures), limit))
     check_before_weights(request, (None,))
     network = load_network(request)
@@ -160,7 +144,9 @@ def _opened(
     patient, sample = Patient(network.module), Sample(pictures, run.decode_options, limit)
     try:
         with computing(str(patient.device.type), "float32"):
-            yield patient, sample, asked, published
+            return make_diagnosis(
+                Examination(patient, sample, asked, published, is_glance=is_glance)
+            )
     except TlfeaturesError:
         raise
     except Exception as error:  # pictures smaller than the network's own strides, for one
@@ -185,13 +171,8 @@ def make_diagnosis(found: Examination) -> Diagnosis:
     )
 
 
-def check_request(request: BackboneRequest) -> None:
-    """Refuse what has no preprocessing to find out.
-
-    Raises
-    ------
-    UsageError
-    """
+def _check_request(request: BackboneRequest) -> None:
+    """Refuse what has no preprocessing to find out."""
     if request.is_own:
         raise UsageError(
             "the doctor knows published networks only; what a network of your own was trained "
@@ -217,10 +198,10 @@ def undo_input_transform(network: Network) -> tuple[Preprocessing | None, Prepro
     module: Any = network.module
     if hasattr(module, "transform_input") and asked is not None:
         tf = make_named("tf")
-        numbers = {"divide_by": tf.divide_by, "mean": tf.mean, "std": tf.std}
+        numbers: dict[str, Any] = {"divide_by": tf.divide_by, "mean": tf.mean, "std": tf.std}
         if module.transform_input:
-            asked = replace(asked, **numbers)  # type: ignore[arg-type]
-        published = published and replace(published, **numbers)  # type: ignore[arg-type]
+            asked = replace(asked, **numbers)
+        published = published and replace(published, **numbers)
         module.transform_input = False
     return asked, published
 
@@ -253,3 +234,81 @@ def _cure(expected: Candidate, verb: str) -> str:
     p = expected.preprocessing
     numbers = f"divide_by={p.divide_by:g}, mean={p.mean}, std={p.std}, order={p.order!r}"
     return f"from Python: Preprocessing({p.resize}, {p.input_size}, {numbers})."
+
+
+def check_preprocessing(
+    extraction: Extraction,
+    request: BackboneRequest,
+    run: RunOptions,
+    say: Callable[[str], None] = lambda words: None,
+) -> str | None:
+    """Whether local weights seem to expect another preprocessing than codes were made with.
+
+    A glance at a few pictures, in one thread: `diagnose` sees more. What it found out is remembered
+    in the cache folder by weights and preprocessing; where it could not tell, by the pictures too.
+
+    Parameters
+    ----------
+    extraction : Extraction
+        Codes of weights from a file; nothing is asked about others.
+    request : BackboneRequest
+    run : RunOptions
+    say : callable
+        Told what is done, if it is.
+
+    Returns
+    -------
+    str or None
+        A warning in one line; None if no mistake is named, or there is nothing to go by.
+    """
+    if request.needs_probes or not is_file_name(request.weights):
+        return None
+    of_weights, of_pictures = _questions(extraction)
+    memo = AnswerMemo(run.cache_dir)
+    for question in (of_weights, of_pictures):
+        is_known, warning = _known(memo, question)
+        if is_known:
+            return warning
+    if not Path(str(request.weights)).is_file():
+        return None
+    say("looking whether these weights expect this preprocessing")
+    warning, is_lasting = _ask(extraction, request, run)
+    memo.put(of_weights if is_lasting else of_pictures, {"warning": warning})
+    return warning
+
+
+def _questions(extraction: Extraction) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What is asked of the weights and their preprocessing, and the same of these pictures."""
+    spec = extraction.codes.spec
+    asked = {
+        "doctor": RULES,
+        "backbone": spec.backbone,
+        "weights": spec.weights_id,
+        "preprocessing": spec.to_json()["preprocessing"],
+    }
+    keys = hashlib.sha256(b"".join(extraction.codes.keys)).hexdigest()
+    return asked, {**asked, "pictures": keys}
+
+
+def _known(memo: AnswerMemo, question: dict[str, Any]) -> tuple[bool, str | None]:
+    """Whether something is remembered, and the warning if it is one; what others wrote is not."""
+    warning = (memo.get(question) or {}).get("warning", MISSING)
+    is_line = isinstance(warning, str) and warning.isprintable() and len(warning) <= LONGEST
+    return (True, warning) if warning is None or is_line else (False, None)
+
+
+def _ask(
+    extraction: Extraction, request: BackboneRequest, run: RunOptions
+) -> tuple[str | None, bool]:
+    """The warning, if there is one, and whether it holds for other pictures too."""
+    from tlfeatures.engine import single_threaded
+
+    try:
+        with single_threaded():
+            made = diagnose(extraction.pictures, request, run, limit=GLANCE_LIMIT, is_glance=True)
+    except TlfeaturesError:  # too few pictures, nothing to go by: no reason to stop
+        return None, False
+    if not made.is_mistake:
+        return None, made.verdict != CANNOT_TELL
+    words = f"{made.verdict}: {made.words} 'tlfeatures backbones doctor' shows the evidence."
+    return words, True

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     from tlfeatures.pictures import Pictures
 
+    Floats = NDArray[np.float64]
+
 BATCH = 16
 FIRST_NORMS = 6  # the stem and a block: further in, wrong inputs have been normalised away
 DEAD = 1e-3  # of the median variance: what quantising and pruning leave of a channel
@@ -63,19 +65,22 @@ class Sample:
         self.bad: list[tuple[str, str]] = []
         self.short_sides: list[int] = []
 
-    def squares(self, geometry: Preprocessing, first: int, last: int) -> NDArray[np.uint8]:
-        """Pictures first..last as the network's squares, plain and zoomed in; fewer at the end.
+    def squares(
+        self, geometry: Preprocessing, first: int, last: int, *, is_zoomed: bool = False
+    ) -> NDArray[np.uint8]:
+        """Pictures first..last as the network's squares, or their middles; fewer at the end.
 
         Returns
         -------
-        ndarray of shape (2, n, side, side, 3), uint8, RGB
+        ndarray of shape (n, side, side, 3), uint8, RGB
         """
         g = geometry
-        made = self._made.setdefault((g.resize, g.input_size, g.crop, g.interpolation), [])
+        key = (g.resize, g.input_size, g.crop, g.interpolation, is_zoomed)
+        made = self._made.setdefault(key, [])
         while len(made) < last and (picture := self._picture(len(made))) is not None:
-            made.append(np.stack([g.prepare(picture), g.prepare(_middle(picture))]))
+            made.append(g.prepare(_middle(picture) if is_zoomed else picture))
         side, wanted = g.input_size, made[first:last]
-        return np.stack(wanted, axis=1) if wanted else np.zeros((2, 0, side, side, 3), np.uint8)
+        return np.stack(wanted) if wanted else np.zeros((0, side, side, 3), np.uint8)
 
     def _picture(self, place: int) -> Image.Image | None:
         """The picture at that place among those that can be read; None after the last."""
@@ -114,11 +119,10 @@ class Patient:
         kind = nn.modules.batchnorm._BatchNorm
         self.norms = [m for m in network.modules() if isinstance(m, kind) and _has_statistics(m)]
 
-    def answers(self, squares: NDArray[np.uint8], fed: Preprocessing) -> NDArray[np.float64]:
+    def answers(self, squares: NDArray[np.uint8], fed: Preprocessing) -> Floats:
         """Logits (n, n_classes) of squares (n, side, side, 3), uint8."""
         batches = [self._batch(squares[i : i + BATCH], fed) for i in range(0, len(squares), BATCH)]
-        logits = [self.network(batch) for batch in batches]
-        return np.concatenate([each.double().numpy(force=True) for each in logits])
+        return np.concatenate([self.network(each).double().numpy(force=True) for each in batches])
 
     def has_head(self, squares: NDArray[np.uint8], fed: Preprocessing) -> bool:
         """Whether it names classes, many of them, and its classifier has weights."""
@@ -131,21 +135,30 @@ class Patient:
 
         Nothing after those norms is computed.
         """
-        met: list[_Met] = []
-        for i in range(0, len(squares), BATCH):
-            self._meet(self._batch(squares[i : i + BATCH], fed), met, is_first=i == 0)
-        return float(np.mean([each.distance() for each in met])) if met else None
+        parts = [squares[i : i + BATCH] for i in range(0, len(squares), BATCH)]
+        met = [self._meet(self._batch(part, fed)) for part in parts]
+        weights = [len(part) for part in parts]
+        distances = []
+        for calls in zip(*met, strict=True):
+            mean, square = (
+                np.average([call[i] for call in calls], axis=0, weights=weights) for i in (1, 2)
+            )
+            stored = [t.double().numpy(force=True) for t in _stored(calls[0][0])]
+            alive = stored[1] > DEAD * np.median(stored[1])
+            distances.append(hellinger(mean, square - mean**2, *stored)[alive].mean())
+        return float(np.mean(distances)) if distances else None
 
-    def _meet(self, batch: torch.Tensor, met: list[_Met], *, is_first: bool) -> None:
-        called = 0
+    def _meet(self, batch: torch.Tensor) -> list[tuple[nn.Module, Floats, Floats]]:
+        """The first norms that are called, with mean and mean square of each channel."""
+        met: list[tuple[nn.Module, Floats, Floats]] = []
 
         def look(norm: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            nonlocal called
-            if is_first:
-                met.append(_Met(norm))
-            met[called].add(inputs[0])
-            called += 1
-            if called == FIRST_NORMS:
+            x = inputs[0].float()
+            axes = [0, *range(2, x.ndim)]
+            # On maps with channels last torch.var_mean takes four times as long.
+            mean, square = (each.mean(axes).double().numpy(force=True) for each in (x, x.square()))
+            met.append((norm, mean, square))
+            if len(met) == FIRST_NORMS:
                 raise _EnoughSeen
 
         handles = [norm.register_forward_pre_hook(look) for norm in self.norms]
@@ -156,6 +169,7 @@ class Patient:
         finally:
             for handle in handles:
                 handle.remove()
+        return met
 
     def _batch(self, squares: NDArray[np.uint8], fed: Preprocessing) -> torch.Tensor:
         return normalise(torch.from_numpy(np.ascontiguousarray(squares)).to(self.device), fed)
@@ -165,44 +179,19 @@ class _EnoughSeen(Exception):  # noqa: N818  no error: how a forward pass is lef
     pass
 
 
-class _Met:
-    """What reaches one batch norm, beside what it has stored."""
-
-    def __init__(self, norm: nn.Module) -> None:
-        self._norm: Any = norm
-        self._batches: list[tuple[int, NDArray[np.float64], NDArray[np.float64]]] = []
-
-    def add(self, x: torch.Tensor) -> None:
-        axes = [0, *range(2, x.ndim)]
-        # On maps with channels last torch.var_mean takes four times as long.
-        mean, square = (
-            each.mean(axes).double().numpy(force=True) for each in (x.float(), x.float().square())
-        )
-        self._batches.append((len(x), mean, square))
-
-    def distance(self) -> float:
-        n = [count for count, _, _ in self._batches]
-        mean = np.average([each for _, each, _ in self._batches], axis=0, weights=n)
-        square = np.average([each for _, _, each in self._batches], axis=0, weights=n)
-        variance = square - mean**2
-        stored = [t.double().numpy(force=True) for t in _stored(self._norm)]
-        alive = stored[1] > DEAD * np.median(stored[1])
-        return float(hellinger(mean, variance, *stored)[alive].mean())
-
-
 def hellinger(
-    mean: NDArray[np.float64],
-    variance: NDArray[np.float64],
-    other_mean: NDArray[np.float64],
-    other_variance: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    mean: Floats,
+    variance: Floats,
+    other_mean: Floats,
+    other_variance: Floats,
+) -> Floats:
     """Squared Hellinger distance of normal distributions, shape (n_channels,), 0..1.
 
     Bounded, so that a few channels far off do not outweigh all others.
     """
     v, w = np.maximum(variance, 1e-12), np.maximum(other_variance, 1e-12)
     overlap = np.sqrt(2 * np.sqrt(v * w) / (v + w))
-    made: NDArray[np.float64] = 1 - overlap * np.exp(-((mean - other_mean) ** 2) / (4 * (v + w)))
+    made: Floats = 1 - overlap * np.exp(-((mean - other_mean) ** 2) / (4 * (v + w)))
     return made
 
 
@@ -229,48 +218,45 @@ class Views:
         The first view is the picture itself.
     """
 
-    logits: NDArray[np.float64]
+    logits: Floats
 
     @classmethod
-    def of(cls, patient: Patient, squares: NDArray[np.uint8], fed: Preprocessing) -> Views:
-        """Ask about the plain, the mirrored and the zoomed squares (2, n, side, side, 3)."""
-        plain, zoomed = squares
-        every = (plain, plain[:, :, ::-1], zoomed)
+    def of(
+        cls, patient: Patient, sample: Sample, fed: Preprocessing, first: int, last: int
+    ) -> Views:
+        """Ask about pictures first..last: plain, mirrored and zoomed in."""
+        plain = sample.squares(fed, first, last)
+        every = (plain, plain[:, :, ::-1], sample.squares(fed, first, last, is_zoomed=True))
         return cls(np.stack([patient.answers(each, fed) for each in every]))
 
     def and_more(self, other: Views) -> Views:
         """With further pictures."""
         return Views(np.concatenate([self.logits, other.logits], axis=1))
 
-    def agreement(self) -> NDArray[np.float64]:
+    def agreement(self) -> Floats:
         """Share of the altered views that get the picture's name, shape (n,)."""
         names = self.logits.argmax(axis=2)
-        made: NDArray[np.float64] = (names[1:] == names[0]).mean(axis=0)
+        made: Floats = (names[1:] == names[0]).mean(axis=0)
         return made
 
-    def correlation(self) -> NDArray[np.float64]:
+    def correlation(self) -> Floats:
         """How far the views' logits go together, beyond what all pictures have in common, (n,)."""
         x = self.logits - self.logits.mean(axis=2, keepdims=True)
         x = x - x.mean(axis=1, keepdims=True)
         x = x / (np.linalg.norm(x, axis=2, keepdims=True) + 1e-12)
-        made: NDArray[np.float64] = (x[1:] * x[0]).sum(axis=2).mean(axis=0)
+        made: Floats = (x[1:] * x[0]).sum(axis=2).mean(axis=0)
         return made
 
-    def confidence(self) -> NDArray[np.float64]:
+    def confidence(self) -> Floats:
         """Of the views' averaged answer, shape (n,): high if sure of the same thing each time."""
-        made: NDArray[np.float64] = softmax(self.logits).mean(axis=0).max(axis=1)
+        made: Floats = softmax(self.logits).mean(axis=0).max(axis=1)
         return made
 
 
 def compare(one: Views, other: Views, what: Sequence[str]) -> float:
     """How much better `one` does on the same pictures, in standard errors.
 
-    Parameters
-    ----------
-    one, other : Views
-        Of the same pictures.
-    what : sequence of {"agreement", "correlation", "confidence"}
-        Differences of each picture, in units of their spread, are added up.
+    Differences of each picture in the methods named, in units of their spread, are added up.
     """
     total = np.zeros(one.logits.shape[1])
     for name in what:
@@ -279,23 +265,28 @@ def compare(one: Views, other: Views, what: Sequence[str]) -> float:
     return float(total.mean() / (total.std() / np.sqrt(len(total)) + 1e-9))
 
 
-def entropy(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Of each answer, as a share of the most possible, shape (n,)."""
-    p = softmax(logits)
-    made: NDArray[np.float64] = -(p * np.log(p + 1e-300)).sum(axis=-1) / np.log(p.shape[-1])
-    return made
-
-
-def lead(logits: NDArray[np.float64]) -> float:
+def lead(logits: Floats) -> float:
     """By how much the first class leads the second in the middle picture, in nats."""
     top = np.sort(logits, axis=1)[:, -2:]
     return float(np.median(top[:, 1] - top[:, 0]))
 
 
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def height(logits: Floats) -> Floats:
+    """Of the first class above the mean of all, for each picture, shape (n,)."""
+    made: Floats = logits.max(axis=1) - logits.mean(axis=1)
+    return made
+
+
+def lead_of(one: Floats, other: Floats) -> float:
+    """By how many standard errors one is larger than the other, over the same pictures."""
+    more = one - other
+    return float(more.mean() / (max(more.std(ddof=1), LEAST_SPREAD) / np.sqrt(len(more))))
+
+
+def softmax(logits: Floats) -> Floats:
     """Probabilities over the last axis."""
     e = np.exp(logits - logits.max(axis=-1, keepdims=True))
-    made: NDArray[np.float64] = e / e.sum(axis=-1, keepdims=True)
+    made: Floats = e / e.sum(axis=-1, keepdims=True)
     return made
 
 

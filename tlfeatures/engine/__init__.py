@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tlfeatures._later import load_later
-from tlfeatures.engine._interface import CPU_BATCH, Engine
+from tlfeatures.engine._interface import CPU_BATCH, Engine, Means
 from tlfeatures.engine.kernels._kernels import (
     RESIZING,
     WINOGRAD,
@@ -27,7 +27,8 @@ from tlfeatures.engine.kernels._pillow import (
 from tlfeatures.engine.kernels._resize import kept_resizer, suits
 
 if TYPE_CHECKING:
-    from tlfeatures.engine._engine import Means, TorchEngine, open_torch_engine
+    from tlfeatures.engine._engine import TorchEngine
+    from tlfeatures.engine._opened import open_torch_engine
     from tlfeatures.engine._settings import (
         computing,
         exact_products,
@@ -40,9 +41,8 @@ else:
     __getattr__, __dir__ = load_later(
         __name__,
         {
-            "Means": "_engine",
             "TorchEngine": "_engine",
-            "open_torch_engine": "_engine",
+            "open_torch_engine": "_opened",
             "computing": "_settings",
             "exact_products": "_settings",
             "give_memory_back": "_settings",

@@ -11,15 +11,14 @@ import copy
 import inspect
 import operator
 from collections.abc import Iterable
-from typing import Any, TypeGuard, TypeVar
+from typing import Any
 
 import torch
 from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
-from torchvision.ops import MLP, Conv2dNormActivation, SqueezeExcitation, StochasticDepth
+from torchvision.ops import StochasticDepth
 
-from tlfeatures._torch_private import hooks_after, hooks_before
 from tlfeatures.backbones import Preprocessing, pool_codes
+from tlfeatures.engine._folded import Float32Conv2d, first_convs, fold_batch_norms
 from tlfeatures.engine._fused import (
     NONE,
     RELU,
@@ -28,19 +27,15 @@ from tlfeatures.engine._fused import (
     FusedConv2d,
     FusedFunction,
     FusedLinear,
-    PixelConv2d,
     PositiveMaxPool2d,
-    is_exact_on_pixels,
 )
+from tlfeatures.engine._graph import called_module, is_exactly, only_user, own_tensor
+from tlfeatures.engine._pixels import PixelConv2d, is_exact_on_pixels
 from tlfeatures.engine.kernels._winograd import ACTIVATIONS, Kernels, WinogradConv2d, suits
 
-M = TypeVar("M", bound=nn.Module)
 ADDITIONS = (operator.add, operator.iadd, torch.add)
-BLOCKS = (Conv2dNormActivation, SqueezeExcitation, MLP)
 SHAPE = "shape"  # among a node's notes
 HANDING_ON = (nn.Dropout, nn.Identity, StochasticDepth)  # in eval mode
-
-
 BY_MODULE: dict[type[nn.Module], Activation] = {
     nn.ReLU: RELU,
     nn.ReLU6: Activation("hardtanh", (0.0, 6.0)),
@@ -105,7 +100,7 @@ def fuse(
 
 def has_linears(network: nn.Module) -> bool:
     """Whether `fuse_linears` has something to do."""
-    return any(_is(module, nn.Linear) for module in network.modules())
+    return any(is_exactly(module, nn.Linear) for module in network.modules())
 
 
 def fuse_linears(network: nn.Module, dtype: torch.dtype, batch_size: int) -> nn.Module:
@@ -123,7 +118,7 @@ def fuse_linears(network: nn.Module, dtype: torch.dtype, batch_size: int) -> nn.
     Exception
         Whatever a network raises that cannot be copied.
     """
-    linears = [module for module in network.modules() if _is(module, nn.Linear)]
+    linears = [module for module in network.modules() if is_exactly(module, nn.Linear)]
     fused = {id(each): _standing_for(each, dtype, batch_size) for each in linears}
     shared = {id(each): each for each in (*network.parameters(), *network.buffers())}
     return copy.deepcopy(network, {**shared, **fused}).eval()
@@ -135,66 +130,6 @@ def _standing_for(linear: nn.Linear, dtype: torch.dtype, batch_size: int) -> Fus
     for name in ("weight", "bias", "in_features", "out_features"):
         setattr(fused, name, getattr(linear, name))
     return fused
-
-
-class Float32Conv2d(nn.Module):
-    """A convolution in float32, whatever autocast says around it.
-
-    Parameters
-    ----------
-    conv : nn.Conv2d
-    """
-
-    def __init__(self, conv: nn.Conv2d) -> None:
-        super().__init__()
-        self.conv = conv
-
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """The convolution, in float32."""
-        with torch.autocast(batch.device.type, enabled=False):
-            made: torch.Tensor = self.conv(batch.float())
-        return made
-
-
-def first_convs(network: fx.GraphModule) -> set[fx.Node]:
-    """The convolutions that look at pixels.
-
-    Half precision rounds normalised pixels of flat areas all in one direction, which no sum
-    averages out; so these take pixels as they are, see `PixelConv2d`, or stay in float32.
-    """
-    modules, found = dict(network.named_modules()), set[fx.Node]()
-    of_pixels = {node for node in network.graph.nodes if node.op == "placeholder"}
-    for node in network.graph.nodes:
-        if not of_pixels.isdisjoint(node.all_input_nodes):
-            is_conv = isinstance(_module(modules, node), nn.Conv2d)
-            (found if is_conv else of_pixels).add(node)
-    return found
-
-
-def keep_first_exact(network: fx.GraphModule) -> fx.GraphModule:
-    """The same network with `first_convs` in float32, to be run under autocast; for any device."""
-    kept = _copy(network)
-    modules: dict[str, Any] = dict(kept.named_modules())
-    for node in first_convs(kept):
-        name = f"exact_{node.name}"
-        kept.add_submodule(name, Float32Conv2d(modules[str(node.target)]))
-        node.target = name
-    kept.delete_all_unused_submodules()
-    kept.recompile()
-    return kept.eval()
-
-
-def fold_batch_norms(network: fx.GraphModule) -> fx.GraphModule:
-    """A network whose batch norms are part of the convolutions before them; for any device."""
-    folded = _copy(network)
-    modules = dict(folded.named_modules())
-    for node in list(folded.graph.nodes):
-        conv, norm = _module(modules, node), _module(modules, only_user(node))
-        if _is(conv, nn.Conv2d) and _is(norm, nn.BatchNorm2d):
-            _fold(folded, node, only_user(node), fuse_conv_bn_eval(conv, norm))
-    folded.delete_all_unused_submodules()
-    folded.recompile()
-    return folded
 
 
 class _Shapes(fx.Interpreter):
@@ -241,16 +176,16 @@ class _Fuser:
 
     def run(self) -> fx.GraphModule:
         for node in list(self._graph.nodes):
-            module = _module(self._modules, node)
-            if _is(module, nn.Conv2d) and _is_plain(module):
+            module = called_module(self._modules, node)
+            if is_exactly(module, nn.Conv2d) and _is_plain(module):
                 self._fuse_conv(node, module)
-            elif _is(module, nn.Linear):
+            elif is_exactly(module, nn.Linear):
                 after, activation = self._activation_after(node)
                 fused = FusedLinear(module, activation, self._dtype, self._batch_size)
                 self._put(node, fused, after)
-            elif _is(module, nn.MultiheadAttention) and self._may_attend_fused(node, module):
+            elif is_exactly(module, nn.MultiheadAttention) and self._may_attend_fused(node, module):
                 self._put(node, FusedAttention(module, self._dtype, self._batch_size), [])
-            elif _is(module, nn.MaxPool2d) and self._may_pool_bits(node, module):
+            elif is_exactly(module, nn.MaxPool2d) and self._may_pool_bits(node, module):
                 self._put(node, PositiveMaxPool2d(module), [])
             elif isinstance(module, nn.Conv2d) and node in self._first:
                 self._put(node, Float32Conv2d(module), [])
@@ -292,7 +227,7 @@ class _Fuser:
         """Whether it is a function of pictures and of a matrix of the network's own."""
         if not inspect.isfunction(node.target) or node not in self._of_pictures:
             return False
-        own = [_own_tensor(self._network, each) for each in node.all_input_nodes]
+        own = [own_tensor(self._network, each) for each in node.all_input_nodes]
         return any(isinstance(each, nn.Parameter) and each.ndim == 2 for each in own)
 
     def _may_attend_fused(self, node: fx.Node, attention: nn.MultiheadAttention) -> bool:
@@ -307,7 +242,7 @@ class _Fuser:
 
     def _may_pool_bits(self, node: fx.Node, pool: nn.MaxPool2d) -> bool:
         """Whether what is pooled is a fused ReLU's, in bfloat16."""
-        given = _module(self._modules, node.all_input_nodes[0])
+        given = called_module(self._modules, node.all_input_nodes[0])
         kinds = (FusedConv2d, PixelConv2d, WinogradConv2d)
         is_positive = isinstance(given, kinds) and given.is_positive
         return is_positive and self._dtype == torch.bfloat16 and PositiveMaxPool2d.can_pool(pool)
@@ -322,7 +257,7 @@ class _Fuser:
             return False
         picture = next(node for node in self._graph.nodes if node.op == "placeholder")
         return all(
-            _is(conv := _module(self._modules, user), nn.Conv2d)
+            is_exactly(conv := called_module(self._modules, user), nn.Conv2d)
             and _is_plain(conv)
             and conv.groups == 1
             and self._activation_after(user)[1] != NONE
@@ -347,7 +282,7 @@ class _Fuser:
         if user.op == "call_function" and user.args[0] is node:
             found = _of_function(user)
         else:
-            found = _of_module(_module(self._modules, user))
+            found = _of_module(called_module(self._modules, user))
         return ([], NONE) if found is None else ([user], found)
 
     def _addition_after(self, node: fx.Node) -> fx.Node | None:
@@ -373,7 +308,7 @@ class _Fuser:
         chain = [other]
         while _works_in_place(self._modules, chain[-1]):
             chain.append(chain[-1].all_input_nodes[0])
-        base = _module(self._modules, chain[-1])
+        base = called_module(self._modules, chain[-1])
         if not isinstance(base, IN_MEMORY_OF_ITS_OWN):
             return False
         users = {user for each in chain for user in each.users} - {addition}
@@ -385,11 +320,11 @@ class _Fuser:
         """Whether a node hands nothing on that shares memory with what it is given."""
         if node.op == "call_function":
             return node.target is pool_codes
-        return isinstance(_module(self._modules, node), IN_MEMORY_OF_ITS_OWN)
+        return isinstance(called_module(self._modules, node), IN_MEMORY_OF_ITS_OWN)
 
     def _leave_out_what_hands_on(self) -> None:
         for node in list(self._graph.nodes):
-            if isinstance(_module(self._modules, node), HANDING_ON):
+            if isinstance(called_module(self._modules, node), HANDING_ON):
                 node.replace_all_uses_with(node.all_input_nodes[0])
                 self._graph.erase_node(node)
         self._network.recompile()
@@ -404,133 +339,10 @@ def _all_after_input(graph: fx.Graph) -> set[fx.Node]:
     return found
 
 
-def only_user(node: fx.Node | None) -> fx.Node | None:
-    """The node that alone takes this one's output; None if there are several, or none."""
-    return next(iter(node.users)) if node is not None and len(node.users) == 1 else None
-
-
-def _fold(network: fx.GraphModule, node: fx.Node, norm: fx.Node | None, conv: nn.Module) -> None:
-    if norm is None:
-        return
-    name = f"folded_{node.name}"  # not of the module, which may be called twice
-    network.add_submodule(name, conv)
-    node.target = name
-    norm.replace_all_uses_with(node)
-    network.graph.erase_node(norm)
-
-
-def _make_modules(network: fx.GraphModule) -> None:
-    """Let functions of the network's own weights be the modules that they stand for.
-
-    timm's batch norms are functions, and so are the linear layers of BEiT and its kin.
-    """
-    modules = dict(network.named_modules())
-    for node in network.graph.nodes:
-        made = _linear_of(network, node) or _norm_of(network, modules, node)
-        if made is not None:
-            name = f"module_{node.name}"
-            network.add_submodule(name, made.requires_grad_(False).eval())
-            node.op, node.target = "call_module", name
-            node.args, node.kwargs = (node.all_input_nodes[0],), {}
-    network.graph.eliminate_dead_code()
-    network.recompile()
-
-
-def _linear_of(network: fx.GraphModule, node: fx.Node) -> nn.Linear | None:
-    if node.target is not nn.functional.linear:
-        return None
-    given = {**dict(zip(("input", "weight", "bias"), node.args, strict=False)), **node.kwargs}
-    weight, bias = (_own_tensor(network, given.get(name)) for name in ("weight", "bias"))
-    if weight is None or (bias is None and given.get("bias") is not None):
-        return None  # computed from what is not known here
-    linear = nn.Linear(weight.shape[1], len(weight), bias is not None, device="meta")
-    linear.weight = nn.Parameter(weight)
-    if bias is not None:
-        linear.bias = nn.Parameter(bias)
-    return linear
-
-
-def _norm_of(
-    network: fx.GraphModule, modules: dict[str, nn.Module], node: fx.Node
-) -> nn.BatchNorm2d | None:
-    """That of a convolution; of others the number of axes is not known."""
-    if node.target is not nn.functional.batch_norm:
-        return None
-    given = inspect.signature(nn.functional.batch_norm).bind(*node.args, **node.kwargs)
-    given.apply_defaults()
-    names = ("running_mean", "running_var", "weight", "bias")
-    tensors = [_own_tensor(network, given.arguments[name]) for name in names]
-    mean, var, weight, bias = tensors
-    is_of_conv = isinstance(_module(modules, given.arguments["input"]), nn.Conv2d)
-    if mean is None or var is None or weight is None or bias is None:
-        return None
-    if given.arguments["training"] or not is_of_conv:
-        return None
-    norm = nn.BatchNorm2d(len(mean), given.arguments["eps"], device="meta")
-    norm.running_mean, norm.running_var = mean, var
-    norm.weight, norm.bias = nn.Parameter(weight), nn.Parameter(bias)
-    return norm
-
-
-def _own_tensor(network: fx.GraphModule, node: Any) -> torch.Tensor | None:
-    """What a node gives if that is a tensor of the network's own, or some of them side by side."""
-    if not isinstance(node, fx.Node):
-        return None
-    if node.op == "get_attr":
-        own = operator.attrgetter(str(node.target))(network)
-        return own if isinstance(own, torch.Tensor) else None
-    if node.target is torch.cat and len(node.args) == 1 and not node.kwargs:
-        given: Any = node.args[0]
-        parts = [_own_tensor(network, each) for each in given]
-        known = [each for each in parts if each is not None]
-        return torch.cat(known) if len(known) == len(parts) else None
-    return None
-
-
-def _copy(network: fx.GraphModule) -> fx.GraphModule:
-    """A network of its own with the same modules; torchvision's blocks are taken apart."""
-    modules, graph, copies = dict(network.named_modules()), fx.Graph(), dict[fx.Node, fx.Node]()
-    for node in network.graph.nodes:
-        if isinstance(module := _module(modules, node), BLOCKS):
-            copies[node] = _inline(graph, module, str(node.target), copies[node.all_input_nodes[0]])
-        else:
-            copies[node] = graph.node_copy(node, lambda each: copies[each])
-    copied = fx.GraphModule(network, graph).eval()
-    _make_modules(copied)
-    return copied
-
-
-def _inline(graph: fx.Graph, module: nn.Module, path: str, given: fx.Node) -> Any:
-    """Add what the module does to the graph; returns the node of its output."""
-    copies = dict[fx.Node, fx.Node]()
-    inner = fx.symbolic_trace(module).graph
-    for node in inner.nodes:
-        if node.op == "placeholder":
-            copies[node] = given
-        elif node.op != "output":
-            copies[node] = graph.node_copy(node, lambda each: copies[each])
-            if node.op in ("call_module", "get_attr"):
-                copies[node].target = f"{path}.{node.target}"
-    return copies[inner.output_node().args[0]]  # type: ignore[index]
-
-
-def _is(module: nn.Module | None, kind: type[M]) -> TypeGuard[M]:
-    """Whether it is of just this class, without hooks: a derived one may do other things."""
-    if type(module) is not kind:
-        return False
-    return not (hooks_after(module) or hooks_before(module))
-
-
-def _module(modules: dict[str, nn.Module], node: fx.Node | None) -> nn.Module | None:
-    if node is None or node.op != "call_module":
-        return None
-    return modules.get(str(node.target))
-
-
 def _of_module(module: nn.Module | None) -> Activation | None:
-    if _is(module, nn.GELU):
+    if is_exactly(module, nn.GELU):
         return Activation("gelu", (), module.approximate)
-    return next((found for kind, found in BY_MODULE.items() if _is(module, kind)), None)
+    return next((found for kind, found in BY_MODULE.items() if is_exactly(module, kind)), None)
 
 
 def _of_function(node: fx.Node) -> Activation | None:
@@ -553,4 +365,4 @@ def _shape(node: fx.Node) -> tuple[int, ...] | None:
 
 
 def _works_in_place(modules: dict[str, nn.Module], node: fx.Node) -> bool:
-    return bool(getattr(_module(modules, node), "inplace", False))
+    return bool(getattr(called_module(modules, node), "inplace", False))

@@ -1,16 +1,41 @@
-"""What an engine is to those who use it, and how many pictures a batch has. No torch in here."""
+"""What an engine is to those who use it, and by what means it computes. No torch in here."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from numpy.typing import NDArray
     from PIL import Image
 
 CPU_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Means:
+    """By what means codes are computed; settled before the first picture.
+
+    Attributes
+    ----------
+    device : {"cpu", "cuda", "mps"}
+    precision : {"float32", "bf16", "fp16"}
+    batch_size : int or None
+        None: 16 on a CPU, what the memory holds on a GPU.
+    decode : {"exact", "fast"}
+    kernels : Path or None
+        Our own compiled convolutions, for a process of one thread.
+    """
+
+    device: str = "cpu"
+    precision: str = "float32"
+    batch_size: int | None = None
+    decode: str = "exact"
+    kernels: Path | None = None
 
 
 class Engine(Protocol):

@@ -13,7 +13,7 @@ from tlfeatures._later import load_later
 from tlfeatures.extraction._extract import extract_codes
 from tlfeatures.extraction._open import open_engine
 from tlfeatures.extraction._resolve import Resolved, next_contract, resolve
-from tlfeatures.extraction._result import Extraction, Note, Progress
+from tlfeatures.extraction._result import Extraction, Note, Progress, raise_if_bad
 from tlfeatures.extraction._run import extract, extract_layers
 from tlfeatures.extraction._survey import Survey, survey
 from tlfeatures.extraction.chunks._map import end_workers
@@ -21,14 +21,13 @@ from tlfeatures.extraction.planning._options import RunOptions, settle
 from tlfeatures.extraction.planning._rates import Pace, pace_of, remember_pace
 
 if TYPE_CHECKING:
-    from tlfeatures.extraction._estimator import CNNCodes, as_codes, raise_if_bad
+    from tlfeatures.extraction._estimator import CNNCodes, as_codes
 else:
     __getattr__, __dir__ = load_later(
         __name__,
         {
             "CNNCodes": "_estimator",
             "as_codes": "_estimator",
-            "raise_if_bad": "_estimator",
         },
     )
 

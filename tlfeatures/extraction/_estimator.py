@@ -12,16 +12,13 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 
 from tlfeatures._parameters import check_whole
 from tlfeatures.backbones import BackboneRequest, weights_word
-from tlfeatures.errors import ImageReadError, UsageError, few
+from tlfeatures.errors import UsageError
 from tlfeatures.extraction._query import query
 from tlfeatures.extraction._resolve import Resolved, resolve
-from tlfeatures.extraction._result import Extraction, Progress
+from tlfeatures.extraction._result import Extraction, Progress, bad_pictures_error, raise_if_bad
 from tlfeatures.extraction._run import extract_layers
-from tlfeatures.extraction.planning._options import RunOptions
-from tlfeatures.pictures import (
-    DecodeOptions,
-    as_pictures,
-)
+from tlfeatures.extraction.planning._options import RunOptions, range_of
+from tlfeatures.pictures import DecodeOptions, as_pictures
 from tlfeatures.store import Codes, CodeSpec
 
 ON_BAD = ("raise", "nan")
@@ -341,7 +338,7 @@ class CNNCodes(TransformerMixin, BaseEstimator):
         if self.exif not in (True, False):
             raise UsageError(f"exif is {self.exif!r:.80}; give True or False.")
         most = None if self.max_pixels is None else check_whole("max_pixels", self.max_pixels)
-        return DecodeOptions(exif=bool(self.exif), range=_limits(self.range), max_pixels=most)
+        return DecodeOptions(exif=bool(self.exif), range=range_of(self.range), max_pixels=most)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:
         """Names such as resnet50_flatten_0, shape (n_features,)."""
@@ -401,32 +398,3 @@ class CNNCodes(TransformerMixin, BaseEstimator):
 def as_codes(backbone: Any) -> CNNCodes:
     """The extractor that an estimator's `backbone` parameter means; a given one is copied."""
     return clone(backbone) if isinstance(backbone, CNNCodes) else CNNCodes(backbone)
-
-
-def _limits(given: Any) -> tuple[float, float] | None:
-    """The two numbers of a `range`; None for "full"."""
-    if isinstance(given, str) and given == "full":
-        return None
-    try:
-        low, high = given
-        return float(low), float(high)
-    except (TypeError, ValueError) as error:
-        raise UsageError(
-            f"range is {given!r:.80}; give 'full' or two numbers, (low, high)."
-        ) from error
-
-
-def raise_if_bad(extraction: Extraction) -> None:
-    """Raise an ImageReadError that names every bad picture, if there is one."""
-    if extraction.bad:
-        raise bad_pictures_error(extraction.bad)
-
-
-def bad_pictures_error(bad: list[tuple[str, str]]) -> ImageReadError:
-    """The error for bad pictures: all are in `.bad`, the first are named in the message."""
-    listed = few([f"{path}: {reason}" for path, reason in bad], "; ")
-    return ImageReadError(
-        f"{len(bad)} bad pictures ({listed}); remove them, or use `on_bad='nan'`: their codes are "
-        "nan then, and TransferClassifier leaves them out of its fit.",
-        bad,
-    )

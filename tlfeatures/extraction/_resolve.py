@@ -17,14 +17,7 @@ from tlfeatures.extraction.planning._options import RunOptions, decoding_of, rec
 from tlfeatures.extraction.planning._plan import Plan, plan_run
 from tlfeatures.machine import installed_version
 from tlfeatures.pictures import DecodeOptions
-from tlfeatures.store import (
-    OWN_CONTRACTS,
-    CodeCache,
-    CodeSpec,
-    SpecMemo,
-    facts_of,
-    newest_contract,
-)
+from tlfeatures.store import OWN_CONTRACTS, CodeCache, CodeSpec, SpecMemo, facts_of, newest_contract
 
 if TYPE_CHECKING:
     from tlfeatures.engine import TorchEngine

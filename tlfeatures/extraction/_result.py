@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tlfeatures._notebook import block, facts, lines
+from tlfeatures.errors import ImageReadError, few
 from tlfeatures.pictures import Pictures
 from tlfeatures.store import Codes
 
@@ -126,3 +127,19 @@ class Extraction:
         notes = [f"{note.words}: {note.n_pictures:,} pictures" for note in self.notes]
         bad = [f"bad picture: {path}: {reason}" for path, reason in self.bad]
         return block("codes of pictures", facts(found), lines(notes), lines(bad))
+
+
+def raise_if_bad(extraction: Extraction) -> None:
+    """Raise an ImageReadError that names every bad picture, if there is one."""
+    if extraction.bad:
+        raise bad_pictures_error(extraction.bad)
+
+
+def bad_pictures_error(bad: list[tuple[str, str]]) -> ImageReadError:
+    """The error for bad pictures: all are in `.bad`, the first are named in the message."""
+    listed = few([f"{path}: {reason}" for path, reason in bad], "; ")
+    return ImageReadError(
+        f"{len(bad)} bad pictures ({listed}); remove them, or use `on_bad='nan'`: their codes are "
+        "nan then, and TransferClassifier leaves them out of its fit.",
+        bad,
+    )

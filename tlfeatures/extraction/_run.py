@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tlfeatures.backbones import BackboneRequest
-from tlfeatures.extraction._extract import compute, look_up
+from tlfeatures.extraction._extract import compute
+from tlfeatures.extraction._look_up import look_up
 from tlfeatures.extraction._resolve import Resolved, resolve
 from tlfeatures.extraction._result import Extraction, Progress
 from tlfeatures.extraction.planning._options import RunOptions

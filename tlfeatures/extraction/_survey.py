@@ -11,10 +11,11 @@ from statistics import median
 from typing import Any
 
 from tlfeatures.errors import ImageReadError
-from tlfeatures.extraction._extract import HASHERS, make_digests
+from tlfeatures.extraction._look_up import HASHERS, make_digests
 from tlfeatures.pictures import Copies, Header, Pictures, find_exact_copies, read_header
 from tlfeatures.store import FileMemo
 
+SIDES = ("train", "val", "test")
 AT_ONCE = 256  # files a thread takes
 
 
@@ -89,7 +90,7 @@ def survey(pictures: Pictures, cache: str | os.PathLike[str]) -> Survey:
         pictures=len(pictures),
         bytes=sum(each.bytes for each in headers),
         classes=dict(sorted(Counter(map(str, labels)).items())),
-        splits=dict(Counter(split)),
+        splits={side: split.count(side) for side in SIDES if side in split},
         groups=None if pictures.groups is None else len(set(pictures.groups.tolist())),
         kinds=dict(Counter(each.kind for each in headers).most_common()),
         sides=_sides(headers),

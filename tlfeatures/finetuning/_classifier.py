@@ -51,8 +51,9 @@ from tlfeatures.finetuning._structure import find_structure
 from tlfeatures.finetuning._train import Training, estimate_seconds, train
 from tlfeatures.finetuning.augmentation._augment import NONE, Augmentation, parse_augmentation
 from tlfeatures.finetuning.augmentation._distort import make_transform
+from tlfeatures.finetuning.recipes._phases import Phase
 from tlfeatures.finetuning.recipes._plan import make_plan
-from tlfeatures.finetuning.recipes._recipes import Phase, Recipe, make_recipe
+from tlfeatures.finetuning.recipes._recipes import Recipe, make_recipe
 from tlfeatures.heads import head_from_arrays, head_name
 from tlfeatures.machine import has_bf16, resolve_device
 from tlfeatures.pictures import Pictures, content_digest, labelled_pictures

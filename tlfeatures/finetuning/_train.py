@@ -15,8 +15,8 @@ from tlfeatures.finetuning._checkpoint import Checkpoint, Progressed, State
 from tlfeatures.finetuning._data import LabelledPictures, seeded
 from tlfeatures.finetuning._net import TuningNet
 from tlfeatures.finetuning._result import EpochRow
+from tlfeatures.finetuning.recipes._phases import Phase
 from tlfeatures.finetuning.recipes._plan import group_rates
-from tlfeatures.finetuning.recipes._recipes import Phase
 
 START = "start"
 DECODE_S = 0.004  # a picture of 500 x 375, once

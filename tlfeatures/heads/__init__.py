@@ -16,8 +16,9 @@ from tlfeatures.heads._scoring import KNNScorer, LinearScorer, Scorer, scorer_fr
 if TYPE_CHECKING:
     from tlfeatures.heads._choose import SIMPLEST_FIRST, HeadScore, choose_head
     from tlfeatures.heads._knn import KNNHead
-    from tlfeatures.heads._linear import LogisticHead, SVMHead
     from tlfeatures.heads._registry import HEADS, Head, head_from_arrays, head_name, make_head
+    from tlfeatures.heads.linear._logistic import LogisticHead
+    from tlfeatures.heads.linear._svm import SVMHead
 else:
     __getattr__, __dir__ = load_later(
         __name__,
@@ -27,8 +28,8 @@ else:
             "Head": "_registry",
             "HeadScore": "_choose",
             "KNNHead": "_knn",
-            "LogisticHead": "_linear",
-            "SVMHead": "_linear",
+            "LogisticHead": "linear._logistic",
+            "SVMHead": "linear._svm",
             "choose_head": "_choose",
             "head_from_arrays": "_registry",
             "head_name": "_registry",

@@ -14,8 +14,8 @@ from sklearn.base import clone
 from tlfeatures._columns import whole_groups, whole_labels
 from tlfeatures._parameters import seed_of
 from tlfeatures.errors import UsageError
-from tlfeatures.heads._path import Fold, make_folds
 from tlfeatures.heads._scoring import Floats
+from tlfeatures.heads.linear._path import Fold, make_folds
 
 SIMPLEST_FIRST = ("logistic", "svm", "knn")
 

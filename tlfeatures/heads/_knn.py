@@ -9,7 +9,7 @@ import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted, validate_data
 
-from tlfeatures.heads._linear import (
+from tlfeatures.heads._head import (
     FLOATS,
     checked_labels,
     common_facts,

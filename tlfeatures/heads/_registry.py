@@ -8,9 +8,10 @@ from typing import Any
 
 from tlfeatures.errors import UsageError
 from tlfeatures.heads._knn import KNNHead
-from tlfeatures.heads._linear import LogisticHead, SVMHead
 from tlfeatures.heads._saved import Facts, Tensors
 from tlfeatures.heads._scoring import restore
+from tlfeatures.heads.linear._logistic import LogisticHead
+from tlfeatures.heads.linear._svm import SVMHead
 
 Head = SVMHead | LogisticHead | KNNHead
 

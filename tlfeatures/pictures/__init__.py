@@ -11,12 +11,10 @@ from tlfeatures.pictures._range import estimate_range
 from tlfeatures.pictures._readable import all_unreadable, check_readable
 from tlfeatures.pictures._sheets import contact_sheet, data_uri, png_bytes, save_png, thumbnail
 from tlfeatures.pictures._show import show_row
-from tlfeatures.pictures.decoding._bytes import read_bytes
 from tlfeatures.pictures.decoding._damage import find_damage
 from tlfeatures.pictures.decoding._decode import (
     Decoded,
     DecodeOptions,
-    as_bytes,
     decode,
     decode_with_notes,
     decoder_versions,
@@ -24,6 +22,7 @@ from tlfeatures.pictures.decoding._decode import (
 )
 from tlfeatures.pictures.decoding._digest import bad_key, content_digest, row_key
 from tlfeatures.pictures.decoding._header import Header, read_header
+from tlfeatures.pictures.decoding._open import as_bytes, read_bytes
 
 __all__ = [
     "Copies",

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tlfeatures.errors import ImageReadError
 from tlfeatures.pictures._given import as_pictures
 from tlfeatures.pictures._pictures import Pictures
-from tlfeatures.pictures.decoding._decode import as_bytes, open_picture
 from tlfeatures.pictures.decoding._depth import deep_values
+from tlfeatures.pictures.decoding._open import as_bytes, open_picture
 
 PERCENTILES = (0.1, 99.9)  # a hot pixel or a dead one decides nothing
 SAMPLED = 64

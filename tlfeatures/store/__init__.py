@@ -4,9 +4,10 @@ Promises: announced rows survive a kill, each row is checked when read, no row o
 Must not know: pictures, networks, torch, scikit-learn; a row is 16 bytes of key and d floats.
 """
 
-from tlfeatures.store._cache import CodeCache, default_cache_dir, user_cache_dir
+from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._codes import Codes
 from tlfeatures.store._files import check_folder, scratch_file
+from tlfeatures.store._folder import default_cache_dir, user_cache_dir
 from tlfeatures.store._probes import Probes, relative_difference, tolerance
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store._writer import ShardWriter

@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import platformdirs
 
 from tlfeatures._targets import expand
 from tlfeatures.errors import StoreError
-from tlfeatures.store._files import (
-    is_gone,
-    publish_bytes,
-    read_error,
-    sync_folder,
-    write_error,
-)
+from tlfeatures.store._files import is_gone, publish_bytes, write_error
+from tlfeatures.store._folder import list_shards, make_folder
 from tlfeatures.store._merge import merge_small
-from tlfeatures.store._meta import META_NAME, read_meta, write_meta
+from tlfeatures.store._meta import META_NAME, check_meta
 from tlfeatures.store._probes import (
     PROBES_NAME,
     NothingToCompareError,
@@ -33,40 +26,24 @@ from tlfeatures.store._probes import (
     read_probes,
     write_probes,
 )
-from tlfeatures.store._rows import read_rows
-from tlfeatures.store._shard import (
+from tlfeatures.store._spec import CodeSpec
+from tlfeatures.store._writer import ShardWriter
+from tlfeatures.store.memory._bad import publish_bad, read_bad
+from tlfeatures.store.shards._index import Index
+from tlfeatures.store.shards._shard import (
     DTYPES,
-    FORMAT_VERSION,
-    KEY_BYTES,
     Float32Array,
     Keys,
-    ShardTable,
     as_keys,
-    check_version,
     load_table,
     shard_bytes,
     shard_name,
 )
-from tlfeatures.store._spec import CodeSpec
-from tlfeatures.store._writer import ShardWriter
-from tlfeatures.store.memory._bad import publish_bad, read_bad
 
-_SHARD_BYTES = 64 << 20
-_SHARD_ROWS = 4096
+_SHARD_BYTES, _SHARD_ROWS = 64 << 20, 4096
 _MARK_EVERY_S = 60.0
 _TRIES = 40  # how often a folder that others change meanwhile is listed or made again
 _PAUSE_S = 0.001  # longer each time: 0.8 s in all
-
-
-def default_cache_dir() -> Path:
-    """Return $TLFEATURES_CACHE, or else the user's cache folder of this system."""
-    chosen = os.environ.get("TLFEATURES_CACHE")
-    return expand(chosen) if chosen else user_cache_dir()
-
-
-def user_cache_dir() -> Path:
-    """The user's cache folder of this system, where nobody else writes."""
-    return platformdirs.user_cache_path("tlfeatures")
 
 
 class CodeCache:
@@ -117,7 +94,7 @@ class CodeCache:
         self.what = what
         self.folder = self.root / spec.folder_name
         self.store_dtype = store_dtype or choices[-1]
-        self._index: _Index | None = None
+        self._index: Index | None = None
         self._is_stale = True
         self._probes: Probes | None = None
 
@@ -147,8 +124,7 @@ class CodeCache:
         StoreError
             If the folder or a file in it cannot be used.
         """
-        data = self._current().keys.tobytes()
-        return [data[start : start + KEY_BYTES] for start in range(0, len(data), KEY_BYTES)]
+        return self._current().list_keys()
 
     def find(self, keys: Sequence[bytes] | Keys) -> npt.NDArray[np.bool_]:
         """Say which keys are present, as far as the last listing knows.
@@ -375,22 +351,22 @@ class CodeCache:
         self._is_stale = True
         return path
 
-    def _current(self) -> _Index:
+    def _current(self) -> Index:
         index = self._index
         self.mark_used()
         return self._list_again() if index is None or self._is_stale else index
 
-    def _list_again(self) -> _Index:
+    def _list_again(self) -> Index:
         known = dict(self._index.tables) if self._index else {}
         for attempt in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):  # merged or deleted meanwhile
                 self._is_stale = False
-                self._check_meta()
+                check_meta(self.folder)
                 paths = self.list_shards()
                 for path in paths:
                     if path.name not in known:
                         known[path.name] = load_table(path, self.spec)
-                self._index = _Index.over({path.name: known[path.name] for path in paths})
+                self._index = Index.over({path.name: known[path.name] for path in paths})
                 return self._index
             time.sleep(attempt * _PAUSE_S)
         raise self._changing()
@@ -409,18 +385,7 @@ class CodeCache:
         StoreError
             If the folder cannot be read.
         """
-        try:
-            names = os.listdir(self.folder)
-        except OSError as error:
-            if is_gone(error):
-                return []
-            raise read_error(self.folder, error) from error
-        shards = sorted(n for n in names if n.endswith(".h5") and not n.startswith("."))
-        return [self.folder / name for name in shards]
-
-    def _check_meta(self) -> None:
-        meta = read_meta(self.folder)
-        check_version(meta.get("format_version", FORMAT_VERSION), self.folder / META_NAME)
+        return list_shards(self.folder)
 
     def make_folder(self) -> None:
         """Make the folder and its meta.json, where they are not there.
@@ -430,68 +395,4 @@ class CodeCache:
         OSError
             If that is not possible.
         """
-        if not self.folder.is_dir():
-            new = [folder for folder in (self.folder, *self.folder.parents) if not folder.exists()]
-            self.folder.mkdir(parents=True, exist_ok=True)
-            for folder in new:
-                sync_folder(folder.parent)
-        if not (self.folder / META_NAME).exists():
-            write_meta(self.folder, self.spec, self.what)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Index:
-    """Every key once, sorted, with the first shard by name that has it."""
-
-    tables: dict[str, ShardTable]
-    keys: Keys
-    shards: npt.NDArray[np.int32]
-    rows: npt.NDArray[np.int32]
-
-    @classmethod
-    def over(cls, tables: dict[str, ShardTable]) -> _Index:
-        ordered = list(tables.values())
-        counts = np.array([len(table.keys) for table in ordered], dtype=np.intp)
-        every = np.concatenate([np.empty(0, f"S{KEY_BYTES}"), *(t.keys for t in ordered)])
-        keys, first = np.unique(every, return_index=True)
-        starts = np.cumsum(counts) - counts
-        shards = np.searchsorted(starts, first, side="right") - 1
-        rows = first - starts[shards]
-        return cls(tables, keys, shards.astype(np.int32), rows.astype(np.int32))
-
-    def locate(self, keys: Keys) -> npt.NDArray[np.intp]:
-        """Return the place of each key in the index, -1 where it is missing."""
-        if not len(self.keys):
-            return np.full(len(keys), -1, dtype=np.intp)
-        places = np.minimum(np.searchsorted(self.keys, keys), len(self.keys) - 1)
-        return np.where(self.keys[places] == keys, places, -1)
-
-    def read(
-        self, places: npt.NDArray[np.intp], out: Float32Array, targets: npt.NDArray[np.intp]
-    ) -> npt.NDArray[np.intp]:
-        """Read rows, sorted by shard and row, into the rows `targets` of `out`.
-
-        Returns
-        -------
-        ndarray of int
-            The targets whose shard has gone.
-        """
-        gone = [np.empty(0, np.intp)]
-        for table, chosen in self._by_shard(places):
-            rows = self.rows[places[chosen]].astype(np.intp)  # offsets in bytes do not fit int32
-            try:
-                read_rows(table, rows, out, targets[chosen])
-            except FileNotFoundError:
-                gone.append(targets[chosen])
-        return np.concatenate(gone)
-
-    def _by_shard(
-        self, places: npt.NDArray[np.intp]
-    ) -> Iterator[tuple[ShardTable, npt.NDArray[np.intp]]]:
-        shards, rows = self.shards[places], self.rows[places]
-        order = np.lexsort((rows, shards))
-        tables = list(self.tables.values())
-        starts = np.flatnonzero(np.diff(shards[order])) + 1
-        for chosen in np.split(order, starts):
-            if len(chosen):
-                yield tables[int(shards[chosen[0]])], chosen
+        make_folder(self.folder, self.spec, self.what)

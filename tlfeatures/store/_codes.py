@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from tlfeatures.store._cache import CodeCache
-from tlfeatures.store._shard import Float32Array, as_keys
 from tlfeatures.store._spec import CodeSpec
+from tlfeatures.store.shards._shard import Float32Array, as_keys
 
 CHUNK_BYTES = 8 << 20
 

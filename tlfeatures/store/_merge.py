@@ -19,9 +19,9 @@ import numpy.typing as npt
 
 from tlfeatures.errors import StoreCorruptError, StoreError
 from tlfeatures.store._files import sync_folder
-from tlfeatures.store._rows import iter_rows
-from tlfeatures.store._shard import Float32Array, Keys, ShardTable, load_table, read_replaced
 from tlfeatures.store._spec import CodeSpec
+from tlfeatures.store.shards._rows import iter_rows
+from tlfeatures.store.shards._shard import Float32Array, Keys, ShardTable, load_table, read_replaced
 
 MOST_SMALL = 32  # more small shards than this are merged
 _log = logging.getLogger(__name__)

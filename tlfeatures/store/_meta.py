@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tlfeatures.store._files import is_gone, publish_bytes, read_error
-from tlfeatures.store._shard import FORMAT, FORMAT_VERSION
 from tlfeatures.store._spec import CodeSpec
+from tlfeatures.store.shards._shard import FORMAT, FORMAT_VERSION, check_version
 
 META_NAME = "meta.json"
 
@@ -31,6 +31,17 @@ def read_meta(folder: Path) -> dict[str, Any]:
             return {}
         raise read_error(path, error) from error
     return meta if isinstance(meta, dict) else {}
+
+
+def check_meta(folder: Path) -> None:
+    """Refuse a folder whose meta.json says another version of the format.
+
+    Raises
+    ------
+    StoreError
+        Also if it cannot be read.
+    """
+    check_version(read_meta(folder).get("format_version", FORMAT_VERSION), folder / META_NAME)
 
 
 def read_what(folder: Path) -> str | None:

@@ -13,8 +13,8 @@ import numpy as np
 
 from tlfeatures.errors import StoreCorruptError
 from tlfeatures.store._files import publish_new, read_error
-from tlfeatures.store._shard import Float32Array
 from tlfeatures.store._spec import canonical_json
+from tlfeatures.store.shards._shard import Float32Array
 
 PROBES_NAME = "probes.json"
 TOLERANCE = 1e-4  # of float32, relative to the code's length
@@ -77,7 +77,8 @@ def read_probes(path: Path, dim: int | None = None) -> Probes:
     if flaw := _flaw(probes.codes, dim):
         raise NothingToCompareError(
             f"{path} holds codes of the probe pictures that are {flaw}: nothing can be compared "
-            "with them. The next run stores others; 'cache verify --repair' moves them aside."
+            "with them. The next run stores others; 'tlfeatures cache verify --repair' moves them "
+            "aside."
         )
     return probes
 

@@ -14,8 +14,8 @@ import numpy.typing as npt
 
 from tlfeatures.errors import StoreError
 from tlfeatures.store._files import sweep_temporary
-from tlfeatures.store._shard import Float32Array, Keys, as_keys
 from tlfeatures.store._spec import CodeSpec
+from tlfeatures.store.shards._shard import Float32Array, Keys, as_keys
 
 _logger = logging.getLogger(__name__)
 

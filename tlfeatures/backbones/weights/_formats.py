@@ -85,7 +85,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
     if facts.get("format") == OWN_FORMAT and not any(name.startswith("network.") for name in names):
         raise WeightsError(
             f"weights file {path} is a model of tlfeatures without its network; use it with "
-            "'tlfeatures predict MODEL IMAGES', or save it with `with_weights=True`."
+            "'tlfeatures predict MODEL IMAGES', or save it with its weights inside."
         )
     tensors: dict[str, torch.Tensor] = load_file(path)
     return tensors

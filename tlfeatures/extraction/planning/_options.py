@@ -202,3 +202,16 @@ def decoding_of(run: RunOptions, spec: CodeSpec) -> DecodeOptions:
     if not sides:
         raise UsageError("decode fast does not go with an own preprocess function; use exact.")
     return replace(run.decode_options, least_side=FAST_SIDES * max(sides))
+
+
+def range_of(given: Any) -> tuple[float, float] | None:
+    """The two numbers of a `range`; None for "full"."""
+    if isinstance(given, str) and given == "full":
+        return None
+    try:
+        low, high = given
+        return float(low), float(high)
+    except (TypeError, ValueError) as error:
+        raise UsageError(
+            f"range is {given!r:.80}; give 'full' or two numbers, (low, high)."
+        ) from error

@@ -7,7 +7,8 @@ from itertools import groupby
 
 from tlfeatures.finetuning._result import GroupPlan, PhasePlan, TrainingPlan
 from tlfeatures.finetuning.recipes._parts import HEAD, Stage, Structure, Unit
-from tlfeatures.finetuning.recipes._recipes import Phase, Recipe
+from tlfeatures.finetuning.recipes._phases import Phase
+from tlfeatures.finetuning.recipes._recipes import Recipe
 
 NOT_TRAINED = "not trained"
 LEFT_OUT = f"{NOT_TRAINED}, while the statistics of its batch norms move"

@@ -13,11 +13,6 @@ applies it whatever the options say. Files are also looked at for damage that Pi
 
 from __future__ import annotations
 
-import io
-import os
-import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -26,15 +21,13 @@ import numpy as np
 import PIL
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, UnidentifiedImageError, features
+from PIL import Image, ImageCms, features
 
-from tlfeatures.errors import ImageReadError, UsageError
-from tlfeatures.pictures.decoding._bytes import read_bytes
-from tlfeatures.pictures.decoding._damage import JPEGS, find_damage
+from tlfeatures.errors import UsageError
+from tlfeatures.pictures.decoding._damage import find_damage
 from tlfeatures.pictures.decoding._depth import deep_values, has_sixteen_bits, to_eight
+from tlfeatures.pictures.decoding._open import as_bytes, has_heif, open_picture
 from tlfeatures.pictures.decoding._pillow import as_own_rgb
-from tlfeatures.pictures.decoding._quiet import quiet_pillow
-from tlfeatures.pictures.decoding._tiff import STARTS, check_kind, mend_byte_order, why_unread
 
 ORIENTATION = 0x0112  # EXIF
 RULES = 1  # raised when the same bytes come out as other pixels
@@ -48,15 +41,6 @@ TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-
-
-# Only these: others (EPS, for one) start programs or read further files.
-FORMATS = (
-    "JPEG", "PNG", "WEBP", "BMP", "DIB", "TIFF", "GIF", "PPM", "JPEG2000", "AVIF", "ICO", "HEIF",
-)  # fmt: skip
-HEIF_BRAND = re.compile(rb"....ftyp(hei[cxms]|hev[cx]|mif1|msf1)", re.DOTALL)
-AVIF_BRAND = re.compile(rb"....ftypavi[fs]", re.DOTALL)
-BOMB = re.compile(r"\((\d+) pixels\) exceeds limit of (\d+)")
 BULK, BULK_VALUES = (0.1, 99.9), 1 << 16
 DARKEST = 65536 / 8  # a picture of 16 bits that uses less comes out nearly black
 
@@ -179,77 +163,6 @@ def decode_with_notes(
         return Decoded(rgb, notes)
 
 
-@contextmanager
-def open_picture(
-    item: Any,
-    max_pixels: int | None = None,
-    least_side: int | None = None,
-    *,
-    check: bool = True,
-) -> Iterator[Image.Image]:
-    """The picture, loaded, in its own mode; `check`: kinds that are read wrongly are refused.
-
-    Raises
-    ------
-    ImageReadError
-        Also for what Pillow raises inside the block.
-    """
-    with reasons(max_pixels):
-        item = as_bytes(item)
-        picture = unloaded(item)
-        if max_pixels is not None and picture.width * picture.height > max_pixels:
-            raise ImageReadError(_too_large(picture.width * picture.height, max_pixels))
-        can_shrink = picture.format in JPEGS and picture.mode in ("RGB", "L")
-        if least_side is not None and can_shrink:
-            picture.draft(None, (least_side, least_side))
-        if isinstance(item, bytes):
-            if check and picture.format == "TIFF":
-                check_kind(picture)
-            _mend(picture, item)
-        picture.load()
-        if 0 in picture.size:
-            raise ImageReadError(f"no pixels: {picture.width} x {picture.height}")
-        yield picture
-
-
-@contextmanager
-def reasons(max_pixels: int | None = None) -> Iterator[None]:
-    """Turn whatever Pillow raises inside the block into an ImageReadError with a reason.
-
-    Parameters
-    ----------
-    max_pixels : int, optional
-        Raises Pillow's own limit for the time being, if it is lower.
-
-    Raises
-    ------
-    ImageReadError
-        For every exception but a lack of memory.
-    """
-    try:
-        with quiet_pillow(max_pixels):
-            yield
-    except (MemoryError, ImageReadError):
-        raise
-    except UnidentifiedImageError as error:
-        raise ImageReadError("not a picture in a known format") from error
-    except Image.DecompressionBombError as error:
-        found = BOMB.search(str(error))
-        words = f"too large: {_first_line(error)}"
-        if found:
-            words = _too_large(int(found[1]), max_pixels or int(found[2]))
-        raise ImageReadError(words) from error
-    except Exception as error:  # Pillow raises almost anything on hostile bytes
-        line = _first_line(error)
-        known = (word for word in ("truncated", "too large") if word in line.lower())
-        # Pillow's own OSErrors have no number; one with a number is of the system.
-        is_system = isinstance(error, OSError) and bool(error.errno)
-        is_lasting = not is_system and "memory" not in line.lower()
-        raise ImageReadError(
-            f"{next(known, 'cannot be decoded')}: {line}", is_lasting=is_lasting
-        ) from error
-
-
 @lru_cache(maxsize=1)
 def decoder_versions() -> dict[str, str]:
     """The libraries that decode, with their versions; "none" where one is absent."""
@@ -257,7 +170,7 @@ def decoder_versions() -> dict[str, str]:
     parts = ("jpg", "libjpeg_turbo", "jpg_2000", "zlib", "libtiff", "webp", "avif", "littlecms2")
     found = {name: str(features.version(name) or "none") for name in parts if name in known}
     heif = "none"
-    if _has_heif():
+    if has_heif():
         import pillow_heif
 
         heif = str(pillow_heif.__version__)
@@ -276,69 +189,6 @@ def orientation_of(picture: Image.Image) -> int:
     except Exception:  # it says nothing about the pixels
         return 1
     return orientation if isinstance(orientation, int) and orientation in TURNS else 1
-
-
-def as_bytes(item: Any) -> Any:
-    """A file's bytes for a path; anything else as it is."""
-    if not isinstance(item, (str, os.PathLike)):
-        return item
-    return read_bytes(item)
-
-
-def unloaded(item: Any) -> Image.Image:
-    """The picture in bytes of a file or an array, its pixels not yet decoded."""
-    if isinstance(item, Image.Image):
-        return item
-    if isinstance(item, np.ndarray):
-        return _from_array(item)
-    if not item:
-        raise ImageReadError("empty file")
-    Image.init()
-    _need_decoder(item[:12])
-    known = [name for name in FORMATS if name in Image.OPEN]
-    try:
-        return Image.open(io.BytesIO(item), formats=known)
-    except (UnidentifiedImageError, KeyError) as error:
-        if item.startswith(STARTS):
-            raise ImageReadError(why_unread(item)) from error
-        raise
-
-
-def _mend(picture: Any, data: bytes) -> None:
-    """Help Pillow, before it loads a file's pixels, where it would take them for others."""
-    transparent = picture.info.get("transparency")
-    if picture.format == "TIFF":
-        mend_byte_order(picture)
-    elif picture.format == "PNG" and picture.mode in ("1", "L") and isinstance(transparent, int):
-        # Pillow stretches grey of 1, 2 and 4 bits to 8, but not the one value that is transparent.
-        largest = (1 << data[24]) - 1
-        picture.info["transparency"] = (transparent & largest) * 255 // largest
-
-
-def _too_large(n_pixels: int, limit: int) -> str:
-    given, expected = (
-        f"{n / 1e6:.1f} megapixels" if n >= 1e6 else f"{n} pixels" for n in (n_pixels, limit)
-    )
-    return f"too large: {given}, the limit is {expected}; raise it with --max-pixels (max_pixels=)"
-
-
-def _need_decoder(start: bytes) -> None:
-    """Say what to install for formats that the bare library may not know."""
-    if HEIF_BRAND.match(start) and not _has_heif():
-        raise ImageReadError("HEIC needs a decoder: pip install 'tlfeatures[heif]'")
-    if AVIF_BRAND.match(start) and "AVIF" not in Image.OPEN:
-        raise ImageReadError("AVIF needs Pillow 11.3 or later: pip install --upgrade pillow")
-
-
-@lru_cache(maxsize=1)
-def _has_heif() -> bool:
-    """Whether HEIC can be read; makes it known to Pillow."""
-    try:
-        from pillow_heif import register_heif_opener
-    except ImportError:
-        return False
-    register_heif_opener()
-    return True
 
 
 def _notes(
@@ -365,15 +215,6 @@ def _bulk(values: NDArray[Any]) -> tuple[float, float]:
         return 0.0, 0.0
     low, high = np.percentile(finite, BULK)
     return float(low), float(high)
-
-
-def _from_array(pixels: NDArray[Any]) -> Image.Image:
-    is_picture = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] == 3)
-    if pixels.dtype != np.uint8 or not is_picture:
-        raise ImageReadError(
-            f"an array of shape {pixels.shape} and type {pixels.dtype}; expected uint8 (H, W, 3)"
-        )
-    return Image.fromarray(pixels) if pixels.size else Image.new("L", pixels.shape[1::-1])
 
 
 def _to_rgb(
@@ -407,7 +248,3 @@ def _to_rgb(
 def _lab_to_srgb() -> ImageCms.ImageCmsTransform:
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     return ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

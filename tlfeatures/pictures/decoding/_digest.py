@@ -10,15 +10,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tlfeatures.pictures.decoding._bytes import open_file
 from tlfeatures.pictures.decoding._decode import (
     RULES,
     DecodeOptions,
     checker_versions,
     decoder_versions,
     orientation_of,
-    reasons,
 )
+from tlfeatures.pictures.decoding._open import open_file, reasons
 
 DIGEST_SIZE = 16
 

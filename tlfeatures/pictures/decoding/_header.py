@@ -8,8 +8,7 @@ from typing import Any
 
 from PIL import Image
 
-from tlfeatures.pictures.decoding._bytes import open_file
-from tlfeatures.pictures.decoding._decode import reasons, unloaded
+from tlfeatures.pictures.decoding._open import open_file, reasons, unloaded
 from tlfeatures.pictures.decoding._quiet import quiet_pillow
 
 START = 1 << 16  # bytes that hold the header of nearly every file

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from tlfeatures.errors import StoreCorruptError, StoreFormatError
 from tlfeatures.store._files import publish_bytes, read_whole, sync_folder
-from tlfeatures.store._shard import KEY_BYTES
 from tlfeatures.store._spec import canonical_json
+from tlfeatures.store.shards._shard import KEY_BYTES
 
 BAD_FORMAT = "tlfeatures-bad"
 BAD_VERSION = 1

@@ -16,7 +16,7 @@ from tlfeatures._targets import expand, writing
 from tlfeatures.errors import StoreError
 from tlfeatures.store._codes import Codes
 from tlfeatures.store._files import write_error
-from tlfeatures.store._shard import KEY_BYTES
+from tlfeatures.store.shards._shard import KEY_BYTES
 
 EXPORT_FORMAT = "tlfeatures-export"
 EXPORT_VERSION = 1

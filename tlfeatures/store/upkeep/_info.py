@@ -13,8 +13,8 @@ from tlfeatures._targets import expand
 from tlfeatures.errors import StoreCorruptError, StoreFormatError
 from tlfeatures.store._files import read_error
 from tlfeatures.store._meta import read_meta, read_what
-from tlfeatures.store._shard import FORMAT, count_rows, read_spec
 from tlfeatures.store._spec import CodeSpec
+from tlfeatures.store.shards._shard import FORMAT, count_rows, read_spec
 
 OWN_CONTRACTS = 1000
 UNSAID = "unknown: made before folders said whose codes they hold"

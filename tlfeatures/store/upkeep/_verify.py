@@ -18,10 +18,10 @@ from tlfeatures.store._cache import CodeCache
 from tlfeatures.store._files import read_whole, sync_folder, write_error
 from tlfeatures.store._meta import META_NAME, read_meta
 from tlfeatures.store._probes import PROBES_NAME, read_probes
-from tlfeatures.store._rows import is_whole, read_blocks
-from tlfeatures.store._shard import ShardTable, load_table, shard_name
 from tlfeatures.store._spec import CodeSpec
 from tlfeatures.store.memory._bad import BAD_GLOB, read_bad_file
+from tlfeatures.store.shards._rows import is_whole, read_blocks
+from tlfeatures.store.shards._shard import ShardTable, load_table, shard_name
 from tlfeatures.store.upkeep._info import spec_folders
 
 NAMELESS = "no file in it says which codes these are, or the folder has another name than they say"

@@ -1,7 +1,8 @@
-"""The learning curve: saturated, rising, nested, the same every time."""
+"""What is measured on codes whose answer is known: learning curve, probes, confidence."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import pairwise
 
@@ -9,10 +10,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tlfeatures.advice import Similarity
+from tlfeatures.advice._measure import confidence_of, measure_size, probe_depths, slope_of
 from tlfeatures.advice._sample import nested_parts, rows_to_probe, units_per_class, usable_rows
-from tlfeatures.advice._size import Curve, measure_size
 
 MakeCodes = Callable[..., tuple[NDArray[np.float32], NDArray[np.str_]]]
+NAMES = [("early", 0.3), ("middle", 0.6), ("late", 1.0)]
 
 
 def test_a_task_that_few_pictures_settle_has_a_flat_curve(make_codes: MakeCodes) -> None:
@@ -44,10 +47,10 @@ def test_the_same_seed_gives_the_same_curve(make_codes: MakeCodes) -> None:
 def test_the_slope_is_the_accuracy_that_a_doubling_brings() -> None:
     n = np.array([10.0, 20.0, 40.0, 80.0])
     rows = np.array([[0.1, 0.5, 0.6, 0.7], [0.9, 0.7, 0.8, 0.9]])
-    slope, error = Curve(n, rows).slope() or (0.0, 0.0)
+    slope, error = slope_of(n, rows)
     assert slope == pytest.approx(0.1)
     assert error == pytest.approx(0.0)
-    assert Curve(np.full(4, 5.0), rows).slope() is None
+    assert slope_of(np.full(4, 5.0), rows) == (None, None)
 
 
 def test_pictures_of_a_group_stay_on_one_side(make_codes: MakeCodes) -> None:
@@ -107,3 +110,41 @@ def test_every_seed_is_taken_the_largest_too(seed: object, make_codes: MakeCodes
     """Rounds and folds count on from it."""
     size = measure_size(*make_codes(10), random_state=seed)  # type: ignore[arg-type]
     assert 0 <= size.curve[-1].accuracy <= 1
+
+
+@pytest.mark.parametrize(
+    ("best", "says"), [(0, "very different"), (1, "very different"), (2, None)]
+)
+def test_probing_peaks_where_the_classes_are_clear(
+    best: int, says: str | None, make_codes: MakeCodes
+) -> None:
+    made = [make_codes(30, noise=0.2 if i == best else 30.0, seed=i) for i in range(3)]
+    probes = probe_depths([X for X, _ in made], NAMES, made[0][1])
+    similarity = Similarity(probes=probes)
+    assert similarity.early_peak is (probes[best] if says else None)
+    assert similarity.depth_says == says
+    assert probes[best].accuracy == 1.0
+
+
+def test_layers_of_tiny_values_are_judged_alike(make_codes: MakeCodes) -> None:
+    X, y = make_codes(30, noise=0.5)
+    large, tiny = probe_depths([X, X * 1e-4], NAMES[:2], y)
+    assert large.accuracy == tiny.accuracy
+    assert (tiny.ahead, tiny.standard_error) == (0.0, 0.0)
+
+
+def test_the_difference_to_the_last_depth_is_paired(make_codes: MakeCodes) -> None:
+    (X, y), (noise, _) = make_codes(50, noise=0.2), make_codes(50, noise=50.0)
+    first, last = probe_depths([X, noise], NAMES[:2], y)
+    wrong = 1 - last.accuracy
+    assert first.ahead == pytest.approx(wrong)
+    assert first.standard_error == pytest.approx(math.sqrt(wrong * (1 - wrong) / 99))
+
+
+def test_confidence_of_known_answers() -> None:
+    odds = np.log(np.array([[0.7, 0.2, 0.1], [0.5, 0.25, 0.25]], np.float32))
+    assert confidence_of(odds) == pytest.approx(0.6)
+    assert confidence_of(np.array([[500.0, 0, 0]], np.float32)) == pytest.approx(1.0)
+    not_finite = np.full((1, 3), np.nan, np.float32)
+    assert confidence_of(np.concatenate([odds, not_finite])) == pytest.approx(0.6)
+    assert confidence_of(not_finite) is None

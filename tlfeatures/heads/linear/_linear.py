@@ -1,27 +1,29 @@
-"""Linear heads: support vector machine, logistic regression; C along a path."""
+"""What linear heads share: C chosen along a path inside the training data, scores, arrays."""
 
 from __future__ import annotations
 
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import replace
 from numbers import Real
 from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.svm import LinearSVC
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
-from tlfeatures._columns import whole_groups, whole_labels
+from tlfeatures._columns import whole_groups
 from tlfeatures._parameters import check_jobs, seed_of
-from tlfeatures.errors import LabelsError, UsageError
-from tlfeatures.heads._path import Fold, Path, make_folds, rotate, search
+from tlfeatures.errors import UsageError
+from tlfeatures.heads._head import (
+    FLOATS,
+    checked_labels,
+    common_facts,
+    encode_labels,
+    restore_common,
+)
 from tlfeatures.heads._saved import Facts, Tensors
 from tlfeatures.heads._scoring import (
     Floats,
@@ -29,16 +31,12 @@ from tlfeatures.heads._scoring import (
     LinearScorer,
     Model,
     one_score_a_class,
-    saved_classes,
-    saved_sigmoid,
     unit_rows,
 )
-from tlfeatures.heads._sigmoid import FIXED_SIGMOID, fit_sigmoid
-
-FLOATS = [np.float64, np.float32]
+from tlfeatures.heads.linear._path import Fold, Path, make_folds, rotate, search
 
 
-class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
+class LinearHead(ClassifierMixin, BaseEstimator, ABC):
     """What both linear heads share; each says its grid, its solver and its probabilities."""
 
     _kind: str
@@ -280,194 +278,3 @@ class _LinearHead(ClassifierMixin, BaseEstimator, ABC):
 
     def _restore(self, facts: Facts) -> None:
         """Take up what `_more_facts` gave: nothing by default."""
-
-
-class SVMHead(_LinearHead):
-    """Linear support vector machine, squared hinge, one class against the rest.
-
-    Rows are L2-normalised; C is chosen by stratified cross-validation (with `groups`, by whole
-    groups) in the training data; probabilities come from one sigmoid over all out-of-fold scores
-    (Platt 1999), normalised over the classes.
-
-    Parameters
-    ----------
-    C : "auto" or float, default="auto"
-        Inverse strength of the regularisation; a number skips the search.
-    random_state : int, RandomState or None, default=0
-        Of the folds and the solver.
-    n_jobs : int or None, default=None
-        Folds fitted at a time; None means 1.
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels, sorted.
-    C_ : float
-        The C in use.
-    coef_ : ndarray of shape (n_scores, n_features), float64
-        Weights on L2-normalised codes; n_scores is 1 for two classes.
-    intercept_ : ndarray of shape (n_scores,), float64
-        Offsets.
-    sigmoid_ : tuple of (float, float)
-        Slope and offset; (2, 0) where no score could be held out.
-    cv_results_ : dict of str to ndarray
-        C, fold_accuracy of shape (n_C, n_folds), mean_accuracy, std_accuracy; empty where
-        nothing was held out.
-    out_of_fold_ : ndarray of shape (n_images,) or None
-        Each training picture's label as predicted without its fold, C chosen by the other folds.
-    n_features_in_ : int
-        Columns of the codes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X = np.eye(2).repeat(4, axis=0) + 0.1
-    >>> SVMHead().fit(X, ["ant"] * 4 + ["bee"] * 4).predict([[0.2, 3.0]]).tolist()
-    ['bee']
-    """
-
-    _kind = "svm"
-    _grid = (0.01, 0.1, 1.0, 10.0, 100.0)
-    _fallback = 1.0
-    _needs_scores = True
-
-    sigmoid_: tuple[float, float]
-
-    def _fit_along(self, Z: Floats, y: Ints, grid: Sequence[float]) -> list[Model]:
-        models = []
-        for C in grid:
-            # coordinates of the dual are fast for small C, crawl for large; Newton steps never do
-            svm = LinearSVC(C=C, dual=C <= 1, max_iter=5000, random_state=self._seed)
-            svm.fit(Z, y)
-            models.append((svm.coef_, svm.intercept_))
-        return models
-
-    def _learn_probabilities(self, scores: Floats | None, y: Ints) -> None:
-        self.sigmoid_ = FIXED_SIGMOID if scores is None else fit_sigmoid(scores, y)
-
-    def _scorer(self) -> LinearScorer:
-        return replace(super()._scorer(), sigmoid=self.sigmoid_)
-
-    def _more_facts(self) -> dict[str, Any]:
-        return {"sigmoid": list(self.sigmoid_)}
-
-    def _restore(self, facts: Facts) -> None:
-        self.sigmoid_ = saved_sigmoid(facts)
-
-
-class LogisticHead(_LinearHead):
-    """Multinomial logistic regression, L2-regularised.
-
-    Rows are L2-normalised, columns centred on the training data's mean (which the intercept takes
-    up); C is chosen as for `SVMHead`.
-
-    Parameters
-    ----------
-    C : "auto" or float, default="auto"
-        Inverse strength of the regularisation; a number skips the search.
-    random_state : int, RandomState or None, default=0
-        Of the folds.
-    n_jobs : int or None, default=None
-        Folds fitted at a time; None means 1.
-
-    Attributes
-    ----------
-    classes_ : ndarray of shape (n_classes,)
-        Labels, sorted.
-    C_ : float
-        The C in use.
-    coef_ : ndarray of shape (n_scores, n_features), float64
-        Weights on L2-normalised codes; n_scores is 1 for two classes.
-    intercept_ : ndarray of shape (n_scores,), float64
-        Offsets.
-    cv_results_ : dict of str to ndarray
-        C, fold_accuracy of shape (n_C, n_folds), mean_accuracy, std_accuracy; empty where
-        nothing was held out.
-    out_of_fold_ : ndarray of shape (n_images,) or None
-        Each training picture's label as predicted without its fold, C chosen by the other folds;
-        None where C was given.
-    n_features_in_ : int
-        Columns of the codes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> X = np.eye(2).repeat(4, axis=0) + 0.1
-    >>> LogisticHead(C=10).fit(X, ["ant"] * 4 + ["bee"] * 4).predict([[0.2, 3.0]]).tolist()
-    ['bee']
-    """
-
-    _kind = "logistic"
-    _grid = (0.1, 1.0, 10.0, 100.0, 1000.0, 10_000.0)
-    _fallback = 10.0
-    _needs_scores = False
-
-    def _fit_along(self, Z: Floats, y: Ints, grid: Sequence[float]) -> list[Model]:
-        mean = Z.mean(axis=0)
-        centred = Z - mean
-        model = LogisticRegression(max_iter=10_000, tol=1e-6, warm_start=True)
-        models = []
-        for C in grid:
-            model.set_params(C=C).fit(centred, y)
-            models.append((model.coef_.copy(), model.intercept_ - model.coef_ @ mean))
-        return models
-
-
-def checked_labels(y: Any) -> Any:
-    """The labels, none of which is missing; other shapes are left to scikit-learn's checks.
-
-    Raises
-    ------
-    LabelsError
-    """
-    if not hasattr(type(y), "__iter__"):
-        return y
-    shape = getattr(y, "shape", (len(y),) if hasattr(y, "__len__") else (0,))
-    if len(shape) == 1:
-        return whole_labels(y, "y")
-    if shape[1:] == (1,):
-        whole_labels(y, "y")
-    return y
-
-
-def encode_labels(y: npt.ArrayLike, name: str) -> tuple[npt.NDArray[Any], Ints]:
-    """Sorted classes, and each row's class number, of shape (n,).
-
-    Raises
-    ------
-    LabelsError
-        If there is one class only.
-    ValueError
-        If y holds numbers that are no classes.
-    """
-    check_classification_targets(y)
-    classes, encoded = np.unique(np.asarray(y), return_inverse=True)
-    if len(classes) < 2:
-        raise LabelsError(
-            f"{name} needs pictures of at least 2 classes, y holds one class only: "
-            f"{classes[0]!s}; add a folder with pictures of another class."
-        )
-    return classes, encoded.ravel()
-
-
-def common_facts(head: Any) -> dict[str, Any]:
-    """Kind, classes, constructor arguments and width of a fitted head, as JSON values."""
-    return {
-        "kind": head._kind,
-        "classes": head.classes_.tolist(),
-        "classes_kind": head.classes_.dtype.kind,
-        "params": {name: _json_value(v) for name, v in head.get_params(deep=False).items()},
-        "n_features_in": int(head.n_features_in_),
-    }
-
-
-def _json_value(value: Any) -> Any:
-    """A constructor argument as JSON: numpy numbers as plain ones, generators as None."""
-    value = value.item() if isinstance(value, np.generic) else value
-    return value if isinstance(value, str | int | float | None) else None
-
-
-def restore_common(head: Any, facts: Facts) -> None:
-    """Set on a new head what `common_facts` told."""
-    head.classes_ = saved_classes(facts)
-    head.n_features_in_ = int(facts["n_features_in"])

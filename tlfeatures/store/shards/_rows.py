@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import numpy as np
 import numpy.typing as npt
 
-from tlfeatures.store._shard import (
+from tlfeatures.store.shards._shard import (
     Float32Array,
     ShardTable,
     corrupt,

@@ -1,0 +1,1 @@
+"""Linear heads: C along a path, chosen in the training data. Only `heads` looks in here."""
