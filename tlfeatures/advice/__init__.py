@@ -33,5 +33,4 @@ __all__ = [
     "advise",
     "choose",
     "recipe_of",
-    "verify",
 ]
