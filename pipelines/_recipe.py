@@ -7,15 +7,13 @@ import argparse
 from tlfeatures import CNNCodes, Pictures, evaluate_baseline, load_pictures
 from tlfeatures.demo import write_digits
 
-# From the source documents; none of them gives an interval.
+# As in docs/sources.md; none of them has an interval.
 PUBLISHED = {
-    frozenset(
-        {"ants", "bees"}
-    ): "ants/bees, Teh: 60.13 % base, 86.71 % fine-tuned (trained on 10 %, "
+    frozenset({"ants", "bees"}): "ants/bees: 60.13 % base, 86.71 % fine-tuned (trained on 10 %, "
     "tested on 80 %: another protocol)",
-    101: "Caltech-101, Teh: 19.78 % base, 38.2 % fine-tuned (trained on 1 %; DeCAF + SVM with "
+    101: "Caltech-101: 19.78 % base, 38.2 % fine-tuned (trained on 1 %; DeCAF + SVM with "
     "30 a class: 86.9 %): other protocols",
-    102: "Flowers-102, the Guide: 91-94 % for codes + head, best epoch on its validation split",
+    102: "Flowers-102: 91-94 % for codes + head, best epoch on its validation split",
 }
 
 
@@ -58,6 +56,6 @@ def run_head(head: str, description: str, arguments: list[str] | None = None) ->
         print(f"  control {name:<16} {100 * control.accuracy:5.1f} %")
     classes = frozenset(result.classes)
     known = PUBLISHED.get(classes) or PUBLISHED.get(len(classes))
-    print(f"published: {known or 'nothing for these classes in the documents'}")
+    print(f"published: {known or 'nothing for these classes'}")
     for warning in result.warnings:
         print(f"note: {warning}")

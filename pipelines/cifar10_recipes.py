@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""The documents' CIFAR-10 table: six trainings on 4,000 pictures, reduced to what a CPU can do.
+"""CIFAR-10: six trainings on 4,000 pictures with published figures, reduced to what a CPU can do.
 
-Teh trains a ResNet-18 for 100 epochs; here pictures are smaller than ImageNet's and epochs fewer
+The published ones are of a ResNet-18 after 100 epochs; here pictures are smaller and epochs fewer
 (--input-size, --epochs), so that figures are lower and only their order can be compared. A seventh
 run is our own recipe, and every run stands beside the linear head on codes of the same pictures.
 """
@@ -16,7 +16,7 @@ from _tuning import make_codes, make_parser, percent, run_once
 from tlfeatures import load_pictures
 from tlfeatures.finetuning import FineTunedClassifier, evaluate_finetuning
 
-# name: recipe, highest rate, Teh's test accuracy in percent
+# name: recipe, highest rate, published test accuracy in percent
 RUNS: dict[str, tuple[str, float | None, float | None]] = {
     "A 1e-1": ("teh-A", 1e-1, 76.34),
     "A 1e-4": ("teh-A", 1e-4, 41.89),
@@ -29,7 +29,7 @@ RUNS: dict[str, tuple[str, float | None, float | None]] = {
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """One line a run, then the order beside the documents'."""
+    """One line a run, then the order beside the published one."""
     parser = make_parser((__doc__ or "").splitlines()[0], input_size=64)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--runs", nargs="+", choices=list(RUNS), default=list(RUNS))

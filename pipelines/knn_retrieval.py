@@ -32,7 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
         # A picture is a query once and a neighbour of others: the interval takes queries as drawn.
         half = 1.96 * precision.std(ddof=1) / np.sqrt(len(precision))
         print(f"precision at {k:2d}: {100 * precision.mean():.1f} % +- {100 * half:.1f}")
-    print("published: the documents show such neighbours (AlexNet fc7) without a figure")
+    print("published: such neighbours are shown (AlexNet fc7) without a figure")
     rows = np.linspace(0, len(kept) - 1, QUERIES).astype(int)
     queries = [kept.paths[row] for row in rows]
     print(f"sheet: {save_sheet(args.sheet, queries, [found[row][:8] for row in rows])}")

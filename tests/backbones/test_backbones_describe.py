@@ -1,4 +1,4 @@
-"""The per-layer table, against the documents' numbers and by hand."""
+"""The per-layer table, against published numbers and by hand."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def vgg16() -> Description:
 
 
 def test_vgg16_has_the_sums_that_follow_from_its_rows(vgg16: Description) -> None:
-    # documents.md, R.3: the Deck's "24M x 4 bytes, about 93 MB" does not follow from its own rows.
+    # the CS231n slide's "24M x 4 bytes, about 93 MB" does not follow from its own rows
     totals = vgg16.totals
     assert totals.values == 15_237_608
     assert totals.memory_bytes == 60_950_432
@@ -64,4 +64,4 @@ def test_the_picture_size_follows_the_weights_entry() -> None:
 def test_auxiliary_heads_are_counted_as_not_computed() -> None:
     made = describe_backbone(BackboneRequest("googlenet"))
     assert made.unused == 6_379_984
-    assert made.totals.parameters == 13_004_888  # documents.md, R.12
+    assert made.totals.parameters == 13_004_888  # with the auxiliary classifiers

@@ -1,4 +1,4 @@
-"""Each recipe, recorded epoch by epoch and tensor by tensor, against documents.md G.
+"""Each recipe, recorded epoch by epoch and tensor by tensor, against its source's numbers.
 
 The expected rates are written out here by hand, from the documents, for a ResNet-18 and a VGG-11.
 """
@@ -35,7 +35,7 @@ FEATURES = (0, 3, 6, 8, 11, 13, 16, 18)  # convolutions of VGG-11 among its 21 f
 # module i of 21: (i x 1e-4 + (21 - i) x 1e-7) / 21
 BY_MODULE_OF_21 = (1e-7, 1.4371428571e-5, 2.8642857143e-5, 3.8157142857e-5, 5.2428571429e-5,
                    6.1942857143e-5, 7.6214285714e-5, 8.5728571429e-5)  # fmt: skip
-# the Guide's own: vgg16_bn, modules with parameters among 44, rounded to four digits
+# the guide's own: vgg16_bn, modules with parameters among 44, rounded to four digits
 GUIDE_VGG16_BN = {
     0: 1.000e-7, 1: 2.370e-6, 3: 6.911e-6, 4: 9.182e-6, 7: 1.599e-5, 8: 1.826e-5,
     10: 2.280e-5, 11: 2.507e-5, 14: 3.189e-5, 15: 3.416e-5, 17: 3.870e-5, 18: 4.097e-5,
@@ -93,7 +93,7 @@ EXPECTED: dict[str, tuple[str, int, list[tuple[dict[str, float], float]]]] = {
     "l2sp": ("resnet18", 1, [(dict.fromkeys(RESNET, 5e-3), 5e-3)]),
     "hard-sharing": ("resnet18", 1, [(dict.fromkeys(RESNET, 3e-5), 3e-4)]),
 }  # fmt: skip
-# the documents' words on the rest: optimiser, momentum, Nesterov, weight decay, start, epochs
+# the sources' words on the rest: optimiser, momentum, Nesterov, weight decay, start, epochs
 SETTINGS = {
     "teh-A": ("sgd", 0.9, False, 5e-4, "random", True, [100], {"constant"}),
     "teh-B": ("sgd", 0.9, False, 5e-4, "random", False, [100], {"constant"}),

@@ -24,7 +24,7 @@ def run(script: str, folder: Path, out: Path, cache: Path, *more: str) -> str:
 @pytest.mark.parametrize(
     ("script", "more", "words"),
     [
-        ("ants_and_bees.py", ("--seeds", "1"), "published (Teh): base 60.13, fine-tuned 86.71"),
+        ("ants_and_bees.py", ("--seeds", "1"), "published: base 60.13, fine-tuned 86.71"),
         ("cifar10_recipes.py", ("--runs", "C"), "order there: C"),
     ],
 )

@@ -43,7 +43,7 @@ def norms(group: str, rate: float) -> str:
 
 def make_plan(*phases: PhasePlan) -> TrainingPlan:
     return TrainingPlan(
-        "ulmfit", "documents.md, G", "resnet18", "probe", False, "SGD", 920, phases, seconds=90.0
+        "ulmfit", "a paper", "resnet18", "probe", False, "SGD", 920, phases, seconds=90.0
     )
 
 

@@ -1,4 +1,4 @@
-"""What a network is made of, layer by layer, computed (documents.md, I)."""
+"""What a network is made of, layer by layer, computed."""
 
 from __future__ import annotations
 

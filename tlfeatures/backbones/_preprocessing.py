@@ -1,7 +1,7 @@
 """How a picture becomes the network's input: geometry on the Pillow side, arithmetic on the batch.
 
 The geometry is torchvision's for Pillow pictures (resize the short side with antialiasing, crop the
-centre), the arithmetic is that of the weights (documents.md, E). No torch here, so that decoder
+centre), the arithmetic is that of the weights. No torch here, so that decoder
 workers and fully cached runs need none.
 """
 

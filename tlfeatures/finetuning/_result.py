@@ -67,7 +67,7 @@ class TrainingPlan:
     Attributes
     ----------
     recipe, source : str
-        Its name and the document it comes from.
+        Its name and the source it comes from.
     backbone : str
     head_start : {"probe", "random"}
         Whether the new layer is the baseline's linear head or random numbers.

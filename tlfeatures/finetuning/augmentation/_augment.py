@@ -1,7 +1,7 @@
 """How training pictures are varied: the words for it. No torch in here.
 
-Which variations: documents.md, G (Kumar: flip, rotation, zoom; Guide: colour jitter, horizontal
-flip, rotation, shear). Evaluation never varies anything.
+The variations are those that introductions to transfer learning name: horizontal flip, rotation,
+zoom, shear, colour jitter. Evaluation never varies anything.
 """
 
 from __future__ import annotations

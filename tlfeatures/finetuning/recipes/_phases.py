@@ -1,6 +1,6 @@
 """The phases of each recipe for a structure: which units are trained, when, and how fast.
 
-Rates are those of the documents; where a document gives a factor only, the base stands beside it.
+Rates are those of the sources; where a source gives a factor only, the base stands beside it.
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def teh(features: float) -> Callable[[Structure, int], list[Phase]]:
 
 
 def teh_d(structure: Structure, n_blocks: int) -> list[Phase]:
-    """As the slide's code: groups by stage, the stem's batch norm in none of them (R.11)."""
+    """As the slides' code: groups by stage, the stem's batch norm in none of them."""
     rates = _of(structure.stages[:3], 1e-4) | _of(structure.stages[3:], 1e-3)
     rates |= _classifier_part(structure, 1e-3) | {HEAD: 1e-1}
     stem_norm = {name for name in rates if name == "bn1"}
@@ -136,7 +136,7 @@ def no_five_stages(structure: Structure) -> str:
 
 
 def cs231n(structure: Structure, n_blocks: int) -> list[Phase]:
-    """The first stage keeps its edges and colours: the deck's figure freezes what is lowest."""
+    """The first stage keeps its edges and colours: the lecture's figure freezes what is lowest."""
     original = _original_rate(structure)
     middle = _of(structure.stages[1:], original * CS231N_MIDDLE)
     top = _classifier_part(structure, original * CS231N_TOP) | {HEAD: original * CS231N_TOP}
@@ -161,9 +161,9 @@ def guide(all_rates: Callable[[Structure], dict[str, float]]) -> Callable[..., l
 
 
 def vgg_rates(structure: Structure) -> dict[str, float]:
-    """Linear over all modules of the feature part, of which not all have parameters (R.9).
+    """Linear over all modules of the feature part, of which not all have parameters.
 
-    A step is 1/44 of a VGG16's 44 modules: the last module is a step below the classifier (R.23).
+    A step is 1/44 of a VGG16's 44 modules: the last module is a step below the classifier.
     """
     by_module = np.linspace(GUIDE_FIRST, GUIDE_LAST, structure.n_features + 1)
     units = [unit for stage in structure.stages for unit in stage.units]
@@ -185,7 +185,7 @@ def no_vgg(structure: Structure) -> str:
 
 
 def resnet_rates(structure: Structure) -> dict[str, float]:
-    """A third a group from the new layer down; the stem's batch norm is a group (R.18)."""
+    """A third per group from the new layer down; the stem's batch norm is a group."""
     by_part = {
         part: GUIDE_LAST / GUIDE_STEP**i for i, part in enumerate(reversed(RESNET_PARTS), start=1)
     }
@@ -200,7 +200,7 @@ def no_resnet(structure: Structure) -> str:
 
 
 def ulmfit(structure: Structure, n_blocks: int) -> list[Phase]:
-    """A part more an epoch, from the end; rates fall by 2.6 a part."""
+    """One part more per epoch, from the end; rates fall by 2.6 per part."""
     rates = {HEAD: HEAD_RATE}
     phases = [Phase("new layer", 1, rates, "slanted-triangle")]
     for i, part in enumerate(reversed(structure.parts), start=1):

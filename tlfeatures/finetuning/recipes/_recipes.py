@@ -1,6 +1,6 @@
 """Recipes: each with its source, its optimiser and its phases. No torch in here.
 
-Letters refer to the source documents' digest: G are their recipes, R their contradictions.
+docs/sources.md says more of the sources, and what differs here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Recipe:
     Attributes
     ----------
     name, source, words : str
-        Its name, the document it is from, what it does in a few words.
+        Its name, the source it is from, what it does in a few words.
     make_phases : callable
         Phases for a structure and a number of last blocks.
     optimizer : {"sgd", "adam", "adamw"}
@@ -154,7 +154,10 @@ def _scaled(phases: list[Phase], lr: float) -> list[Phase]:
     ]
 
 
-GUIDE = "Guide (G)"
+RULE_OF_THUMB = "rule of thumb"
+SLIDES = "PyTorch slides on transfer learning"
+GUIDE = "a PyTorch guide to transfer learning on Flowers-102"
+CS231N = "CS231n 2016, lecture 7"
 _teh_recipe = partial(
     Recipe,
     optimizer="sgd",
@@ -185,18 +188,18 @@ FIRST_TASK_ONLY = (
 RECIPES: Mapping[str, Recipe] = {
     recipe.name: recipe
     for recipe in (
-        Recipe("head", "Strathclyde, Kumar, Guide (C)", "the new layer only", _phases.head),
+        Recipe("head", RULE_OF_THUMB, "the new layer only", _phases.head),
         Recipe(
             "classifier",
-            "Kumar (G)",
+            RULE_OF_THUMB,
             "the whole classifier part",
             _phases.classifier,
             misfit=_phases.no_classifier_part,
         ),
-        Recipe("last-blocks", "Strathclyde, Kumar (C)", "the last N blocks", _phases.last_blocks),
+        Recipe("last-blocks", "CS231n notes", "the last N blocks", _phases.last_blocks),
         Recipe(
             "backwards",
-            "Kumar (C)",
+            RULE_OF_THUMB,
             "unfreezes from the end until the carved split stops improving",
             _phases.backwards,
             patience=None,
@@ -204,13 +207,13 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             "full",
-            "Strathclyde, Guide (C, F)",
+            RULE_OF_THUMB,
             "everything, from the linear probe",
             _phases.full,
         ),
         Recipe(
             "scratch",
-            "Kumar (F)",
+            RULE_OF_THUMB,
             "everything, from random weights",
             _phases.scratch,
             optimizer="sgd",
@@ -221,19 +224,19 @@ RECIPES: Mapping[str, Recipe] = {
             batch_norms="moving",
             patience=None,
         ),
-        _teh_recipe("teh-A", "Teh (G)", "scratch, all at 1e-1", _phases.teh(1e-1), is_scratch=True),
-        _teh_recipe("teh-B", "Teh (G)", "pretrained, all at 1e-1", _phases.teh(1e-1)),
-        _teh_recipe("teh-C", "Teh (G)", "features 1e-4, new layer 1e-1", _phases.teh(1e-4)),
+        _teh_recipe("teh-A", SLIDES, "scratch, all at 1e-1", _phases.teh(1e-1), is_scratch=True),
+        _teh_recipe("teh-B", SLIDES, "pretrained, all at 1e-1", _phases.teh(1e-1)),
+        _teh_recipe("teh-C", SLIDES, "features 1e-4, new layer 1e-1", _phases.teh(1e-4)),
         _teh_recipe(
             "teh-D",
-            "Teh (G, R.11)",
+            SLIDES,
             "conv1-3 1e-4, conv4-5 1e-3, new layer 1e-1",
             _phases.teh_d,
             misfit=_phases.no_five_stages,
         ),
         Recipe(
             "cs231n",
-            "Deck (G)",
+            CS231N,
             "a tenth of the original rate at the top, a hundredth in the middle",
             _phases.cs231n,
             optimizer="sgd",
@@ -248,21 +251,21 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         _guide_recipe(
             "guide-resnet",
-            "Guide (G, R.18)",
-            "16 epochs new layer, 8 all, a third a group",
+            GUIDE,
+            "16 epochs new layer, 8 all, a third per group",
             _phases.guide(_phases.resnet_rates),
             misfit=_phases.no_resnet,
         ),
         Recipe(
             "ulmfit",
-            "Strathclyde (G)",
-            "a part more an epoch, discriminative rates, slanted triangles",
+            "Howard and Ruder 2018",
+            "one part more per epoch, discriminative rates, slanted triangles",
             _phases.ulmfit,
             patience=None,
         ),
         Recipe(
             "l2sp",
-            "Deck (G, soft sharing)",
+            "Li et al. 2018",
             "everything, with a penalty for leaving the given weights",
             _phases.l2sp,
             optimizer="sgd",
@@ -271,7 +274,7 @@ RECIPES: Mapping[str, Recipe] = {
         ),
         Recipe(
             "hard-sharing",
-            "Deck (G)",
+            "multi-task learning",
             "one network for two tasks, trained together",
             _phases.full,
             is_shared=True,
