@@ -84,7 +84,7 @@ def test_verify_finds_damage_and_repair_mends_it(
     path = damage(filled)
     data, said = call(capsys, "verify", "--cache", filled, code=1)
     assert data["problems"][0]["path"] == str(path)
-    assert "cache repair" in said
+    assert "cache verify --repair" in said
     assert run(["cache", "verify", "--repair", "--cache", str(filled), "--json"]) == 0
     mended = json.loads(capsys.readouterr().out)
     assert (mended["rescued"], mended["lost"], len(mended["moved"])) == (35, 1, 1)
@@ -103,7 +103,7 @@ def test_reading_a_damaged_row_names_the_way_out(
         words = ["extract", folder, "--backbone", "embedded", "--layer", layer, "--cache", filled]
         failed += run([*map(str, words), "--out", str(filled / "out.h5")])
     assert failed == 1
-    assert "tlfeatures cache repair" in capsys.readouterr().err
+    assert "tlfeatures cache verify --repair" in capsys.readouterr().err
 
 
 def test_gc_needs_to_be_told_what_may_go(filled: Path, capsys: Capture) -> None:

@@ -390,7 +390,7 @@ def test_the_console_script_exits_with_the_code(monkeypatch: pytest.MonkeyPatch)
 def test_a_process_ends_without_a_word_of_its_own(modules: str) -> None:
     if modules:
         pytest.importorskip("triton")
-    code = f"import torch\n{modules}\nfrom tlfeatures.cli import main\nmain(['cache', 'where'])"
+    code = f"import torch\n{modules}\nfrom tlfeatures.cli import main\nmain(['cache', 'info'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
 

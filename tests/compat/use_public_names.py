@@ -129,7 +129,7 @@ def use_protocols(pictures: Pictures, codes: CNNCodes, out: Path) -> None:
     assert result.to_json()["heads"]["svm"]["accuracy"] == result.heads["svm"].accuracy
     save_page(make_baseline_page(result), out / "fit.html")
     scored = evaluate_model(result.classifier, pictures)
-    save_page(make_model_page(scored, result.classifier, out / "m.model"), out / "model.html")
+    save_page(make_model_page(scored, str(out / "m.model")), out / "model.html")
     assert advise(pictures, codes).to_json()["recommendation"]
     assert parse_augmentation("light")
     tuned = FineTunedClassifier(codes, recipe="head", epochs=1, augment="none", precision="float32")

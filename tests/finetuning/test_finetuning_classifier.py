@@ -34,15 +34,15 @@ from tlfeatures.finetuning import (
     evaluate_finetuning,
 )
 from tlfeatures.finetuning import _classifier as classifier_module
-from tlfeatures.finetuning import _net as net_module
-from tlfeatures.finetuning import _train as train_module
-from tlfeatures.finetuning._classifier import as_head, as_layer
 from tlfeatures.finetuning._data import LabelledPictures
-from tlfeatures.finetuning._net import TaskLoss, task_hits
-from tlfeatures.finetuning._rates import _suggest, search_rate
 from tlfeatures.finetuning.recipes._parts import HEAD
 from tlfeatures.finetuning.recipes._phases import Phase
 from tlfeatures.finetuning.recipes._recipes import RECIPES, make_recipe
+from tlfeatures.finetuning.training import _net as net_module
+from tlfeatures.finetuning.training import _train as train_module
+from tlfeatures.finetuning.training._head import as_head, as_layer
+from tlfeatures.finetuning.training._net import TaskLoss, task_hits
+from tlfeatures.finetuning.training._rates import _suggest, search_rate
 from tlfeatures.heads import make_head
 from tlfeatures.modelfile import write_model_file
 from tlfeatures.pictures import DecodeOptions
@@ -697,7 +697,6 @@ def test_the_carved_split_keeps_groups_with_gaps_whole(
     """Groups given to fit, in an iterator of mixed types; a gap is a group of its own."""
     units = [i // 4 if i % 2 else None for i in range(36)]
     model = tuner(cache)
-    model._check(is_shared=False)
     given = (
         unit if unit is None else [int, float, str][i % 3](unit) for i, unit in enumerate(units)
     )

@@ -20,14 +20,14 @@ from tlfeatures.backbones import Backbone, BackboneRequest, load_backbone
 from tlfeatures.errors import UsageError
 from tlfeatures.finetuning import RECIPES, EpochRow
 from tlfeatures.finetuning._data import LabelledPictures
-from tlfeatures.finetuning._net import TuningNet, make_net
-from tlfeatures.finetuning._network import FineTuneNet
 from tlfeatures.finetuning._structure import find_structure
-from tlfeatures.finetuning._train import Training, train
 from tlfeatures.finetuning.recipes._parts import HEAD
 from tlfeatures.finetuning.recipes._plan import group_rates, make_plan
 from tlfeatures.finetuning.recipes._recipes import make_recipe
 from tlfeatures.finetuning.recipes._schedules import SCHEDULES
+from tlfeatures.finetuning.training._net import TuningNet, make_net
+from tlfeatures.finetuning.training._network import FineTuneNet
+from tlfeatures.finetuning.training._train import Training, train
 from tlfeatures.pictures import DecodeOptions
 
 RESNET = ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4")

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from tlfeatures.pictures import Pictures
 
 NAMES = ", ".join(RECIPES)
-AUTO, FIND = "auto", "find"
+AUTO, ANY, FIND = "auto", "head", "find"
 STOPPED = "stopped; the same command goes on after the last epoch that was done."
 STOPPED_UNKEPT = (
     "stopped; the codes are in the cache, the training is lost: with --out or --checkpoint the "
@@ -118,6 +118,7 @@ def command(images: str, **given: Any) -> int:
     check_targets(_targets(given), [images, given["weights"], given["shared_with"]])
     words, pictures = take_both(given, images)
     check_pictures([given["out"], given["checkpoint"], given["sheet"]], pictures)
+    _check_training(pictures, words, given)
     if given["plan"]:
         return show_plan(pictures, words, given, make_classifier)
     if given["recipe"] == AUTO:
@@ -144,13 +145,29 @@ def _check_plan(given: dict[str, Any]) -> None:
     parse_augmentation(given["augment"])
 
 
+def _check_training(pictures: Pictures, words: Words, given: dict[str, Any]) -> None:
+    """Look at the options of a training before anything is measured; "head" suits any network."""
+    recipe = ANY if given["recipe"] == AUTO else given["recipe"]
+    classifier = make_classifier(words, {**given, "recipe": recipe})
+    other = labelled(given["shared_with"])
+    classifier.check(pictures, test=given["test"], shared_with=other)
+
+
+def labelled(folder: str | None) -> Pictures | None:
+    """The pictures of a second task, if one is named."""
+    from tlfeatures.pictures import load_pictures
+
+    return None if folder is None else load_pictures(folder)
+
+
 def _train(pictures: Pictures, words: Words, given: dict[str, Any]) -> int:
     from tlfeatures.finetuning import evaluate_finetuning
-    from tlfeatures.pictures import load_pictures
 
     model, report = given["out"], given["report"]
     classifier = make_classifier(words, given)
-    other = load_pictures(given["shared_with"]) if given["shared_with"] else None
+    other = labelled(given["shared_with"])
+    if classifier.checkpoint and expand(classifier.checkpoint).exists():
+        words.progress.say(f"note: going on from {classifier.checkpoint}")
     try:
         result = evaluate_finetuning(
             pictures,
@@ -207,9 +224,6 @@ def make_classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
     from tlfeatures.finetuning import FineTunedClassifier
 
     names = ("recipe", "head", "n_blocks", "epochs", "augment", "batch_norms", "valid")
-    checkpoint = _checkpoint(given)
-    if checkpoint and expand(checkpoint).exists():
-        words.progress.say(f"note: going on from {checkpoint}")
     return FineTunedClassifier(
         words.make_codes(),
         **{name: given[name] for name in names},
@@ -217,7 +231,7 @@ def make_classifier(words: Words, given: dict[str, Any]) -> FineTunedClassifier:
         batch_size=given["train_batch_size"],
         patience=_patience(given["patience"]),
         precision=given["train_precision"],
-        checkpoint=checkpoint,
+        checkpoint=_checkpoint(given),
         random_state=given["seed"],
         watch=EpochLines(words.progress),
     )

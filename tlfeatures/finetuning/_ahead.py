@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from tlfeatures.backbones import Backbone, load_network
 from tlfeatures.extraction import as_codes
+from tlfeatures.finetuning._options import augmentation_of
 from tlfeatures.finetuning._structure import find_structure
-from tlfeatures.finetuning.augmentation._augment import Augmentation, parse_augmentation
 from tlfeatures.finetuning.recipes._plan import make_plan
 from tlfeatures.finetuning.recipes._recipes import make_recipe
 
@@ -44,13 +44,11 @@ def plan_training(classifier: FineTunedClassifier, n_classes: int) -> TrainingPl
     lr = None if isinstance(classifier.lr, str) else classifier.lr
     recipe = make_recipe(classifier.recipe)
     phases = recipe.phases(structure, n_blocks=classifier.n_blocks, epochs=classifier.epochs, lr=lr)
-    asked, augment = classifier.batch_norms, classifier.augment
+    asked = classifier.batch_norms
     return make_plan(
         recipe,
         phases,
         structure,
         batch_norms=recipe.batch_norms if asked == "recipe" else asked,
-        augmentation=(
-            augment if isinstance(augment, Augmentation) else parse_augmentation(augment)
-        ).words,
+        augmentation=augmentation_of(classifier.augment).words,
     )

@@ -3,65 +3,40 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import logging
 import os
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from joblib import effective_n_jobs
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from tlfeatures._parameters import check_jobs, check_share, check_whole, seed_of
+from tlfeatures._parameters import seed_of
 from tlfeatures._targets import expand
-from tlfeatures.backbones import (
-    TUNED,
-    Backbone,
-    CarriedWeights,
-    Preprocessing,
-    check_before_weights,
-    load_network,
-)
-from tlfeatures.classification import TrainedOn, TransferClassifier, extract_good, load_model
+from tlfeatures.backbones import TUNED, CarriedWeights
+from tlfeatures.classification import TransferClassifier, extract_good, load_model
 from tlfeatures.engine import is_out_of_memory
 from tlfeatures.errors import ExtractionError, UsageError
 from tlfeatures.evaluation import make_split, paired_difference
 from tlfeatures.extraction import CNNCodes, Progress, as_codes
-from tlfeatures.finetuning._checkpoint import Checkpoint, check_checkpoint
-from tlfeatures.finetuning._data import LabelledPictures, seeded
-from tlfeatures.finetuning._net import TuningNet, make_net
-from tlfeatures.finetuning._network import FineTuneNet, usual_length
-from tlfeatures.finetuning._rates import search_rate
-from tlfeatures.finetuning._result import (
-    BASELINE,
-    FINE_TUNED,
-    EpochRow,
-    RateSearch,
-    TrainingPlan,
-)
-from tlfeatures.finetuning._structure import find_structure
-from tlfeatures.finetuning._train import Training, estimate_seconds, train
-from tlfeatures.finetuning.augmentation._augment import NONE, Augmentation, parse_augmentation
-from tlfeatures.finetuning.augmentation._distort import make_transform
-from tlfeatures.finetuning.recipes._phases import Phase
+from tlfeatures.finetuning._options import augmentation_of, check_options, check_recipe
+from tlfeatures.finetuning._result import BASELINE, FINE_TUNED, EpochRow, RateSearch, TrainingPlan
+from tlfeatures.finetuning._start import Start
+from tlfeatures.finetuning._tasks import Task, carve, labels_of, trained_on
 from tlfeatures.finetuning.recipes._plan import make_plan
-from tlfeatures.finetuning.recipes._recipes import Recipe, make_recipe
-from tlfeatures.heads import head_from_arrays, head_name
-from tlfeatures.machine import has_bf16, resolve_device
-from tlfeatures.pictures import Pictures, content_digest, labelled_pictures
+from tlfeatures.finetuning.recipes._recipes import Recipe
+from tlfeatures.finetuning.training._head import as_head
+from tlfeatures.finetuning.training._net import TuningNet
+from tlfeatures.finetuning.training._network import FineTuneNet
+from tlfeatures.finetuning.training._rates import search_rate
+from tlfeatures.finetuning.training._train import Training, estimate_seconds, train
+from tlfeatures.heads import head_from_arrays
+from tlfeatures.pictures import Pictures, labelled_pictures
 
-_log = logging.getLogger(__name__)
-LINEAR = ("logistic", "svm")
 EQUAL = 1e-9  # of floating-point numbers: one picture is exactly one standard error
-FIND = "find"
 NEVER_RISES = (
     "no learning rate was found: up to the highest one the loss does not fall and rise again, as "
     "on few pictures; the recipe's rates are used"
@@ -70,24 +45,6 @@ DIVERGED = (
     "the training diverged: no epoch has a finite loss, so the baseline is kept; try a lower `lr`"
 )
 Watch = Callable[[RateSearch | TrainingPlan | EpochRow | Progress], None]
-
-
-@dataclass(frozen=True)
-class _Task:
-    """Labelled pictures of one task, split, and the baseline fitted on the training part."""
-
-    train: Pictures
-    valid: Pictures
-    baseline: TransferClassifier
-
-    @property
-    def classes(self) -> NDArray[Any]:
-        found: NDArray[Any] = self.baseline.classes_
-        return found
-
-    def encode(self, labels: Any, first: int = 0) -> NDArray[np.intp]:
-        """Class numbers, counted from `first`."""
-        return np.searchsorted(self.classes, np.asarray(labels)) + first
 
 
 class FineTunedClassifier(ClassifierMixin, BaseEstimator):
@@ -304,15 +261,16 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
 
     def _begin(
         self, X: Any, y: Any, groups: Any, shared_with: Any
-    ) -> tuple[Recipe, list[_Task], Pictures]:
+    ) -> tuple[Recipe, list[Task], Pictures]:
         """Check the options, leave bad pictures aside, carve, fit the baselines."""
-        recipe = self._check(is_shared=shared_with is not None)
+        recipe = check_options(self.get_params(deep=False), is_shared=shared_with is not None)
         self._seed = seed_of(self.random_state)
         pictures = labelled_pictures(X, y, groups, way=", or pass `y`")
         others = [] if shared_with is None else [labelled_pictures(shared_with)]
         self.codes_ = as_codes(self.backbone)
         every = [extract_good(self.codes_, each).pictures for each in (pictures, *others)]
-        return recipe, [self._carve(each) for each in every], every[0]
+        tasks = [carve(each, self.codes_, self.head, self.valid, self._seed) for each in every]
+        return recipe, tasks, every[0]
 
     def check(
         self, pictures: Pictures, *, test: float | None = None, shared_with: Pictures | None = None
@@ -328,81 +286,18 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         OutputError
             If the checkpoint cannot be written.
         """
-        self._check(is_shared=shared_with is not None)
+        check_options(self.get_params(deep=False), is_shared=shared_with is not None)
         given, seed = labelled_pictures(pictures), seed_of(self.random_state)
         split = make_split(labels_of(given), given.split, given.groups, test, None, seed)
         others = [] if shared_with is None else [labelled_pictures(shared_with)]
         for task in (given[split.train], *others):
             make_split(labels_of(task), None, task.groups, self.valid, None, seed)
-        self._check_recipe(len(given.classes) + sum(len(each.classes) for each in others))
+        check_recipe(
+            self.get_params(deep=False),
+            len(given.classes) + sum(len(each.classes) for each in others),
+        )
 
-    def _check_recipe(self, n_classes: int) -> None:
-        """Whether the recipe suits the network, seen on one without its weights.
-
-        Raises
-        ------
-        UsageError
-        """
-        request = as_codes(self.backbone).request()
-        if request.is_own:  # to draw its weights would be to lose them
-            return
-        network = load_network(replace(request, weights="random"))
-        structure = find_structure(Backbone(network, (request.layer,), request.pooling), n_classes)
-        lr = None if isinstance(self.lr, str) else self.lr
-        recipe = make_recipe(self.recipe)
-        recipe.phases(structure, n_blocks=self.n_blocks, epochs=self.epochs, lr=lr)
-
-    def _check(self, *, is_shared: bool) -> Recipe:
-        """The recipe, after a look at the options that are wrong whatever the pictures are."""
-        recipe = make_recipe(self.recipe)
-        if recipe.is_shared != is_shared:
-            raise UsageError(
-                "recipe 'hard-sharing' needs a second task's pictures, `shared_with`, and no other "
-                f"recipe takes it; the recipe is {recipe.name!r}."
-            )
-        if self.checkpoint is not None:
-            check_checkpoint(self.checkpoint)
-        choices = {
-            "batch_norms": ("recipe", "moving", "frozen"),
-            "precision": ("auto", "float32", "bf16"),
-        }
-        for name, known in choices.items():
-            if getattr(self, name) not in known:
-                raise UsageError(
-                    f"{name} {getattr(self, name)!r} is unknown; choose one of {', '.join(known)}."
-                )
-        if head_name(self.head) not in LINEAR:
-            raise UsageError(
-                f"head {self.head!r} is not a linear one; choose one of {', '.join(LINEAR)}."
-            )
-        if isinstance(self.lr, str) and self.lr != FIND:
-            raise UsageError(f"`lr` {self.lr!r} is unknown; give a number, 'find', or None.")
-        if self.lr is not None and not isinstance(self.lr, str | Real):
-            raise UsageError(f"`lr` is {self.lr!r}; give a number, 'find', or None.")
-        check_share("valid", self.valid)
-        check_whole("batch_size", self.batch_size, 2)
-        check_whole("n_blocks", self.n_blocks)
-        if self.epochs is not None:
-            check_whole("epochs", self.epochs)
-        if self.patience not in (None, "recipe"):
-            check_whole("patience", self.patience)
-        if self.checkpoint is not None and self.random_state is None:
-            raise UsageError(
-                "with random_state None each training is another one, which no checkpoint can go "
-                "on with; give a number."
-            )
-        self._n_workers()
-        self._augmentation()
-        return recipe
-
-    def _carve(self, pictures: Pictures) -> _Task:
-        split = make_split(labels_of(pictures), None, pictures.groups, self.valid, None, self._seed)
-        training: Pictures = pictures[split.train]
-        carved: Pictures = pictures[split.test]
-        baseline = TransferClassifier(self.codes_, self.head, self._seed)
-        return _Task(training, carved, baseline.fit(training))
-
-    def _train(self, recipe: Recipe, tasks: list[_Task]) -> None:
+    def _train(self, recipe: Recipe, tasks: list[Task]) -> None:
         lr = self._find_lr(recipe, tasks)
         net, training = self._prepare(recipe, tasks, lr)
         self.plan_ = self._plan(net, training, estimate_seconds(net, training))
@@ -412,9 +307,15 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         if not self.best_epoch_:
             warnings.warn(DIVERGED, UserWarning, stacklevel=3)
         self.tuned_ = self._as_transfer(net, tasks[0])
-        self.tuned_.trained_on_ = _trained_on(tasks)
+        self.tuned_.trained_on_ = trained_on(tasks)
 
-    def _find_lr(self, recipe: Recipe, tasks: list[_Task]) -> float | None:
+    def _prepare(
+        self, recipe: Recipe, tasks: list[Task], lr: float | None
+    ) -> tuple[TuningNet, Training]:
+        words = self.get_params(deep=False)
+        return Start(recipe, tasks, words, self.codes_, self._seed, self._tell).prepare(lr)
+
+    def _find_lr(self, recipe: Recipe, tasks: list[Task]) -> float | None:
         """The highest rate; None: the recipe's. A search learns from what will be trained on."""
         self.rate_search_: RateSearch | None = None
         if not isinstance(self.lr, str):
@@ -444,149 +345,11 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
             training.phases,
             net.structure,
             batch_norms=net.batch_norms,
-            augmentation=self._augmentation().words,
+            augmentation=augmentation_of(self.augment).words,
             seconds=seconds,
         )
 
-    def _prepare(
-        self, recipe: Recipe, tasks: list[_Task], lr: float | None
-    ) -> tuple[TuningNet, Training]:
-        """The network at its start, and what the training needs beside it."""
-        backbone = self._load(recipe)
-        sizes = tuple(len(task.classes) for task in tasks)
-        structure = find_structure(backbone, sum(sizes))
-        epochs = None if self.epochs is None else int(self.epochs)
-        phases = recipe.phases(structure, n_blocks=int(self.n_blocks), epochs=epochs, lr=lr)
-        module = self._start(recipe, backbone, tasks, sizes)
-        training = self._training(recipe, phases, backbone, tasks, self._checkpoint(tasks, lr))
-        batch_size, n_workers = int(self.batch_size), self._n_workers()
-        n_over = len(training.train) % batch_size
-        net = make_net(
-            module,
-            recipe,
-            structure,
-            sizes,
-            training.valid,
-            precision=self._precision(),
-            batch_norms=recipe.batch_norms if self.batch_norms == "recipe" else self.batch_norms,
-            device=resolve_device(self.codes_.device),
-            batch_size=batch_size,
-            iterator_train__shuffle=True,
-            # a batch of one picture has no variance for a batch norm
-            iterator_train__drop_last=n_over == 1 and len(training.train) > batch_size,
-            iterator_train__num_workers=n_workers,
-            iterator_valid__num_workers=n_workers,
-        )
-        return net, training
-
-    def _load(self, recipe: Recipe) -> Backbone:
-        """The network, to be trained; not one that others use."""
-        request = self.codes_.request()
-        if recipe.is_scratch:
-            request = replace(request, weights=f"random:{self._seed}")
-        tensors = None if recipe.is_scratch else self.codes_._tensors()
-        as_torch = tensors and {k: torch.from_numpy(v.copy()) for k, v in tensors.items()}
-        check_before_weights(request, (request.layer,))
-        network = load_network(request, as_torch)
-        network.module.to(resolve_device(self.codes_.device)).to(memory_format=torch.channels_last)
-        return Backbone(network, (request.layer,), request.pooling)
-
-    def _start(
-        self, recipe: Recipe, backbone: Backbone, tasks: list[_Task], sizes: tuple[int, ...]
-    ) -> FineTuneNet:
-        codes = tasks[0].baseline.codes_
-        if recipe.is_scratch:
-            codes = clone(codes).set_params(weights=f"random:{self._seed}", weights_id=None)
-        some: Pictures = tasks[0].train[:64]
-        with seeded(self._seed):
-            module = FineTuneNet(backbone, sizes, usual_length(codes.query(some)))
-        if recipe.head_start == "probe":
-            first = 0
-            for task, size in zip(tasks, sizes, strict=True):
-                module.start_from(*as_layer(task.baseline.head_), first)
-                first += size
-        return module
-
-    def _training(
-        self,
-        recipe: Recipe,
-        phases: list[Phase],
-        backbone: Backbone,
-        tasks: list[_Task],
-        checkpoint: Checkpoint | None,
-    ) -> Training:
-        options, preprocessing = self.codes_.decode_options(), backbone.preprocessing
-        augmentation, transform = self._augmentation(), None
-        if isinstance(preprocessing, Preprocessing) and augmentation != NONE:
-            transform = make_transform(augmentation, preprocessing.input_size)
-        elif augmentation != NONE:
-            _log.info("an own preprocess function leaves no room for augmentation: none is done")
-        items = [item for task in tasks for item in task.train.items]
-        firsts = np.cumsum([0, *(len(task.classes) for task in tasks)])
-        y = np.concatenate(
-            [
-                task.encode(task.train.labels, first)
-                for task, first in zip(tasks, firsts, strict=False)
-            ]
-        )
-        carved = tasks[0].valid
-        return Training(
-            phases,
-            LabelledPictures(items, y, preprocessing, options, transform),
-            LabelledPictures(carved.items, tasks[0].encode(carved.labels), preprocessing, options),
-            int(self.batch_size),
-            recipe.patience if self.patience == "recipe" else self.patience,  # type: ignore[arg-type]
-            recipe.stops_unfreezing,
-            self._seed,
-            checkpoint,
-            self._tell,
-        )
-
-    def _checkpoint(self, tasks: list[_Task], lr: float | None) -> Checkpoint | None:
-        if self.checkpoint is None:
-            return None
-        spec = tasks[0].baseline.spec_
-        hidden = ("backbone", "watch", "checkpoint", "n_jobs")
-        words = self.get_params(deep=False)
-        identity: dict[str, Any] = {
-            "network": spec.backbone,
-            "weights": spec.weights_id,
-            "layer": spec.layer,
-            "pooling": spec.pooling,
-            "decoding": self.codes_.decode_options().to_json(),
-            "preprocessing": spec.to_json()["preprocessing"],
-            "pictures": _digest(tasks, self.codes_),
-            **{name: _plain(value) for name, value in words.items() if name not in hidden},
-            "recipe": make_recipe(self.recipe).name,
-            "head": head_name(self.head),
-            "random_state": self._seed,
-            "lr": lr,
-        }
-        return Checkpoint(expand(self.checkpoint), identity)
-
-    def _augmentation(self) -> Augmentation:
-        given = self.augment
-        if isinstance(given, Augmentation):
-            return given
-        if not isinstance(given, str):
-            raise UsageError(f"augment is {given!r:.80}; give words, as 'light', or Augmentation.")
-        return parse_augmentation(given)
-
-    def _n_workers(self) -> int:
-        """Processes that decode beside this one; 0: none."""
-        return effective_n_jobs(check_jobs(self.n_jobs)) if self.n_jobs else 0
-
-    def _precision(self) -> str:
-        if self.precision != "auto":
-            return self.precision
-        device = resolve_device(self.codes_.device)
-        if device == "cuda":
-            is_there = torch.cuda.is_bf16_supported(including_emulation=False)
-        else:
-            is_there = device == "cpu" and has_bf16()
-        return "bf16" if is_there else "float32"
-
-    def _as_transfer(self, net: TuningNet, task: _Task) -> TransferClassifier:
+    def _as_transfer(self, net: TuningNet, task: Task) -> TransferClassifier:
         """The trained network as a frozen one, its last layer as the head on its codes."""
         module: FineTuneNet = net.module_
         weights, biases = module.head_arrays(len(task.classes))
@@ -602,7 +365,7 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         model.classes_, model.spec_ = model.head_.classes_, codes.fit([]).spec_
         return model
 
-    def _keep(self, task: _Task, pictures: Pictures) -> None:
+    def _keep(self, task: Task, pictures: Pictures) -> None:
         """The fine-tuned network if it wins on the carved split, else the baseline.
 
         Within one standard error of the paired difference the simpler one stays: on a few dozen
@@ -624,51 +387,3 @@ class FineTunedClassifier(ClassifierMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
-
-
-def as_layer(head: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """A linear head as a layer with a score a class, (n_classes, d) and (n_classes,).
-
-    An SVM's scores are stretched by its sigmoid's slope, so that the softmax of the layer is about
-    as sure as the head; decisions stay.
-    """
-    tensors, facts = head.to_arrays()
-    scale = facts["sigmoid"][0] if "sigmoid" in facts else 1.0
-    weights, biases = tensors["coef"] * scale, tensors["intercept"] * scale
-    if len(weights) == 1:  # two classes: the score of the first one is 0
-        weights, biases = np.vstack([0 * weights, weights]), np.concatenate([0 * biases, biases])
-    return weights, biases
-
-
-def as_head(
-    weights: NDArray[np.float64], biases: NDArray[np.float64]
-) -> dict[str, NDArray[np.float64]]:
-    """The arrays of the logistic head that says the same as a layer."""
-    if len(weights) == 2:
-        weights, biases = weights[1:] - weights[:1], biases[1:] - biases[:1]
-    return {"coef": weights, "intercept": biases}
-
-
-def labels_of(pictures: Pictures) -> NDArray[Any]:
-    """Their labels, which they have."""
-    return np.asarray(pictures.labels)
-
-
-def _trained_on(tasks: list[_Task]) -> TrainedOn:
-    """Of all that the network has seen, what was carved out to choose the epoch included."""
-    parts = [part for task in tasks for part in (task.train, task.valid)]
-    return TrainedOn.of(content_digest(item) for part in parts for item in part.items)
-
-
-def _digest(tasks: list[_Task], codes: CNNCodes) -> str:
-    """Of the pictures' contents and labels, in order; what a file is called says nothing."""
-    digest = hashlib.sha256()
-    for task in tasks:
-        for part in (task.train, task.valid):
-            for key, label in zip(codes.codes(part).keys, labels_of(part), strict=True):
-                digest.update(key + f"\0{label}\0".encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
-def _plain(value: Any) -> Any:
-    return value if isinstance(value, str | int | float | None) else repr(value)

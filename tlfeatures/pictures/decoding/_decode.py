@@ -48,7 +48,7 @@ TRANSPARENT = "transparency laid over white"
 FRAMES = "several pages or frames, the first taken"
 DARK = (
     "deeper than 8 bits but nearly black: under an eighth of the range is used; 'tlfeatures look "
-    "range IMAGES' says which `range` to give"
+    "IMAGES' says which `range` to give"
 )
 STRETCHED = "float values outside 0..255, stretched to it"
 COLOUR16 = "16 bits a channel read in 8"

@@ -10,9 +10,9 @@ import numpy as np
 from torch.utils.data import DataLoader
 
 from tlfeatures.finetuning._data import seeded
-from tlfeatures.finetuning._net import TuningNet
 from tlfeatures.finetuning._result import RateSearch, TrainingPlan
-from tlfeatures.finetuning._train import Training
+from tlfeatures.finetuning.training._net import TuningNet
+from tlfeatures.finetuning.training._train import Training
 
 LOWEST, HIGHEST = 1e-6, 1.0  # of the phase that is tried
 N_STEPS = 60

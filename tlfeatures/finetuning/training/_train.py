@@ -11,12 +11,12 @@ from typing import Any
 from torch.utils.data import DataLoader
 
 from tlfeatures.extraction import Progress
-from tlfeatures.finetuning._checkpoint import Checkpoint, Progressed, State
 from tlfeatures.finetuning._data import LabelledPictures, seeded
-from tlfeatures.finetuning._net import TuningNet
 from tlfeatures.finetuning._result import EpochRow
 from tlfeatures.finetuning.recipes._phases import Phase
 from tlfeatures.finetuning.recipes._plan import group_rates
+from tlfeatures.finetuning.training._checkpoint import Checkpoint, Progressed, State
+from tlfeatures.finetuning.training._net import TuningNet
 
 START = "start"
 DECODE_S = 0.004  # a picture of 500 x 375, once

@@ -13,11 +13,11 @@ from torch import nn
 
 from tlfeatures.engine import exact_products, is_out_of_memory
 from tlfeatures.errors import ExtractionError
-from tlfeatures.finetuning._network import FineTuneNet
 from tlfeatures.finetuning.recipes._parts import HEAD, Structure
 from tlfeatures.finetuning.recipes._phases import Phase
 from tlfeatures.finetuning.recipes._recipes import Recipe
 from tlfeatures.finetuning.recipes._schedules import SCHEDULES
+from tlfeatures.finetuning.training._network import FineTuneNet
 
 DTYPES = {"bf16": torch.bfloat16, "float32": torch.float32}
 
