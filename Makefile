@@ -68,6 +68,7 @@ bench: $(READY)
 
 docs: $(READY)
 	$(BIN)/python docs/make_cli.py
+	$(BIN)/python docs/make_figure.py
 
 # What 'backbones list' says, from torchvision: two minutes, after torchvision has changed.
 networks: $(READY)

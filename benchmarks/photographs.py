@@ -30,11 +30,13 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("results", nargs="+", metavar="NAME=FILE")
     parser.add_argument("--weights", required=True, help="where the weights are from, in words")
+    parser.add_argument("--note", action="append", default=[], help="a further line of the head")
     args = parser.parse_args(arguments)
     lines = []
     for name, file in (words.split("=", 1) for words in args.results):
         lines += rows(name, json.loads(Path(file).read_text()))
-    head = HEAD.format(run=describe_run(), weights=args.weights)
+    notes = "".join(f"- {note}\n" for note in args.note)
+    head = HEAD.format(run=describe_run(), weights=args.weights, notes=notes)
     PAGE.write_text(head + "\n".join(lines) + "\n")
 
 
@@ -57,7 +59,7 @@ HEAD = """# Photographs: codes beside what trivial methods reach
 Controls learn from at most 1,000 pictures.
 
 {run}- Weights: {weights}
-
+{notes}
 | collection | network | classes | training | held out | method | accuracy % | 95 % interval |
 |---|---|---|---|---|---|---|---|
 """

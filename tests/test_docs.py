@@ -14,6 +14,7 @@ from tlfeatures import backbones, classification, extraction, finetuning, heads
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "CONTRIBUTING.md", "SECURITY.md")
+UNFOUND = re.compile(r"Strathclyde|\bKumar\b(?! et)|\bthe Deck\b|documents\.md|\bR\.\d")
 DOCUMENTS = [*(ROOT / name for name in PAGES), *sorted((ROOT / "docs").glob("*.md"))]
 
 
@@ -44,3 +45,11 @@ def test_names_that_are_loaded_later_are_listed_and_others_refused() -> None:
 def test_importing_the_package_imports_neither_torch_nor_scikit_learn() -> None:
     code = "import sys, tlfeatures; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_sources_are_cited_by_what_can_be_found() -> None:
+    folders = ("tlfeatures", "docs", "pipelines", "benchmarks")
+    files = [file for name in folders for file in (ROOT / name).rglob("*.[pm][yd]")]
+    assert len(files) > 200
+    for file in [*files, *DOCUMENTS]:
+        assert not UNFOUND.findall(file.read_text(encoding="utf-8")), file
