@@ -1,7 +1,7 @@
 """Every command and option that a message, a help or a page names is typed: it must exist there.
 
 A room names a parameter as Python has it, in backticks; the command line makes an option of it.
-A command is named whole, in quotes: 'tlfeatures cache repair'.
+A command is named whole, in quotes: 'tlfeatures cache verify --repair'.
 """
 
 from __future__ import annotations

@@ -164,9 +164,12 @@ def test_a_model_whose_weights_file_has_gone_says_what_to_do(
     source = Path(tlfeatures.backbones.__file__).parent / "embedded.safetensors"
     shutil.copy(source, tmp_path / "w.safetensors")
     codes = CNNCodes("embedded", weights=tmp_path / "w.safetensors", cache=cache)
-    path = TransferClassifier(codes, head="knn").fit(pictures).save(tmp_path / "m.model")
+    model = TransferClassifier(codes, head="knn").fit(pictures)
+    path = model.save(tmp_path / "m.model", with_weights=False)
+    whole = model.save(tmp_path / "whole.model")  # weights of a file go inside
     assert TransferClassifier.load(path, cache=cache).predict(pictures.paths[:1]) == ["checks"]
     (tmp_path / "w.safetensors").unlink()
+    assert TransferClassifier.load(whole, cache=cache).predict(pictures.paths[:1]) == ["checks"]
     with pytest.raises(WeightsError, match="with its weights inside"):
         TransferClassifier.load(path, cache=tmp_path / "fresh")
 

@@ -59,7 +59,7 @@ WRONG: list[tuple[str, Any, str]] = [
     ("exif", "off", "exif is 'off'; give True or False"),
     ("exif", None, "exif is None"),
     ("max_pixels", "9", "max_pixels is '9'"),
-    ("range", None, "range None is unknown"),
+    ("range", None, "range is None; give"),
     ("range", np.array([1.0, 0.0]), "is empty"),
     ("store_dtype", "int8", "store_dtype 'int8' is unknown"),
     ("cache", 5, "cache is 5; give a folder"),

@@ -276,7 +276,7 @@ def test_a_flipped_byte_of_a_row_is_never_served(filled, keys, rows, name):
         assert str(filled.folder) in str(caught.value)
         if name != "keys":  # a damaged key is simply not there
             assert f"{path} is damaged" in str(caught.value)
-            assert "cache repair" in str(caught.value)
+            assert "cache verify --repair" in str(caught.value)
         flip(path, place)
     np.testing.assert_array_equal(CodeCache(filled.root, filled.spec).read(keys), rows)
 
@@ -325,7 +325,7 @@ def test_a_truncated_shard_is_refused_by_name(filled, keys, share):
     path = one_shard(filled)
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
-    with pytest.raises(StoreCorruptError, match=f"{path.name}.*cache repair"):
+    with pytest.raises(StoreCorruptError, match=f"{path.name}.*cache verify --repair"):
         filled.find(keys)
     path.unlink()
     assert filled.find(keys).sum() in (14, 18)
@@ -359,7 +359,7 @@ def test_an_hdf5_file_that_is_no_shard_is_refused_by_name(filled, keys, change):
     path = one_shard(filled)
     with h5py.File(path, "r+") as shard:
         change(shard)
-    with pytest.raises(StoreCorruptError, match=f"{path.name}.*cache repair"):
+    with pytest.raises(StoreCorruptError, match=f"{path.name}.*cache verify --repair"):
         filled.find(keys)
 
 

@@ -133,7 +133,7 @@ def test_sound_probes_written_before_are_read_as_they_are(cache, good):
 
 
 def test_damaged_probes_are_not_replaced(cache, good):
-    """Whether something was lost, 'cache repair' says."""
+    """Whether something was lost, 'cache verify --repair' says."""
     path = write_as_before(cache, good)
     path.write_text(path.read_text().replace('"torch"', '"tensor"'))
     with pytest.raises(StoreCorruptError, match="digest does not fit"):

@@ -20,6 +20,7 @@ from tlfeatures.cli._options import (
 )
 from tlfeatures.cli._output import counted, doctor_table, exit_code, print_json, say_bad
 from tlfeatures.cli._wording import with_typed
+from tlfeatures.errors import UsageError
 
 if TYPE_CHECKING:
     from tlfeatures.backbones import BackboneFacts, Description, WeightsFacts
@@ -106,6 +107,10 @@ def doctor(images: str, **given: Any) -> int:
 
     words, pictures = take_both(given, images, layout="any")
     words.progress.say(f"{counted(len(pictures), 'picture')}; looking at some of them")
+    if words.tensors is not None:
+        raise UsageError(
+            "the doctor looks at weights of a file: name the network, and the file in --weights."
+        )
     made = with_typed(diagnose(pictures, words.request, words.run))
     if given["as_json"]:
         print_json(made.to_json())

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from tlfeatures._parameters import LARGEST_SEED
+from tlfeatures._targets import expand_given
 from tlfeatures.backbones import (
     CROPS,
     INTERPOLATIONS,
@@ -22,8 +25,15 @@ from tlfeatures.extraction import RunOptions
 from tlfeatures.machine import DECODERS, DEVICES, KERNELS, PRECISIONS
 from tlfeatures.pictures import DecodeOptions, Pictures, load_pictures
 
+if TYPE_CHECKING:
+    from tlfeatures.classification import SavedModel
+
 F = TypeVar("F", bound=Callable[..., Any])
 
+OF_MODEL = (  # what a saved model says itself; --layer and --weights may be given beside it
+    "pooling", "preprocess", "input_size", "resize", "crop", "interpolation", "exif", "range_",
+    "decode",
+)  # fmt: skip
 MAX_PIXELS_OPTION = click.option(
     "--max-pixels",
     type=click.IntRange(1),
@@ -41,9 +51,9 @@ BACKBONE_OPTIONS = [
         "--backbone",
         default="resnet50",
         show_default=True,
-        metavar="NAME",
-        help="Network: a name of 'backbones list', timm:NAME, or package.module:function of your "
-        "own.",
+        metavar="NAME|MODEL",
+        help="Network: a name of 'backbones list', timm:NAME, package.module:function of your own, "
+        "or a saved model's file.",
     ),
     click.option(
         "--weights",
@@ -52,6 +62,11 @@ BACKBONE_OPTIONS = [
         "that 'backbones list' names.",
     ),
 ]
+TRUST_OPTION = click.option(
+    "--trust-code",
+    is_flag=True,
+    help="Import the network package.module:function that the model names; this runs its code.",
+)
 POOLING_OPTION = click.option(
     "--pooling",
     type=click.Choice(POOLINGS),
@@ -108,7 +123,7 @@ PIXEL_OPTIONS = [
     ),
     MAX_PIXELS_OPTION,
 ]
-NETWORK_OPTIONS = [*BACKBONE_OPTIONS, POOLING_OPTION, *PIXEL_OPTIONS]
+NETWORK_OPTIONS = [*BACKBONE_OPTIONS, POOLING_OPTION, *PIXEL_OPTIONS, TRUST_OPTION]
 CACHE_OPTION = click.option(
     "--cache",
     metavar="DIR",
@@ -176,11 +191,6 @@ OUTPUT_OPTIONS = [
     click.option("-q", "--quiet", is_flag=True, help="Print no notes and no progress."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object on stdout."),
 ]
-TRUST_OPTION = click.option(
-    "--trust-code",
-    is_flag=True,
-    help="Import the network package.module:function that the model names; this runs its code.",
-)
 STRICT_OPTION = click.option("--strict", is_flag=True, help="Exit with code 1 if a picture is bad.")
 SEED_OPTION = click.option(
     "--seed",
@@ -217,18 +227,22 @@ class Words:
     request: BackboneRequest
     run: RunOptions
     progress: ProgressLine
+    tensors: Any = None  # weights that a saved model carries
 
     def make_codes(self) -> Any:
         """A `CNNCodes` of these words."""
         from tlfeatures.extraction import CNNCodes
 
         decode = self.run.decode_options
-        return CNNCodes(
+        codes = CNNCodes(
             **vars(self.request),
             **self.code_options(),
             exif=decode.exif,
             range=decode.range or "full",
         )
+        if self.tensors is not None:
+            codes.tensors_ = self.tensors
+        return codes
 
     def code_options(self) -> dict[str, Any]:
         """How to run, as arguments of `CNNCodes`."""
@@ -276,7 +290,42 @@ def take_words(given: dict[str, Any]) -> Words:
     picked = {n: given[n] for n in (*names, "crop", "interpolation") if n in given}
     progress = ProgressLine(quiet=bool(given.get("quiet")))
     progress.listen()
-    return Words(BackboneRequest(**picked), run, progress)
+    model = _named_model(given)
+    if model is None:
+        return Words(BackboneRequest(**picked), run, progress)
+    layer = given.get("layer") or model.request.layer
+    decode = replace(run.decode_options, exif=model.exif, range=model.range)
+    run = replace(run, precision=model.precision_for(run.precision), decode_options=decode)
+    return Words(replace(model.request, layer=layer), run, progress, model.network)
+
+
+def _named_model(given: dict[str, Any]) -> SavedModel | None:
+    """The saved model whose file --backbone names: its network, layer and preprocessing are meant.
+
+    Raises
+    ------
+    UsageError
+        If options are given that the model has of its own.
+    ModelFileError
+        If the file is no model, or names code that is not trusted.
+    """
+    name = given.get("backbone")
+    if name is None or not Path(expand_given(name)).is_file():
+        return None
+    from tlfeatures.classification import SavedModel
+
+    context = click.get_current_context(silent=True)
+    typed = [
+        f"--{option.strip('_').replace('_', '-')}"
+        for option in OF_MODEL
+        if context and context.get_parameter_source(option) is ParameterSource.COMMANDLINE
+    ]
+    if typed:
+        raise UsageError(
+            f"--backbone {name} is a saved model, which says that itself; leave {typed[0]} out."
+        )
+    trust_code = bool(given.get("trust_code"))
+    return SavedModel.load(name, weights=given.get("weights"), trust_code=trust_code)
 
 
 def take_both(
