@@ -26,7 +26,7 @@ test: $(READY)
 # The pixel checks on the oldest Pillow that pyproject.toml allows, those of our own resizing on the
 # oldest that it takes pictures from; `make test` has the newest.
 OLDEST := $(shell sed -n 's/.*"pillow>=\([0-9.]*\)".*/\1/p' pyproject.toml)
-LEAST := $(shell sed -n 's/^LEAST_PILLOW = (\([0-9]*\), \([0-9]*\)).*/\1.\2/p' tlfeatures/engine/kernels/_resize.py)
+LEAST := $(shell sed -n 's/^LEAST_PILLOW = (\([0-9]*\), \([0-9]*\)).*/\1.\2/p' tlfeatures/engine/kernels/_pillow.py)
 test-oldest-pillow: $(READY)
 	$(call with-pillow,$(OLDEST)) tests/pictures
 	$(call with-pillow,$(LEAST)) tests/engine/test_engine_resize.py
